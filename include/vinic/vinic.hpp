@@ -1,0 +1,611 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vinic.hpp -- the native interface: a virtual-interface NIC in software.
+//
+// A complete program (the other side calls nic::listen, listener::wait and accept):
+//
+//     auto nic    = vinic::nic::open("shm:demo").value();
+//     auto domain = nic.create_domain().value();
+//     auto buffer = nic.allocate(4096).value();
+//     auto region = domain.register_memory(buffer.bytes(), vinic::access::local_write).value();
+//     auto cq     = nic.create_completion_queue().value();
+//     auto vi     = domain.create_vi({.send_cq = &cq, .receive_cq = &cq}).value();
+//     vi.connect("server", std::chrono::seconds(5)).value();
+//     (void)vi.post_send({region, 0, 64}, /*cookie*/ 7);
+//     vinic::completion done[16];
+//     auto n = cq.wait(done, std::chrono::seconds(1)).value();
+//
+// Objects, and who owns what:
+//
+//     nic ----> domain ----> region            (registered memory and its key)
+//      |          '--------> virtual_interface (a send queue and a receive queue)
+//      |----> completion_queue                 (where VIs report)
+//      |----> buffer                           (memory that belongs to the device)
+//      '----> listener ----> connection_request
+//
+//   Every object is a move-only handle.  An object keeps what it stands on alive, so handles may be
+//   destroyed in any order.  Memory named by a descriptor belongs to the NIC from post until the
+//   completion is polled.
+//
+// Threads: everything but the data path is safe from any thread.  The data path is
+// thread-compatible: at one time one thread posts sends on a VI, one posts receives on it, and one
+// polls a completion queue.  `vi_attributes::thread_safe` and `cq_attributes::thread_safe` lift that.
+//
+// Errors: set-up calls return result<T>; the data path returns errc and never throws, allocates
+// (but see hand-over in docs/design.md) or logs.  What a peer does wrong arrives as a completion.
+#pragma once
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#define VINIC_API __attribute__((visibility("default")))
+
+/// Everything public of vinic's native interface.
+namespace vinic {
+
+// ---------------------------------------------------------------------------------------------
+// Errors
+// ---------------------------------------------------------------------------------------------
+
+/// Why a call failed.  The numbers are part of the ABI and never change.
+enum class errc : std::int32_t {
+    ok = 0,                   ///< success
+    invalid_argument = 1,     ///< a parameter is outside what the call accepts
+    invalid_handle = 2,       ///< the handle is empty, moved from, or its object is gone
+    unknown_address = 3,      ///< the device address is not of the form shm:NAME
+    permission_denied = 4,    ///< the operating system refuses access
+    version_mismatch = 5,     ///< the device file was made by another version of vinic
+    out_of_memory = 6,        ///< no room in the device, in its directory's file system or in memory
+    limit_reached = 7,        ///< a table of the device is full
+    invalid_state = 8,        ///< the VI is in a state in which this call makes no sense
+    busy = 9,                 ///< the object is still in use
+    no_listener = 10,         ///< nobody listens at that address
+    timed_out = 11,           ///< the time given to the call is over
+    rejected = 12,            ///< the other side refused the connection
+    attribute_mismatch = 13,  ///< the two VIs' attributes do not fit together
+    queue_full = 14,          ///< as many descriptors are outstanding as the queue is deep
+    too_many_segments = 15,   ///< more segments than vi_attributes::segments_max
+    message_too_large = 16,   ///< more bytes than vi_attributes::transfer_bytes_max (or inline_bytes_max)
+    not_supported = 17,       ///< this kind of VI does not offer the operation
+    peer_gone = 18,           ///< the other side has disconnected or died
+    forked = 19,              ///< the handle belongs to the parent process
+    not_done = 20,            ///< the operation is still in progress
+    os_failure = 21,          ///< a system call failed; error::os_errno says how
+    name_in_use = 22,         ///< somebody listens at that address already
+    concurrent_use = 23,      ///< two threads use one queue that is not thread_safe
+};
+
+/// A short stable name, such as "no_listener".
+[[nodiscard]] VINIC_API const char* name(errc code) noexcept;
+
+/// One sentence that says what the code means and what to do about it.
+[[nodiscard]] VINIC_API const char* describe(errc code) noexcept;
+
+/// What a failed set-up call says.
+struct error {
+    errc code = errc::ok;
+    int os_errno = 0;   ///< the operating system's errno, 0 where there is none
+    std::string doing;  ///< what was being done, with the names involved
+    /// "doing: sentence with the cure (operating system's words)".
+    [[nodiscard]] VINIC_API std::string message() const;
+};
+
+template <class T>
+using result = std::expected<T, error>;
+
+using nanoseconds = std::chrono::nanoseconds;
+
+/// No time limit.
+inline constexpr nanoseconds forever = nanoseconds::max();
+
+// ---------------------------------------------------------------------------------------------
+// Words
+// ---------------------------------------------------------------------------------------------
+
+/// Rights of a region.  Reading it locally is always allowed.
+enum class access : std::uint32_t {
+    none = 0,
+    local_write = 1,    ///< receives, RDMA reads and atomics may put data here
+    remote_write = 2,   ///< peers may RDMA write here
+    remote_read = 4,    ///< peers may RDMA read here
+    remote_atomic = 8,  ///< peers may run atomics here
+    all = 15,
+};
+[[nodiscard]] constexpr access operator|(access a, access b) noexcept {
+    return static_cast<access>(static_cast<std::uint32_t>(a) | static_cast<std::uint32_t>(b));
+}
+[[nodiscard]] constexpr bool has(access set, access right) noexcept {
+    return (static_cast<std::uint32_t>(set) & static_cast<std::uint32_t>(right)) == static_cast<std::uint32_t>(right);
+}
+
+/// How the device reaches a region.  Chosen by the library, reported by region::backing().
+enum class backing : std::uint8_t {
+    native = 0,   ///< lies in the device's own memory: shared by construction
+    adopted = 1,  ///< private pages that were moved into the device's memory in place
+    foreign = 2,  ///< reached with process_vm_readv/writev
+    mixed = 3,    ///< a part is native or adopted, the rest is foreign
+};
+
+/// VIA's three levels ("Virtual Interface Architecture Specification 1.0", section 2.4).
+enum class reliability : std::uint8_t {
+    unreliable = 0,  ///< a message that finds no receive descriptor is dropped and counted
+    delivery = 1,    ///< errors break the connection
+    reception = 2,   ///< as delivery; a completed send is in the receiver's memory
+};
+
+/// Whether a VI talks to one peer or to any.
+enum class service : std::uint8_t {
+    connected = 0,
+    datagram = 1,  ///< connectionless and unreliable; send_to() names the destination
+};
+
+enum class vi_state : std::uint8_t { idle = 1, connecting = 2, connected = 3, error = 4 };
+
+/// What a completion reports on.
+enum class opcode : std::uint8_t {
+    send = 0,
+    write = 1,
+    read = 2,
+    fetch_add = 3,
+    compare_swap = 4,
+    receive = 5,
+    receive_write = 6,  ///< a receive descriptor consumed by a peer's RDMA write with immediate data
+};
+
+/// How a descriptor ended.  The numbers are part of the ABI.
+enum class status : std::uint8_t {
+    success = 0,
+    local_protection = 1,    ///< a local segment's key, bounds, rights or domain is wrong
+    local_length = 2,        ///< the arriving message is longer than this receive descriptor
+    remote_protection = 3,   ///< the peer's region refused: key, bounds, rights, domain or VI rights
+    remote_length = 4,       ///< the peer's receive descriptor is too small for the message
+    remote_descriptor = 5,   ///< the peer's receive descriptor names memory that is no longer valid
+    receiver_not_ready = 6,  ///< the peer had no receive descriptor (in time)
+    bad_alignment = 7,       ///< an atomic's remote address is not a multiple of 8
+    unreachable_memory = 8,  ///< foreign memory the engine cannot reach (see docs/memory.md)
+    flushed = 9,             ///< the VI was disconnected before this descriptor was executed
+    connection_lost = 10,    ///< the peer's process died before this descriptor was executed
+};
+
+inline constexpr std::size_t status_count = 11;
+
+[[nodiscard]] VINIC_API const char* name(status s) noexcept;
+[[nodiscard]] VINIC_API const char* name(opcode o) noexcept;
+[[nodiscard]] VINIC_API const char* name(backing b) noexcept;
+[[nodiscard]] VINIC_API const char* name(reliability r) noexcept;
+[[nodiscard]] VINIC_API const char* name(vi_state s) noexcept;
+
+/// Options of one posted operation, combined with |.
+enum class send_flag : std::uint8_t {
+    none = 0,
+    immediate = 1,    ///< carry 32 bits of immediate data (send and write; consumes a receive)
+    unsignalled = 2,  ///< no completion when it succeeds; errors are always reported
+    inlined = 4,      ///< copy the payload at post: no key needed, the buffer is free at once
+    fence = 8,        ///< start after all earlier reads and atomics of this queue are complete
+};
+[[nodiscard]] constexpr send_flag operator|(send_flag a, send_flag b) noexcept {
+    return static_cast<send_flag>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));
+}
+[[nodiscard]] constexpr bool has(send_flag set, send_flag f) noexcept {
+    return (static_cast<std::uint8_t>(set) & static_cast<std::uint8_t>(f)) != 0;
+}
+
+/// Where a listener is: a name of the device's directory (1 to 63 bytes) and, below it, a
+/// discriminator of 0 to 64 bytes.
+struct address {
+    std::string name;
+    std::vector<std::byte> discriminator;
+    address() = default;
+    address(std::string_view n) : name(n) {}
+    address(const char* n) : name(n) {}
+    address(std::string_view n, std::span<const std::byte> d) : name(n), discriminator(d.begin(), d.end()) {}
+    friend bool operator==(const address&, const address&) = default;
+};
+
+/// The number of a datagram VI, as completions and resolve() give it: slot and generation.
+struct datagram_address {
+    std::uint64_t value = 0;
+    friend bool operator==(const datagram_address&, const datagram_address&) = default;
+};
+
+/// A place in a peer's memory: virtual address in the peer's process, and its key.
+struct remote_address {
+    std::uint64_t address = 0;
+    std::uint32_t key = 0;
+    [[nodiscard]] constexpr remote_address operator+(std::uint64_t bytes) const noexcept {
+        return {address + bytes, key};
+    }
+};
+
+class region;
+
+/// A piece of local registered memory.
+struct segment {
+    std::uint64_t address = 0;  ///< virtual address in this process
+    std::uint32_t length = 0;   ///< bytes
+    std::uint32_t key = 0;      ///< region::key()
+    constexpr segment() = default;
+    constexpr segment(std::uint64_t a, std::uint32_t n, std::uint32_t k) noexcept : address(a), length(n), key(k) {}
+    segment(const void* p, std::uint32_t n, std::uint32_t k) noexcept
+        : address(reinterpret_cast<std::uint64_t>(p)), length(n), key(k) {}
+    inline segment(const region& r, std::uint64_t offset, std::uint32_t n) noexcept;
+};
+
+/// One finished descriptor.
+struct completion {
+    std::uint64_t cookie = 0;      ///< what was given to post
+    std::uint64_t vi_context = 0;  ///< vi_attributes::context of the VI
+    datagram_address source;       ///< receives on a datagram VI: who sent it
+    std::uint32_t length = 0;      ///< bytes received; bytes transferred for the initiator
+    std::uint32_t immediate = 0;   ///< valid if has_immediate
+    std::uint32_t vi = 0;          ///< virtual_interface::number()
+    enum status status = status::success;
+    enum opcode opcode = opcode::send;
+    bool has_immediate = false;
+};
+
+/// One send-queue operation, for post(span).
+struct work_request {
+    enum opcode opcode = opcode::send;  ///< send, write, read, fetch_add or compare_swap
+    send_flag flags = send_flag::none;
+    std::uint32_t immediate = 0;
+    std::uint64_t cookie = 0;
+    std::span<const segment> segments;  ///< gather list, or scatter list of a read or atomic
+    remote_address remote;              ///< write, read, atomics
+    std::uint64_t operand = 0;          ///< fetch_add: addend; compare_swap: new value
+    std::uint64_t compare = 0;          ///< compare_swap: expected value
+    datagram_address destination;       ///< sends on a datagram VI
+};
+
+/// One receive-queue descriptor, for post_receives(span).
+struct receive_request {
+    std::span<const segment> segments;
+    std::uint64_t cookie = 0;
+};
+
+/// How far a batch came: `count` requests were accepted; `code` says why the next was not.
+struct posted {
+    std::size_t count = 0;
+    errc code = errc::ok;
+};
+
+class completion_queue;
+
+struct cq_attributes {
+    std::uint32_t queues_max = 16384;  ///< send and receive queues it can serve; it never overflows
+    bool thread_safe = false;          ///< several threads may poll it at once
+    nanoseconds spin_max = std::chrono::microseconds(20);  ///< how long wait() spins before it sleeps, at most
+};
+
+struct vi_attributes {
+    vinic::reliability reliability = vinic::reliability::delivery;
+    vinic::service service = vinic::service::connected;
+    completion_queue* send_cq = nullptr;     ///< required; lives as long as the VI
+    completion_queue* receive_cq = nullptr;  ///< required; may be the same
+    std::uint32_t send_depth = 64;           ///< rounded up to a power of two; 1 to 32768
+    std::uint32_t receive_depth = 64;        ///< likewise
+    std::uint32_t segments_max = 3;          ///< segments per descriptor; 1 to 256
+    std::uint32_t inline_bytes_max = 48;     ///< 0 to 1024
+    std::uint32_t transfer_bytes_max = 1u << 31;  ///< largest message; peers must agree
+    /// Reliable VIs: how long a message waits for a receive descriptor.  0 breaks the connection at
+    /// once (VIA), `forever` waits, anything else is a limit (InfiniBand's RNR retry).
+    nanoseconds receiver_wait = forever;
+    bool rdma_write = true;   ///< peers may RDMA write through this VI
+    bool rdma_read = true;    ///< peers may RDMA read through this VI
+    bool rdma_atomic = true;  ///< peers may run atomics through this VI
+    bool thread_safe = false;
+    std::uint64_t context = 0;  ///< comes back in every completion
+};
+
+/// What the other side of a connection is.
+struct peer_information {
+    vi_attributes attributes;  ///< its attributes (queues and context are not told)
+    std::uint32_t process_id = 0;
+    std::uint32_t vi = 0;
+    std::vector<std::byte> private_data;  ///< what it sent along, up to 256 bytes
+};
+
+namespace detail {
+struct nic_state;
+struct domain_state;
+struct region_state;
+struct buffer_state;
+struct cq_state;
+struct vi_state;
+struct listener_state;
+struct request_state;
+}  // namespace detail
+
+// ---------------------------------------------------------------------------------------------
+// Objects
+// ---------------------------------------------------------------------------------------------
+
+/// Registered memory.  Destroying it deregisters; see close() for the checked form.
+class VINIC_API region {
+public:
+    region() noexcept = default;
+    region(region&&) noexcept = default;
+    region& operator=(region&&) noexcept;
+    ~region();
+
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    /// Names the region in segments and remote addresses.  Never 0 or ~0; stale keys are refused.
+    [[nodiscard]] std::uint32_t key() const noexcept { return key_; }
+    [[nodiscard]] std::uint64_t address() const noexcept { return address_; }
+    [[nodiscard]] std::uint64_t length() const noexcept { return length_; }
+    [[nodiscard]] vinic::backing backing() const noexcept;
+    [[nodiscard]] vinic::access rights() const noexcept;
+    /// Where a peer finds byte `offset` of this region.
+    [[nodiscard]] remote_address remote(std::uint64_t offset = 0) const noexcept { return {address_ + offset, key_}; }
+
+    /// Deregisters.  On return no engine touches the memory any more and adopted pages are private
+    /// again with their contents.  errc::busy: a transfer that uses the region does not end (its
+    /// initiator is stopped inside it); the key is already refused and close() may be called again.
+    [[nodiscard]] result<void> close();
+
+private:
+    friend class domain;
+    std::shared_ptr<detail::region_state> state_;
+    std::uint32_t key_ = 0;
+    std::uint64_t address_ = 0;
+    std::uint64_t length_ = 0;
+};
+
+inline segment::segment(const region& r, std::uint64_t offset, std::uint32_t n) noexcept
+    : address(r.address() + offset), length(n), key(r.key()) {}
+
+/// Page-aligned zeroed memory of the device.
+class VINIC_API buffer {
+public:
+    buffer() noexcept = default;
+    buffer(buffer&&) noexcept = default;
+    buffer& operator=(buffer&&) noexcept = default;
+    ~buffer() = default;
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
+    [[nodiscard]] std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+private:
+    friend class nic;
+    std::shared_ptr<detail::buffer_state> state_;
+    std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// Where VIs report.  One may serve many VIs; it never loses an entry.
+class VINIC_API completion_queue {
+public:
+    completion_queue() noexcept = default;
+    completion_queue(completion_queue&&) noexcept = default;
+    completion_queue& operator=(completion_queue&&) noexcept = default;
+    ~completion_queue() = default;
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    /// Takes up to out.size() completions.  Never blocks, makes no system call (but for a rare
+    /// check whether peers live).  Completions of one queue come in posting order.
+    [[nodiscard]] std::size_t poll(std::span<completion> out) noexcept;
+
+    /// As poll, but waits for the first one: spins adaptively, then sleeps.  0 when time is over.
+    [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
+
+    /// A file descriptor for epoll, readable after an armed queue got a completion.  Owned by the
+    /// completion queue.  The first call starts one thread per nic that forwards wake-ups.
+    [[nodiscard]] result<int> fd();
+
+    /// Clears the descriptor of fd() and asks for the next completion to make it readable.
+    /// False: completions are waiting already, poll again before sleeping.
+    [[nodiscard]] result<bool> arm();
+
+    /// Changes queues_max while VIs use the queue.  errc::busy: more are attached already.
+    [[nodiscard]] result<void> resize(std::uint32_t queues_max);
+    [[nodiscard]] std::uint32_t queues_max() const noexcept;
+    [[nodiscard]] std::uint32_t queues_attached() const noexcept;
+
+    /// Destroys it.  errc::busy while a VI is attached.
+    [[nodiscard]] result<void> close();
+
+private:
+    friend class nic;
+    friend class domain;
+    friend class virtual_interface;
+    std::shared_ptr<detail::cq_state> state_;
+};
+
+/// A pair of queues: the virtual interface.
+class VINIC_API virtual_interface {
+public:
+    virtual_interface() noexcept = default;
+    virtual_interface(virtual_interface&&) noexcept = default;
+    virtual_interface& operator=(virtual_interface&&) noexcept;
+    ~virtual_interface();
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    // -- connection ---------------------------------------------------------------------------
+
+    /// Connects to a listener and waits for its answer.  VI must be idle.  `data`: up to 256 bytes.
+    /// Errors: no_listener at once, rejected (error::doing carries nothing; the rejecter's private
+    /// data is in rejection_data()), timed_out, attribute_mismatch, peer_gone, invalid_state.
+    [[nodiscard]] result<peer_information> connect(const address& to, nanoseconds timeout,
+                                                   std::span<const std::byte> data = {});
+    /// Private data that came with the last rejection.
+    [[nodiscard]] std::vector<std::byte> rejection_data() const;
+
+    /// Peer-to-peer: two requests match when each one's `remote` is the other's `local`.  Returns at
+    /// once with the VI in state connecting; then connect_peer_done() or connect_peer_wait().
+    [[nodiscard]] result<void> connect_peer(const address& local, const address& remote, nanoseconds timeout,
+                                            std::span<const std::byte> data = {});
+    /// errc::not_done while pending.
+    [[nodiscard]] result<peer_information> connect_peer_done();
+    [[nodiscard]] result<peer_information> connect_peer_wait();
+
+    /// Ends the connection and returns to idle from any state.  What arrived before stays, other
+    /// outstanding descriptors complete as flushed, in order.  The peer goes to error.
+    [[nodiscard]] result<void> disconnect();
+
+    [[nodiscard]] vi_state state() const noexcept;
+    [[nodiscard]] vi_attributes attributes() const;
+    /// Changes reliability, transfer_bytes_max, receiver_wait, rdma_* and context.  Idle only.
+    [[nodiscard]] result<void> set_attributes(const vi_attributes& attributes);
+    [[nodiscard]] std::uint32_t number() const noexcept;
+    [[nodiscard]] std::uint32_t sends_outstanding() const noexcept;     ///< posted and not yet polled
+    [[nodiscard]] std::uint32_t receives_outstanding() const noexcept;  ///< posted and not yet polled
+
+    /// Gives this datagram VI a name that nic::resolve finds.
+    [[nodiscard]] result<void> bind(const address& name);
+    [[nodiscard]] datagram_address local_address() const noexcept;
+
+    // -- data path ----------------------------------------------------------------------------
+    //
+    // A post returns errc::ok when the descriptor was taken; how it ended is told by its
+    // completion.  Anything else means that nothing was posted: invalid_state (not connected),
+    // queue_full, too_many_segments, message_too_large, not_supported, concurrent_use.
+    // A posted descriptor is executed at once by the calling thread; only a message that has to
+    // wait for the receiver is handed over and executed by the receiver's next post.
+
+    [[nodiscard]] errc post_receive(const segment& s, std::uint64_t cookie) noexcept;
+    [[nodiscard]] errc post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
+    [[nodiscard]] posted post_receives(std::span<const receive_request> requests) noexcept;
+
+    [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags = send_flag::none,
+                                 std::uint32_t immediate = 0) noexcept;
+    [[nodiscard]] errc post_send(std::span<const segment> gather, std::uint64_t cookie,
+                                 send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
+    /// Datagram VIs only.
+    [[nodiscard]] errc send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie,
+                               send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
+    /// Bytes become visible to the target in ascending address order, the last word last.
+    [[nodiscard]] errc post_write(const segment& s, remote_address to, std::uint64_t cookie,
+                                  send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
+    [[nodiscard]] errc post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie,
+                                  send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
+    [[nodiscard]] errc post_read(const segment& s, remote_address from, std::uint64_t cookie,
+                                 send_flag flags = send_flag::none) noexcept;
+    [[nodiscard]] errc post_read(std::span<const segment> scatter, remote_address from, std::uint64_t cookie,
+                                 send_flag flags = send_flag::none) noexcept;
+    /// Adds to the 64-bit word at `at` (8-byte aligned, atomic against the CPUs too); the value
+    /// before goes to `old`, 8 bytes long.
+    [[nodiscard]] errc post_fetch_add(const segment& old, remote_address at, std::uint64_t addend,
+                                      std::uint64_t cookie, send_flag flags = send_flag::none) noexcept;
+    [[nodiscard]] errc post_compare_swap(const segment& old, remote_address at, std::uint64_t expected,
+                                         std::uint64_t desired, std::uint64_t cookie,
+                                         send_flag flags = send_flag::none) noexcept;
+    /// Several operations in order; stops at the first that is refused.
+    [[nodiscard]] posted post(std::span<const work_request> requests) noexcept;
+
+    /// Destroys the VI: disconnects first; completions not yet polled vanish.
+    [[nodiscard]] result<void> close();
+
+private:
+    friend class domain;
+    friend class connection_request;
+    std::shared_ptr<detail::vi_state> state_;
+};
+
+/// A protection domain: memory and VIs must carry the same one.
+class VINIC_API domain {
+public:
+    domain() noexcept = default;
+    domain(domain&&) noexcept = default;
+    domain& operator=(domain&&) noexcept = default;
+    ~domain() = default;
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    /// Registers memory of this process, any alignment and kind.  The memory must stay mapped until
+    /// the region is closed.  The same range may be registered any number of times.
+    /// Errors: invalid_argument (empty range, wraps round, not mapped), limit_reached, out_of_memory.
+    [[nodiscard]] result<region> register_memory(std::span<const std::byte> bytes, access rights);
+    /// The whole address space as one region: address 0, every byte this process has or will have.
+    [[nodiscard]] result<region> register_address_space(access rights);
+
+    [[nodiscard]] result<virtual_interface> create_vi(const vi_attributes& attributes);
+    /// errc::busy while a region or a VI of this domain exists.
+    [[nodiscard]] result<void> close();
+
+private:
+    friend class nic;
+    std::shared_ptr<detail::domain_state> state_;
+};
+
+/// A connection that a client asks for.  Destroying it unanswered rejects it.
+class VINIC_API connection_request {
+public:
+    connection_request() noexcept = default;
+    connection_request(connection_request&&) noexcept = default;
+    connection_request& operator=(connection_request&&) noexcept = default;
+    ~connection_request() = default;
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    [[nodiscard]] const peer_information& peer() const noexcept;
+    /// Connects `vi` (idle) with the requester.  attribute_mismatch leaves the request open, so that
+    /// attributes can be changed and accept tried again.  peer_gone: the requester gave up.
+    [[nodiscard]] result<void> accept(virtual_interface& vi, std::span<const std::byte> data = {});
+    [[nodiscard]] result<void> reject(std::span<const std::byte> data = {});
+
+private:
+    friend class listener;
+    std::shared_ptr<detail::request_state> state_;
+};
+
+class VINIC_API listener {
+public:
+    listener() noexcept = default;
+    listener(listener&&) noexcept = default;
+    listener& operator=(listener&&) noexcept = default;
+    ~listener() = default;
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    /// The next request, oldest first.  timed_out when none comes.
+    [[nodiscard]] result<connection_request> wait(nanoseconds timeout);
+
+private:
+    friend class nic;
+    std::shared_ptr<detail::listener_state> state_;
+};
+
+struct open_options {
+    std::string directory;  ///< where the device file lies; default $VINIC_SHM_DIR, then /dev/shm
+    std::string group;      ///< a new device is also open to this group (mode 0660 instead of 0600)
+};
+
+/// An open device.
+class VINIC_API nic {
+public:
+    nic() noexcept = default;
+    nic(nic&&) noexcept = default;
+    nic& operator=(nic&&) noexcept = default;
+    ~nic() = default;
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    /// Opens the device `shm:NAME`, and makes it when nobody has it open.  NAME: 1 to 63 of
+    /// [A-Za-z0-9._-].  The last process that closes removes the device file; one left behind by
+    /// SIGKILL is taken over.
+    [[nodiscard]] static result<nic> open(std::string_view device_address, const open_options& options = {});
+
+    [[nodiscard]] result<domain> create_domain();
+    [[nodiscard]] result<completion_queue> create_completion_queue(const cq_attributes& attributes = {});
+    /// Memory of the device, rounded up to whole pages: the native backing.
+    [[nodiscard]] result<buffer> allocate(std::size_t bytes);
+    /// errc::name_in_use when that address has a listener.
+    [[nodiscard]] result<listener> listen(const address& at);
+    /// Finds a datagram VI by the name given to bind.
+    [[nodiscard]] result<datagram_address> resolve(const address& name);
+    /// Names that have a listener or a bound datagram VI.
+    [[nodiscard]] result<std::vector<address>> names();
+    [[nodiscard]] const std::string& device_address() const noexcept;
+
+private:
+    std::shared_ptr<detail::nic_state> state_;
+};
+
+/// vinic's version, "major.minor.patch".
+[[nodiscard]] VINIC_API const char* version() noexcept;
+
+}  // namespace vinic

@@ -64,6 +64,7 @@ public:
         : side_(which), shared_(shared), other_process_(other_process) {}
 
     [[nodiscard]] bool initiator() const noexcept { return side_ == side::initiator; }
+    [[nodiscard]] int other_process() const noexcept { return other_process_; }
     [[nodiscard]] control& shared() const noexcept { return shared_; }
     [[nodiscard]] endpoint_card& own_card() const noexcept { return shared_.cards[initiator() ? 0 : 1]; }
     [[nodiscard]] const endpoint_card& other_card() const noexcept { return shared_.cards[initiator() ? 1 : 0]; }

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# install_test.sh HOW SOURCE BUILD: an outside project finds vinic by find_package, pkg_config or
+# add_subdirectory, builds with it and runs.  For the first two vinic is installed, and the installed
+# tree is then moved: it must work wherever it lies.
+set -euo pipefail
+how=$1 source=$2 build=$3
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export VINIC_SHM_DIR=$work/shm
+mkdir "$VINIC_SHM_DIR"
+
+fail() {
+    echo "install_test: $*" >&2
+    exit 1
+}
+
+if [[ $how != add_subdirectory ]]; then
+    cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || fail "$(cat "$work/install.log")"
+    mv "$work/prefix" "$work/moved"
+    prefix=$work/moved
+    for file in include/vinic/vinic.hpp bin/vinic share/doc/vinic/LICENSE share/doc/vinic/docs/memory.md; do
+        [[ -e $prefix/$file ]] || fail "$file was not installed"
+    done
+    "$prefix/bin/vinic" --version || fail "the installed command line does not run"
+    library=$(find "$prefix" -name libvinic.so)
+    # What the public header does not name, a program must not be able to depend on.
+    if nm -DC --defined-only "$library" | grep -E ' vinic::(os|abi|device)::'; then
+        fail "the shared library shows its inside"
+    fi
+    PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name vinic.pc)")
+    export PKG_CONFIG_PATH
+    CMAKE_PREFIX_PATH=$prefix
+    export CMAKE_PREFIX_PATH
+fi
+
+cmake -S "$source/tests/install/consumer" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    -DHOW="$how" -DVINIC_SOURCE="$source"
+cmake --build "$work/build"
+ctest --test-dir "$work/build" --output-on-failure --no-tests=error --timeout 60
+
+[[ -z $(ls "$VINIC_SHM_DIR") ]] || fail "something was left in the directory of the device"

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that a compiler does not check: STYLE.md says why each is there.
+
+  layers   a folder includes only what stands below it
+  length   a file stays under 400 lines, a function under 70
+  spdx     a source file names its licence in its first lines
+  text     no tabs, no white space at the end of a line, no line over 120 columns, one newline at the end
+  words    nothing is left to be done later
+
+Longer files and functions are listed in ratchet.txt with the length they may have; the list may
+only become shorter.  Every rule is a function over (path, lines) that yields (line number, message),
+so that tidy_test.py can try each of them on a few lines.
+"""
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 70
+COLUMNS_MAX = 120
+
+# What each folder of src/ may include from src/, besides itself.  The public header may be
+# included by all, and is all that programs which show how vinic is used may include.
+LAYERS = {
+    "abi": set(),
+    "os": {"abi"},  # for the page and line sizes of the shared words
+    "device": {"abi", "os"},
+    "native": {"device", "abi", "os"},
+    "cli": {"native", "device", "abi", "os"},
+    "bench": {"native", "device", "abi", "os"},
+    "demo": set(),
+    "examples": set(),
+}
+
+CXX = (".cc", ".h", ".hpp")
+SCRIPTS = (".py", ".sh", ".cmake")
+# Assembled from parts, so that this file passes its own test.
+BANNED_WORDS = ["TO" + "DO", "FIX" + "ME", "X" * 3]
+
+
+def is_cxx(path):
+    return path.endswith(CXX)
+
+
+def is_source(path):
+    name = os.path.basename(path)
+    return is_cxx(path) or path.endswith(SCRIPTS) or name in ("CMakeLists.txt", "run", "check")
+
+
+def folder_of(path):
+    """The layer that a file belongs to, or None."""
+    parts = path.split("/")
+    if parts[0] in ("bench", "examples"):
+        return parts[0]
+    if parts[0] == "src" and len(parts) > 2:
+        return parts[1]
+    return None
+
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]')
+
+
+def layers(path, lines):
+    folder = folder_of(path)
+    if folder is None or not is_cxx(path):
+        return
+    if folder not in LAYERS:
+        yield 1, f"folder {folder} has no place among the layers of tests/tidy/tidy.py"
+        return
+    for number, line in enumerate(lines, 1):
+        found = INCLUDE.match(line)
+        if not found or "/" not in found.group(1):
+            continue
+        below = found.group(1).split("/")
+        if ".." in below:
+            yield number, "an include must not climb with .."
+        elif below[0] in LAYERS and below[0] != folder and below[0] not in LAYERS[folder]:
+            yield number, f"{folder} must not include {below[0]}"
+
+
+def without_comments_and_strings(lines):
+    """The same lines with comments, strings and characters blanked; good enough to count braces."""
+    text = "\n".join(lines)
+    pattern = re.compile("|".join([
+        r"//[^\n]*",
+        r"/\*.*?\*/",
+        r'R"(?P<mark>[^(\s]*)\(.*?\)(?P=mark)"',
+        r'"(?:\\.|[^"\\\n])*"',
+        r"(?<![0-9a-fA-F])'(?:\\.|[^'\\\n])+'",  # but not the ' of 10'000
+    ]), re.DOTALL)
+    return pattern.sub(lambda m: "\n" * m.group(0).count("\n"), text).split("\n")
+
+
+NOT_A_FUNCTION = re.compile(r"\b(?:namespace|struct|class|union|enum|extern)\b[^()]*$")
+
+
+def functions(lines):
+    """Yields (first line, length) of the outermost functions."""
+    opened = []  # (is function, first line) of each brace that is open
+    head, head_line = "", 0
+    for number, line in enumerate(without_comments_and_strings(lines), 1):
+        if line.lstrip().startswith("#"):
+            continue
+        for character in line:
+            if character == "{":
+                inside = any(is_function for is_function, _ in opened)
+                is_function = not inside and "(" in head and not NOT_A_FUNCTION.search(head)
+                opened.append((is_function, head_line or number))
+                head, head_line = "", 0
+            elif character == "}":
+                if opened:
+                    is_function, first = opened.pop()
+                    if is_function:
+                        yield first, number - first + 1
+                head, head_line = "", 0
+            elif character == ";":
+                head, head_line = "", 0
+            else:
+                if not character.isspace() and not head_line:
+                    head_line = number
+                head += character
+        head += " "
+
+
+def length(path, lines, ratchet=None):
+    ratchet = ratchet or {}
+    if not is_source(path):
+        return
+    allowed = ratchet.get((path, "file"), FILE_LINES_MAX)
+    if len(lines) > allowed:
+        yield 1, f"the file has {len(lines)} lines; at most {allowed}"
+    if not is_cxx(path):
+        return
+    allowed = ratchet.get((path, "function"), FUNCTION_LINES_MAX)
+    for first, count in functions(lines):
+        if count > allowed:
+            yield first, f"a function has {count} lines; at most {allowed}"
+
+
+def spdx(path, lines):
+    if is_source(path) and not any("SPDX-License-Identifier: Apache-2.0" in line for line in lines[:3]):
+        yield 1, "no SPDX-License-Identifier: Apache-2.0 in the first lines"
+
+
+def text(path, lines):
+    if not is_source(path):
+        return
+    for number, line in enumerate(lines, 1):
+        if "\t" in line:
+            yield number, "a tab"
+        if line != line.rstrip():
+            yield number, "white space at the end of the line"
+        if len(line) > COLUMNS_MAX:
+            yield number, f"{len(line)} columns; at most {COLUMNS_MAX}"
+    if lines and lines[-1] == "":
+        yield len(lines), "empty lines at the end"
+
+
+def words(path, lines):
+    pattern = re.compile(r"\b(" + "|".join(BANNED_WORDS) + r")\b")
+    for number, line in enumerate(lines, 1):
+        found = pattern.search(line)
+        if found:
+            yield number, f"the word {found.group(1)}: do it now, or file an issue"
+
+
+def read_ratchet(path):
+    """Lines of "PATH file|function LENGTH"."""
+    ratchet = {}
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            fields = line.split("#")[0].split()
+            if fields:
+                ratchet[(fields[0], fields[1])] = int(fields[2])
+    return ratchet
+
+
+def check_file(path, lines, ratchet):
+    for rule in (layers, spdx, text, words):
+        yield from rule(path, lines)
+    yield from length(path, lines, ratchet)
+
+
+def check_ratchet(root, ratchet):
+    """A listed length that is not needed any more must go."""
+    for (path, kind), allowed in ratchet.items():
+        try:
+            lines = read(os.path.join(root, path))
+        except OSError:
+            yield path, 1, "is in tests/tidy/ratchet.txt but does not exist"
+            continue
+        limit = FILE_LINES_MAX if kind == "file" else FUNCTION_LINES_MAX
+        longest = len(lines) if kind == "file" else max((count for _, count in functions(lines)), default=0)
+        if longest <= limit:
+            yield path, 1, f"is short enough now: remove its {kind} line from tests/tidy/ratchet.txt"
+        elif longest < allowed - allowed // 10:
+            yield path, 1, f"has {longest} lines now: lower its {kind} line in tests/tidy/ratchet.txt"
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        content = file.read()
+    return content.split("\n")[:-1] if content.endswith("\n") else content.split("\n")
+
+
+def files_of(root):
+    """What git knows or would add; without git, everything but build directories."""
+    listed = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "-z"],
+                            capture_output=True, check=False)
+    if listed.returncode == 0 and listed.stdout:
+        return sorted(path for path in listed.stdout.decode().split("\0") if path)
+    found = []
+    for directory, folders, names in os.walk(root):
+        folders[:] = [f for f in folders if f not in ("build", ".git")]
+        found += [os.path.relpath(os.path.join(directory, name), root) for name in names]
+    return sorted(found)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", nargs="?", default=os.path.join(os.path.dirname(__file__), "..", ".."))
+    root = os.path.abspath(parser.parse_args().root)
+    ratchet = read_ratchet(os.path.join(root, "tests", "tidy", "ratchet.txt"))
+    problems = list(check_ratchet(root, ratchet))
+    count = 0
+    for path in files_of(root):
+        try:
+            lines = read(os.path.join(root, path))
+        except (UnicodeDecodeError, IsADirectoryError, FileNotFoundError):
+            continue  # binary data, or removed but not yet committed so
+        count += 1
+        problems += [(path, number, message) for number, message in check_file(path, lines, ratchet)]
+    for path, number, message in problems:
+        print(f"{path}:{number}: {message}")
+    print(f"tidy: {count} files, {len(problems)} problems")
+    return 1 if problems or count == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Each rule of tidy.py finds what it is there for, and leaves good files alone."""
+import sys
+import unittest
+
+sys.dont_write_bytecode = True  # the source tree stays as it is
+import tidy  # noqa: E402
+
+
+def found(rule, path, source, *more):
+    return list(rule(path, source.split("\n"), *more))
+
+
+class Layers(unittest.TestCase):
+    def test_a_folder_may_include_what_stands_below(self):
+        self.assertEqual(found(tidy.layers, "src/device/a.cc", '#include "abi/ring.h"\n#include "os/futex.h"'), [])
+        self.assertEqual(found(tidy.layers, "src/native/a.cc", '#include "device/vi.h"'), [])
+        self.assertEqual(found(tidy.layers, "src/abi/a.h", '#include "abi/words.h"\n#include <sys/mman.h>'), [])
+
+    def test_a_folder_must_not_include_what_stands_above_or_beside(self):
+        for path, include in [("src/abi/a.h", "os/futex.h"), ("src/os/a.cc", "device/vi.h"),
+                              ("src/device/a.cc", "native/nic.h"), ("src/native/a.cc", "cli/main.h"),
+                              ("src/demo/a.cc", "device/vi.h"), ("examples/a.cc", "native/nic.h")]:
+            self.assertEqual(len(found(tidy.layers, path, f'#include "{include}"')), 1, (path, include))
+
+    def test_includes_must_not_climb(self):
+        self.assertEqual(len(found(tidy.layers, "src/os/a.cc", '#include "../abi/ring.h"')), 1)
+
+    def test_a_new_folder_must_be_given_its_place(self):
+        self.assertEqual(len(found(tidy.layers, "src/elsewhere/a.cc", "")), 1)
+
+
+class Length(unittest.TestCase):
+    def test_a_file_may_have_400_lines(self):
+        self.assertEqual(found(tidy.length, "src/os/a.cc", "\n" * 399), [])
+        self.assertEqual(len(found(tidy.length, "src/os/a.cc", "\n" * 400)), 1)
+
+    def test_the_ratchet_allows_more(self):
+        self.assertEqual(found(tidy.length, "a.cc", "\n" * 400, {("a.cc", "file"): 401}), [])
+
+    def test_a_function_may_have_70_lines(self):
+        def function(lines):
+            return "int f(int a) {\n" + "    ++a;\n" * (lines - 2) + "}"
+        self.assertEqual(found(tidy.length, "a.cc", function(70)), [])
+        self.assertEqual(found(tidy.length, "a.cc", function(71)), [(1, "a function has 71 lines; at most 70")])
+
+    def test_functions_are_told_from_classes_namespaces_and_what_is_inside(self):
+        source = """namespace a {
+struct s {
+    void f() const noexcept {
+        if (x) { auto l = [] { return '{'; }; }
+        // a brace in a comment: {
+        const char* text = "and in a string {";
+    }
+    int g = 0;
+};
+enum class e { one };
+void h(
+    int a) {
+}
+}"""
+        self.assertEqual(list(tidy.functions(source.split("\n"))), [(3, 5), (11, 3)])
+
+
+class Words(unittest.TestCase):
+    def test_every_rule_about_text_finds_its_fault(self):
+        self.assertEqual(len(found(tidy.spdx, "a.cc", "int a;")), 1)
+        self.assertEqual(found(tidy.spdx, "a.cc", "// SPDX-License-Identifier: Apache-2.0"), [])
+        for line in ["\tint a;", "int a; ", "x" * 121, "int a;\n"]:
+            self.assertEqual(len(found(tidy.text, "a.cc", line)), 1, line)
+        for word in tidy.BANNED_WORDS:
+            self.assertEqual(len(found(tidy.words, "README.md", f"// {word}: later")), 1)
+        self.assertEqual(found(tidy.words, "a.cc", 'mkstemp("/tmp/' + "X" * 6 + '")'), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// copy.hpp -- moving bytes between mappings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace vinic::device {
+
+/// Copies in ascending address order with the last word stored last (release), so that a target may
+/// poll memory.  Why no memcpy: glibc's stores head and tail first, and `rep movsb` promises no order.
+void copy_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
+
+/// memcpy for payloads of a few words, without a call.
+inline void copy_small(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes == 8) {
+        std::memcpy(to, from, 8);
+    } else if (bytes >= 16) {
+        // Two or three 16-byte moves that may overlap: no loop, no branch per word.
+        if (bytes > 32) {
+            std::memcpy(to + 16, from + 16, 16);
+        }
+        std::byte head[16];
+        std::memcpy(head, from, 16);
+        std::byte tail[16];
+        std::memcpy(tail, from + bytes - 16, 16);
+        std::memcpy(to, head, 16);
+        std::memcpy(to + bytes - 16, tail, 16);
+    } else {
+        std::memcpy(to, from, bytes);
+    }
+}
+
+}  // namespace vinic::device

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/engine.hpp"
+
+#include <algorithm>
+
+namespace vinic::device {
+
+namespace {
+
+constexpr std::uint32_t no_rights = 0;
+constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
+
+/// Inline data as a place: it lies in the executing process or (handed over) in the device file.
+place inline_place(const memory& m, const std::byte* data, std::uint64_t bytes) noexcept {
+    place p;
+    p.process = m.self();
+    p.address = reinterpret_cast<std::uint64_t>(data);
+    p.length = bytes;
+    return p;
+}
+
+}  // namespace
+
+outcome route::fail(enum status senders) noexcept {
+    if (reliable) {
+        (void)break_link(*device, *from, connected, abi::break_reason::local_error, abi::break_reason::remote_error);
+    }
+    return {senders, false};
+}
+
+outcome route::refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
+                      std::uint32_t bytes) noexcept {
+    // "Virtual Interface Architecture 1.0", 2.4: on an unreliable VI only this descriptor fails.
+    complete(receivers, has_immediate ? abi::has_immediate : 0, bytes, immediate);
+    if (!reliable) {
+        (receivers == status::local_length ? to->rx_length_drops : to->rx_protection_drops).fetch_add(1);
+        return {};
+    }
+    return fail(senders);
+}
+
+outcome route::refuse_access(enum status senders) noexcept {
+    if (!reliable) {
+        to->rx_protection_drops.fetch_add(1);
+        return {};
+    }
+    return fail(senders);
+}
+
+bool route::check_local(const operation& op, std::uint32_t rights) const noexcept {
+    place p;
+    for (std::uint32_t i = 0; i < op.segment_count; ++i) {
+        const abi::segment& s = op.segments[i];
+        if (s.length != 0 && !check(*device, from_domain, s.key, s.address, s.length, rights, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool route::check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag, place& out) const noexcept {
+    if ((to->flags.load_relaxed() & flag) == 0) {
+        return false;
+    }
+    return bytes == 0 || check(*device, to_domain, op.remote_key, op.remote_address, bytes, static_cast<std::uint32_t>(rights), out);
+}
+
+place route::local_place(const operation& op, std::uint32_t segment) const noexcept {
+    const abi::segment& s = op.segments[segment];
+    place p;
+    (void)check(*device, from_domain, s.key, s.address, s.length, no_rights, p);
+    p.whole_space = false;
+    return p;
+}
+
+enum status route::status_of(moved how, bool remote) const noexcept {
+    switch (how) {
+        case moved::all: return status::success;
+        case moved::unmapped: return remote ? status::remote_protection : status::local_protection;
+        case moved::unreachable: return status::unreachable_memory;
+        case moved::process_gone: return status::connection_lost;
+        case moved::broken: break;
+    }
+    const std::uint64_t s = from->state.load_acquire();
+    return abi::reason_of(s) == abi::break_reason::peer_died ? status::connection_lost : status::flushed;
+}
+
+outcome route::run(const operation& op) noexcept {
+    switch (op.opcode) {
+        case opcode::send: return send(op);
+        case opcode::write: return write(op);
+        case opcode::read: return read(op);
+        case opcode::fetch_add:
+        case opcode::compare_swap: return atomic(op);
+        default: return fail(status::local_protection);
+    }
+}
+
+/// Moves the gather list of `op` into the scatter list of `d`; both were measured already.
+moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept {
+    std::uint32_t segment = 0;
+    place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : place{};
+    std::uint64_t left = op.length;
+    for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
+        const abi::segment& s = receive_segment(d, i);
+        if (s.length == 0) {
+            continue;
+        }
+        place target_place;
+        if (!check(*device, to_domain, s.key, s.address, s.length, local_write_right, target_place)) {
+            receiver_refused = true;
+            return moved::unmapped;
+        }
+        target_place.whole_space = false;
+        target_place.length = std::min(target_place.length, left);
+        while (target_place.length != 0) {
+            while (source.length == 0) {
+                source = local_place(op, segment++);
+            }
+            place to_now = target_place;
+            place from_now = source;
+            const std::uint64_t n = std::min(to_now.length, from_now.length);
+            to_now.length = n;
+            from_now.length = n;
+            if (const moved how = move(*device, to_now, from_now, false, from->state, connected, foreign_copies); how != moved::all) {
+                return how;
+            }
+            for (place* p : {&target_place, &source}) {
+                p->address += n;
+                p->length -= n;
+                p->offset += p->offset == abi::none64 ? 0 : n;
+            }
+            left -= n;
+        }
+    }
+    return moved::all;
+}
+
+outcome route::send(const operation& op) noexcept {
+    if (op.inline_data == nullptr && !check_local(op, no_rights)) {
+        return fail(status::local_protection);
+    }
+    abi::receive_descriptor& d = target.descriptors[fill & target.mask];
+    if (d.sequence.load_acquire() != fill + 1) {
+        return {status::success, true};
+    }
+    if (op.length > capacity(d)) {
+        return refuse(status::local_length, status::remote_length, op.has_immediate, op.immediate, op.length);
+    }
+    std::uint8_t flags = op.has_immediate ? abi::has_immediate : 0;
+    if (op.length <= payload_limit()) {
+        // Into the completion itself; the poller places it.
+        abi::receive_completion& c = target.completions[fill & target.mask];
+        auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
+        place sink = inline_place(*device, to_payload, op.length);
+        for (std::uint32_t i = 0; i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
+            const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : local_place(op, i);
+            if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
+                return fail(status_of(how, false));
+            }
+            sink.address += source.length;
+            sink.length -= source.length;
+        }
+        flags |= abi::payload_inside;
+    } else {
+        bool receiver_refused = false;
+        const moved how = scatter(op, d, receiver_refused);
+        if (receiver_refused || (how == moved::unmapped && to_process != device->self())) {
+            return refuse(status::local_protection, status::remote_descriptor, op.has_immediate, op.immediate, 0);
+        }
+        if (how != moved::all) {
+            return fail(status_of(how, true));
+        }
+    }
+    complete(status::success, flags, op.length, op.immediate);
+    return {};
+}
+
+outcome route::write(const operation& op) noexcept {
+    if (op.inline_data == nullptr && !check_local(op, no_rights)) {
+        return fail(status::local_protection);
+    }
+    // The descriptor for the immediate data first: a message that waits has not happened at all.
+    if (op.has_immediate && !receiver_ready()) {
+        return {status::success, true};
+    }
+    place sink;
+    if (!check_remote(op, op.length, access::remote_write, abi::allow_write, sink)) {
+        if (op.has_immediate) {
+            // VIA reports a refused write with immediate data in the receive descriptor.
+            return refuse(status::remote_protection, status::remote_protection, true, op.immediate, 0);
+        }
+        return refuse_access(status::remote_protection);
+    }
+    for (std::uint32_t i = 0; op.length != 0 && i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
+        const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length)
+                             : op.segments[i].length != 0 ? local_place(op, i) : place{};
+        if (const moved how = move(*device, sink, source, true, from->state, connected, foreign_copies); how != moved::all) {
+            return fail(status_of(how, true));
+        }
+        sink.address += source.length;
+        sink.length -= source.length;
+        sink.offset += sink.offset == abi::none64 ? 0 : source.length;
+    }
+    if (op.has_immediate) {
+        complete(status::success, abi::has_immediate | abi::from_write, op.length, op.immediate);
+    }
+    return {};
+}
+
+outcome route::read(const operation& op) noexcept {
+    if (!check_local(op, local_write_right)) {
+        return fail(status::local_protection);
+    }
+    place source;
+    if (!check_remote(op, op.length, access::remote_read, abi::allow_read, source)) {
+        return refuse_access(status::remote_protection);
+    }
+    for (std::uint32_t i = 0; i < op.segment_count; ++i) {
+        if (op.segments[i].length == 0) {
+            continue;
+        }
+        const place sink = local_place(op, i);
+        if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
+            return fail(status_of(how, true));
+        }
+        source.address += sink.length;
+        source.length -= sink.length;
+        source.offset += source.offset == abi::none64 ? 0 : sink.length;
+    }
+    return {};
+}
+
+outcome route::atomic(const operation& op) noexcept {
+    if (!check_local(op, local_write_right)) {
+        return fail(status::local_protection);
+    }
+    place word;
+    if (!check_remote(op, 8, access::remote_atomic, abi::allow_atomic, word)) {
+        return refuse_access(status::remote_protection);
+    }
+    if (op.remote_address % 8 != 0) {
+        return fail(status::bad_alignment);
+    }
+    const piece p = next_piece(*device, word, 8);
+    if (p.direct == nullptr || p.bytes != 8) {
+        return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
+    }
+    auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
+    std::uint64_t old = op.compare;
+    if (op.opcode == opcode::fetch_add) {
+        old = shared.fetch_add(op.operand);
+    } else {
+        (void)shared.compare_exchange(old, op.operand);
+    }
+    const place sink = local_place(op, 0);
+    const place source = inline_place(*device, reinterpret_cast<const std::byte*>(&old), 8);
+    if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
+        return fail(status_of(how, false));
+    }
+    return {};
+}
+
+}  // namespace vinic::device

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// engine.hpp -- executing one descriptor: fetch, check, move, complete.
+//
+//   A route leads from an initiating VI to its target.  Whoever holds the initiator's send queue
+//   runs it: the initiator's own process, or, after a hand-over, the receiver's.  All state that the
+//   two must agree on is in the abi; a route only caches positions.
+#pragma once
+
+#include "device/copy.hpp"
+#include "device/link.hpp"
+#include "device/space.hpp"
+
+namespace vinic::device {
+
+/// What to do.  Lengths are checked against the VI's limits by the caller.
+struct operation {
+    enum opcode opcode = opcode::send;
+    bool has_immediate = false;
+    std::uint16_t segment_count = 0;
+    std::uint32_t immediate = 0;
+    std::uint32_t length = 0;                 ///< sum of the segments, or of inline_data
+    const abi::segment* segments = nullptr;
+    const std::byte* inline_data = nullptr;   ///< instead of segments
+    std::uint64_t remote_address = 0;
+    std::uint32_t remote_key = 0;
+    std::uint64_t operand = 0;
+    std::uint64_t compare = 0;
+};
+
+/// `waits`: the receiver has no descriptor; nothing was done.
+struct outcome {
+    enum status status = status::success;
+    bool waits = false;
+};
+
+/// The receiving half of a VI, by pointers of this process.
+struct receive_side {
+    abi::receive_descriptor* descriptors = nullptr;
+    abi::receive_completion* completions = nullptr;
+    abi::segment* extra = nullptr;
+    std::uint32_t mask = 0;
+    std::uint32_t extra_per_slot = 0;
+
+    void look_at(const memory& m, const abi::vi_entry& v) noexcept {
+        descriptors = m.at<abi::receive_descriptor>(v.receive_ring.load_relaxed());
+        completions = m.at<abi::receive_completion>(v.completion_ring.load_relaxed());
+        extra = m.at<abi::segment>(v.receive_extra.load_relaxed());
+        mask = v.receive_depth.load_relaxed() - 1;
+        const std::uint32_t most = v.segments_max.load_relaxed();
+        extra_per_slot = most > abi::receive_segments_in_line ? most - abi::receive_segments_in_line : 0;
+    }
+};
+
+struct route {
+    const memory* device = nullptr;
+    abi::vi_entry* from = nullptr;
+    abi::vi_entry* to = nullptr;
+    receive_side target;
+    std::uint32_t from_domain = 0;
+    std::uint32_t to_domain = 0;
+    std::uint32_t to_process = 0;
+    std::uint32_t fill = 0;           ///< index of the next receive descriptor to use
+    std::uint64_t connected = 0;      ///< from->state while this connection lives
+    std::uint64_t datagram_source = 0;
+    bool reliable = false;
+    bool datagram = false;
+    std::uint64_t foreign_copies = 0;
+
+    [[nodiscard]] bool receiver_ready() const noexcept {
+        return target.descriptors[fill & target.mask].sequence.load_acquire() == fill + 1;
+    }
+    [[nodiscard]] std::uint32_t payload_limit() const noexcept {
+        return datagram ? abi::payload_in_completion - 8 : abi::payload_in_completion;
+    }
+
+    /// Runs one operation.  The caller is marked as executing and `from` is connected.
+    [[nodiscard]] outcome run(const operation& op) noexcept;
+
+    /// A send of at most payload_limit() bytes that lie at `data`, checked: the fast path of run().
+    [[nodiscard]] outcome run_small(const std::byte* data, std::uint32_t bytes, bool has_immediate,
+                                    std::uint32_t immediate) noexcept {
+        abi::receive_descriptor& d = target.descriptors[fill & target.mask];
+        if (d.sequence.load_acquire() != fill + 1) [[unlikely]] {
+            return {status::success, true};
+        }
+        if (bytes > capacity(d)) [[unlikely]] {
+            return refuse(status::local_length, status::remote_length, has_immediate, immediate, bytes);
+        }
+        abi::receive_completion& c = target.completions[fill & target.mask];
+        copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
+        complete(status::success, static_cast<std::uint8_t>(abi::payload_inside | (has_immediate ? abi::has_immediate : 0)),
+                 bytes, immediate);
+        return {};
+    }
+
+private:
+    [[nodiscard]] std::uint64_t capacity(const abi::receive_descriptor& d) const noexcept {
+        std::uint64_t sum = 0;
+        const std::uint32_t n = d.segment_count;
+        for (std::uint32_t i = 0; i < n; ++i) {
+            sum += receive_segment(d, i).length;
+        }
+        return sum;
+    }
+    [[nodiscard]] const abi::segment& receive_segment(const abi::receive_descriptor& d, std::uint32_t i) const noexcept {
+        if (i < abi::receive_segments_in_line) {
+            return d.segments[i];
+        }
+        const auto slot = static_cast<std::size_t>(&d - target.descriptors);
+        return extra_of(slot)[i - abi::receive_segments_in_line];
+    }
+    [[nodiscard]] const abi::segment* extra_of(std::size_t slot) const noexcept {
+        return target.extra + slot * target.extra_per_slot;
+    }
+    /// Publishes the completion of descriptor `fill` and steps on.
+    void complete(enum status s, std::uint8_t flags, std::uint32_t bytes, std::uint32_t immediate) noexcept {
+        abi::receive_completion& c = target.completions[fill & target.mask];
+        c.length = bytes;
+        c.immediate = immediate;
+        c.status = static_cast<std::uint8_t>(s);
+        c.flags = flags;
+        if (datagram) [[unlikely]] {
+            std::memcpy(c.payload, &datagram_source, 8);
+        }
+        // Release: pairs with the poller's acquire; the payload is there no later than the sequence.
+        c.sequence.store_release(fill + 1);
+        ++fill;
+        __builtin_prefetch(&target.descriptors[fill & target.mask]);
+        __builtin_prefetch(&target.completions[fill & target.mask], 1);
+        signal_if_wanted(*device, *to, abi::receive_queue);
+    }
+    /// The receive descriptor ends with `receivers`; reliable connections break.
+    [[nodiscard]] outcome refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
+                                 std::uint32_t bytes) noexcept;
+    /// A remote access was refused before a descriptor was used.
+    [[nodiscard]] outcome refuse_access(enum status senders) noexcept;
+    [[nodiscard]] outcome fail(enum status senders) noexcept;
+
+    [[nodiscard]] outcome send(const operation& op) noexcept;
+    [[nodiscard]] outcome write(const operation& op) noexcept;
+    [[nodiscard]] outcome read(const operation& op) noexcept;
+    [[nodiscard]] outcome atomic(const operation& op) noexcept;
+
+    /// Checks the initiator's segments.  `rights`: none to read from them, local_write to fill them.
+    [[nodiscard]] bool check_local(const operation& op, std::uint32_t rights) const noexcept;
+    [[nodiscard]] bool check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag, place& out) const noexcept;
+    [[nodiscard]] place local_place(const operation& op, std::uint32_t segment) const noexcept;
+    [[nodiscard]] moved scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept;
+    [[nodiscard]] enum status status_of(moved how, bool remote) const noexcept;
+};
+
+}  // namespace vinic::device

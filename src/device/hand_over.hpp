@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hand_over.hpp -- a send queue whose head has to wait for the receiver.
+//
+//     owner ----(no receive descriptor)----> handed ----(receiver posts one)----> peer
+//       ^  ^------(descriptor came meanwhile)---'  ^------(descriptors used up)-----'|
+//       '--------------------------(queue is empty)---------------------------------'
+//
+//   The word vi_entry::hand_over holds who may execute and how many descriptors were produced, so
+//   that "the queue is empty" and "one more" cannot miss each other.  docs/protocols.md draws it;
+//   tests/model interleaves it exhaustively.
+#pragma once
+
+#include "device/engine.hpp"
+
+namespace vinic::device {
+
+/// The shared ring of a send queue, by pointers of this process.
+struct send_side {
+    abi::send_descriptor* descriptors = nullptr;
+    std::byte* extra = nullptr;
+    std::uint32_t mask = 0;
+    std::uint32_t extra_bytes = 0;  ///< per descriptor
+
+    void look_at(const memory& m, const abi::vi_entry& v) noexcept;
+    /// Writes descriptor `index`; op fits the VI's limits.
+    void store(std::uint32_t index, const operation& op) noexcept;
+};
+
+/// What a send queue needs beside its ring: bytes per descriptor for what the line cannot hold.
+[[nodiscard]] constexpr std::uint32_t send_extra_bytes(std::uint32_t segments_max, std::uint32_t inline_bytes_max) noexcept {
+    constexpr std::uint32_t in_line = abi::send_segments_in_line * sizeof(abi::segment);
+    const std::uint32_t segment_bytes = segments_max * static_cast<std::uint32_t>(sizeof(abi::segment));
+    const std::uint32_t most = segment_bytes > inline_bytes_max ? segment_bytes : inline_bytes_max;
+    return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
+}
+
+enum class drained : std::uint8_t { empty, waits, broken };
+
+/// Executes descriptors of r.from's queue from send_next up to `produced`.
+[[nodiscard]] drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept;
+
+/// Sender: gives the queue, whose last descriptor is `produced - 1`, to the receiver.  True if it
+/// stays there; false if a receive descriptor came meanwhile and the sender has executed all itself.
+[[nodiscard]] bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept;
+
+/// Sender: appends descriptor `produced - 1` to a queue that was handed over.  False: it is the
+/// sender's again, and empty; r.fill is up to date.
+[[nodiscard]] bool append(route& r, std::uint32_t produced) noexcept;
+
+/// Sender: takes a handed queue back.  False: the receiver is executing it, or it came back itself.
+[[nodiscard]] bool take_back(abi::vi_entry& from) noexcept;
+
+/// Receiver: executes what was handed over, after posting receive descriptors.
+void drain_for_peer(route& r, send_side& queue) noexcept;
+
+}  // namespace vinic::device

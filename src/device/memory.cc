@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/memory.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "device/processes.hpp"
+#include "os/memory.hpp"
+
+namespace vinic::device {
+
+namespace {
+
+constexpr std::uint64_t opening_byte = 0;
+constexpr std::uint64_t process_byte = 1;
+constexpr auto opening_patience = std::chrono::seconds(10);
+
+bool valid_name(std::string_view n) {
+    return !n.empty() && n.size() <= abi::name_bytes_max && std::all_of(n.begin(), n.end(), [](unsigned char c) {
+        return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+    });
+}
+
+struct table_shape {
+    std::uint64_t offset;
+    std::uint64_t entry_bytes;
+    std::uint32_t capacity;
+    std::uint64_t owner_at;
+    const char* what;
+};
+
+const table_shape& shape(abi::table t) {
+    static constexpr table_shape shapes[abi::table_kinds] = {
+        {abi::domains_offset, sizeof(abi::domain_entry), abi::domain_count, offsetof(abi::domain_entry, owner), "protection domains"},
+        {abi::regions_offset, sizeof(abi::region_entry), abi::region_count, offsetof(abi::region_entry, owner), "memory regions"},
+        {abi::cqs_offset, sizeof(abi::cq_entry), abi::cq_count, offsetof(abi::cq_entry, owner), "completion queues"},
+        {abi::vis_offset, sizeof(abi::vi_entry), abi::vi_count, offsetof(abi::vi_entry, owner), "virtual interfaces"},
+        {abi::names_offset, sizeof(abi::name_entry), abi::name_count, offsetof(abi::name_entry, owner), "names"},
+        {abi::requests_offset, sizeof(abi::request_entry), abi::request_count, offsetof(abi::request_entry, owner), "connection requests"},
+    };
+    return shapes[t];
+}
+
+/// Waits for byte 0; false when its holder (stopped while opening?) keeps it too long.
+bool lock_opening(int fd) noexcept {
+    const auto end = std::chrono::steady_clock::now() + opening_patience;
+    while (!os::try_lock_byte(fd, opening_byte)) {
+        if ((errno != EAGAIN && errno != EACCES) || std::chrono::steady_clock::now() > end) {
+            return false;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    return true;
+}
+
+errc code_of(int os_errno) {
+    switch (os_errno) {
+        case EACCES:
+        case EPERM: return errc::permission_denied;
+        case ENOSPC:
+        case EDQUOT:
+        case ENOMEM: return errc::out_of_memory;
+        default: return errc::os_failure;
+    }
+}
+
+}  // namespace
+
+error memory::fail(errc code, int os_errno, std::string what) const {
+    return {code, os_errno, "device " + address_ + " (" + path_ + "): " + std::move(what)};
+}
+
+error memory::fail_os(int os_errno, std::string what) const { return fail(code_of(os_errno), os_errno, std::move(what)); }
+
+result<std::unique_ptr<memory>> memory::open(std::string_view device_address, const open_options& options, role as) {
+    constexpr std::string_view scheme = "shm:";
+    if (!device_address.starts_with(scheme) || !valid_name(device_address.substr(scheme.size()))) {
+        return std::unexpected(error{errc::unknown_address, 0, "device address '" + std::string(device_address) + "'"});
+    }
+    const char* from_environment = std::getenv("VINIC_SHM_DIR");
+    std::string directory = options.directory;
+    if (directory.empty()) {
+        directory = from_environment != nullptr && *from_environment != 0 ? from_environment : "/dev/shm";
+    }
+    std::unique_ptr<memory> m(new memory);
+    m->address_ = device_address;
+    m->path_ = directory + "/vinic-" + std::string(device_address.substr(scheme.size()));
+    m->pid_namespace_ = os::pid_namespace();
+    if (auto r = as == role::participant ? m->attach(options) : m->inspect(); !r) {
+        return std::unexpected(r.error());
+    }
+    return m;
+}
+
+result<void> memory::attach(const open_options& options) {
+    // A file that is being removed by the last one out has to be opened again under its name.
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        auto r = attach_once(options);
+        if (!r) {
+            fd_.reset();
+            return std::unexpected(r.error());
+        }
+        if (*r) {
+            return {};
+        }
+        fd_.reset();
+    }
+    return std::unexpected(fail(errc::busy, 0, "the device file is removed again and again while it is opened"));
+}
+
+result<bool> memory::attach_once(const open_options& options) {
+    fd_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd_) {
+        return std::unexpected(fail_os(errno, "opening the device file"));
+    }
+    if (!lock_opening(fd_.get())) {
+        return std::unexpected(fail(errc::timed_out, errno, "another process is stopped while it opens or leaves the device"));
+    }
+    struct stat mine {};
+    struct stat named {};
+    if (::fstat(fd_.get(), &mine) != 0) {
+        return std::unexpected(fail_os(errno, "reading the device file's size"));
+    }
+    if (::stat(path_.c_str(), &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev) {
+        return false;
+    }
+    const bool in_use = os::is_locked_by_other(fd_.get(), process_byte, abi::process_count);
+    if (!in_use) {
+        std::uint64_t found = 0;
+        if (mine.st_size != 0 && (::pread(fd_.get(), &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found) ||
+                                  (found != 0 && found != abi::magic))) {
+            return std::unexpected(fail(errc::version_mismatch, 0, "the file exists and is no vinic device; remove it or choose another name"));
+        }
+        if (auto r = initialise(options); !r) {
+            const int kept = r.error().os_errno;
+            ::unlink(path_.c_str());
+            errno = kept;
+            return std::unexpected(r.error());
+        }
+    } else {
+        if (!map_.map_shared(fd_.get(), abi::file_size, true)) {
+            return std::unexpected(fail_os(errno, "mapping the device file"));
+        }
+        if (auto r = check_version(); !r) {
+            return std::unexpected(r.error());
+        }
+    }
+    if (auto r = enter(); !r) {
+        return std::unexpected(r.error());
+    }
+    os::unlock_byte(fd_.get(), opening_byte);
+    control_lock hold(*this);
+    bury_the_dead(*this);
+    return true;
+}
+
+result<void> memory::initialise(const open_options& options) {
+    if (!options.group.empty()) {
+        const group* g = ::getgrnam(options.group.c_str());
+        if (g == nullptr) {
+            return std::unexpected(fail(errc::invalid_argument, 0, "group '" + options.group + "' does not exist"));
+        }
+        if (::fchown(fd_.get(), static_cast<uid_t>(-1), g->gr_gid) != 0 || ::fchmod(fd_.get(), 0660) != 0) {
+            return std::unexpected(fail_os(errno, "giving the device file to group '" + options.group + "'"));
+        }
+    } else {
+        (void)::fchmod(fd_.get(), 0600);
+    }
+    // Emptied without shrinking it: somebody may be inspecting the remains.
+    os::release_storage(fd_.get(), 0, abi::file_size);
+    if (::ftruncate(fd_.get(), static_cast<off_t>(abi::file_size)) != 0) {
+        return std::unexpected(fail_os(errno, "setting the device file's size"));
+    }
+    if (const int e = os::allocate_storage(fd_.get(), 0, abi::page_size); e != 0) {
+        return std::unexpected(fail_os(e, "taking storage"));
+    }
+    if (const int e = os::allocate_storage(fd_.get(), abi::chunk_owners_offset, abi::chunk_count * 4); e != 0) {
+        return std::unexpected(fail_os(e, "taking storage"));
+    }
+    if (!map_.map_shared(fd_.get(), abi::file_size, true)) {
+        return std::unexpected(fail_os(errno, "mapping the device file"));
+    }
+    header().version.store_relaxed(abi::layout_version);
+    header().fence.store_relaxed(os::register_asymmetric_barrier() ? 0 : 1);
+    header().created_ns.store_relaxed(os::now_ns());
+    header().magic.store_release(abi::magic);
+    return {};
+}
+
+result<void> memory::check_version() const {
+    if (header().magic.load_acquire() != abi::magic || header().version.load_relaxed() != abi::layout_version) {
+        return std::unexpected(fail(errc::version_mismatch, 0,
+                                    "layout version " + std::to_string(header().version.load_relaxed()) + ", this library has version " +
+                                        std::to_string(abi::layout_version)));
+    }
+    return {};
+}
+
+result<void> memory::enter() {
+    fenced_ = header().fence.load_relaxed() != 0;
+    if (!fenced_ && !os::register_asymmetric_barrier()) {
+        return std::unexpected(fail(errc::not_supported, errno,
+                                    "its processes use membarrier(2), which is refused to this one; allow that system call"));
+    }
+    std::uint32_t i = 0;
+    while (i < abi::process_count) {
+        if (i == header().processes_backed.load_relaxed()) {
+            const auto per_page = static_cast<std::uint32_t>(abi::page_size / sizeof(abi::process_entry));
+            if (const int e = os::allocate_storage(fd_.get(), abi::processes_offset + i * sizeof(abi::process_entry), abi::page_size); e != 0) {
+                return std::unexpected(fail_os(e, "taking storage"));
+            }
+            header().processes_backed.store_release(i + per_page);
+        }
+        if (process(i).state.load_acquire() == static_cast<std::uint32_t>(abi::process_state::free) &&
+            os::try_lock_byte(fd_.get(), process_byte + i)) {
+            break;
+        }
+        ++i;
+    }
+    if (i == abi::process_count) {
+        return std::unexpected(fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
+    }
+    abi::process_entry& p = process(i);
+    p.generation.add_single_writer(1);
+    p.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
+    p.start_time.store_relaxed(os::process_start_time(static_cast<std::uint32_t>(::getpid())));
+    p.pid_namespace.store_relaxed(pid_namespace_);
+    p.extents_sequence.store_relaxed(0);
+    p.extent_count.store_relaxed(0);
+    p.extents_capacity.store_relaxed(0);
+    std::memset(p.command, 0, sizeof p.command);
+    if (std::FILE* f = std::fopen("/proc/self/comm", "re"); f != nullptr) {
+        (void)std::fgets(p.command, sizeof p.command, f);
+        p.command[std::strcspn(p.command, "\n")] = 0;
+        std::fclose(f);
+    }
+    self_ = i;
+    p.state.store_release(static_cast<std::uint32_t>(abi::process_state::live));
+    return {};
+}
+
+result<void> memory::inspect() {
+    fd_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd_) {
+        const int e = errno;
+        return std::unexpected(e == ENOENT ? fail(errc::unknown_address, e, "no such device") : fail_os(e, "opening the device file"));
+    }
+    struct stat s {};
+    if (::fstat(fd_.get(), &s) != 0 || static_cast<std::uint64_t>(s.st_size) != abi::file_size) {
+        return std::unexpected(fail(errc::version_mismatch, 0, "the file is no vinic device of this version"));
+    }
+    if (!map_.map_shared(fd_.get(), abi::file_size, false)) {
+        return std::unexpected(fail_os(errno, "mapping the device file"));
+    }
+    return check_version();
+}
+
+memory::~memory() {
+    if (self_ != abi::none32 && !forked_) {
+        leave();
+    }
+}
+
+void memory::leave() noexcept {
+    // Without byte 0 (its holder is stopped) the file is left to the next opener.
+    const bool may_remove = lock_opening(fd_.get());
+    {
+        control_lock hold(*this);
+        retire_process(*this, self_, abi::break_reason::remote_disconnect);
+    }
+    if (may_remove) {
+        os::unlock_byte(fd_.get(), process_byte + self_);
+        if (!os::is_locked_by_other(fd_.get(), process_byte, abi::process_count)) {
+            ::unlink(path_.c_str());
+        }
+    }
+    fd_.reset();
+}
+
+bool memory::alive(std::uint32_t i) const noexcept {
+    return i == self_ || (i < abi::process_count && os::is_locked_by_other(fd_.get(), process_byte + i, 1));
+}
+
+bool memory::same_pid_namespace(std::uint32_t i) const noexcept {
+    return process(i).pid_namespace.load_relaxed() == pid_namespace_;
+}
+
+bool memory::try_lock() noexcept {
+    std::uint32_t expected = 0;
+    return header().lock.compare_exchange(expected, owner_word());
+}
+
+void memory::lock() noexcept {
+    abi::word32& word = header().lock;
+    for (std::uint32_t spins = 0;; ++spins) {
+        std::uint32_t seen = word.load_relaxed();
+        if (seen == 0) {
+            if (word.compare_exchange(seen, owner_word() | (spins > 100 ? abi::lock_waiters : 0))) {
+                return;
+            }
+            continue;
+        }
+        if (spins < 100) {
+            os::spin_pause();
+            continue;
+        }
+        if ((seen & abi::lock_waiters) == 0 && !word.compare_exchange(seen, seen | abi::lock_waiters)) {
+            continue;
+        }
+        seen |= abi::lock_waiters;
+        os::futex_wait(&word.raw_, seen, 5'000'000);
+        const std::uint32_t holder = (seen & ~abi::lock_waiters) - 1;
+        if (word.load_relaxed() == seen && !alive(holder) && word.compare_exchange(seen, owner_word() | abi::lock_waiters)) {
+            header().lock_breaks.fetch_add(1);
+            recount();
+            return;
+        }
+    }
+}
+
+void memory::unlock() noexcept {
+    if ((header().lock.exchange(0) & abi::lock_waiters) != 0) {
+        os::futex_wake(&header().lock.raw_);
+    }
+}
+
+abi::word32& memory::owner_of(abi::table t, std::uint32_t i) const noexcept {
+    const table_shape& s = shape(t);
+    return *at<abi::word32>(s.offset + i * s.entry_bytes + s.owner_at);
+}
+
+result<std::uint32_t> memory::take(abi::table t) {
+    const table_shape& s = shape(t);
+    abi::table_marks& marks = header().marks[t];
+    std::uint32_t backed_now = marks.backed.load_relaxed();
+    if (marks.used.load_relaxed() == backed_now) {
+        if (backed_now == s.capacity) {
+            return std::unexpected(fail(errc::limit_reached, 0, "all " + std::to_string(s.capacity) + " " + s.what + " are taken"));
+        }
+        // A page at first, then an eighth more each time.
+        const std::uint64_t begin = s.offset + backed_now * s.entry_bytes;
+        const std::uint64_t want = std::max<std::uint64_t>(abi::page_size, backed_now * s.entry_bytes / 8);
+        const std::uint64_t end = std::min(abi::align_up(begin + want, abi::page_size), s.offset + s.capacity * s.entry_bytes);
+        if (const int e = os::allocate_storage(fd_.get(), begin, end - begin); e != 0) {
+            return std::unexpected(fail_os(e, std::string("taking storage for more ") + s.what));
+        }
+        marks.cursor.store_relaxed(backed_now);
+        backed_now = static_cast<std::uint32_t>((end - s.offset) / s.entry_bytes);
+        marks.backed.store_release(backed_now);
+    }
+    std::uint32_t i = marks.cursor.load_relaxed();
+    for (;; ++i) {
+        i = i < backed_now ? i : 0;
+        if (owner_of(t, i).load_relaxed() == 0) {
+            break;
+        }
+    }
+    owner_of(t, i).store_release(owner_word());
+    marks.used.add_single_writer(1);
+    marks.cursor.store_relaxed(i + 1);
+    return i;
+}
+
+void memory::give(abi::table t, std::uint32_t i) noexcept {
+    owner_of(t, i).store_release(0);
+    header().marks[t].used.add_single_writer(~std::uint32_t{0});
+}
+
+void memory::recount() noexcept {
+    for (std::uint32_t t = 0; t < abi::table_kinds; ++t) {
+        std::uint32_t used = 0;
+        const auto kind = static_cast<abi::table>(t);
+        for (std::uint32_t i = 0; i < backed(kind); ++i) {
+            used += owner_of(kind, i).load_relaxed() != 0 ? 1u : 0u;
+        }
+        header().marks[t].used.store_relaxed(used);
+    }
+}
+
+void memory::forget_after_fork() noexcept {
+    forked_ = true;
+    map_.replace_by_zeros();
+    fd_.reset();
+}
+
+}  // namespace vinic::device

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// memory.hpp -- one device's file: its life, its tables and its lock.
+//
+//   Life of the file.  Byte 0 of the file is locked while somebody opens or leaves; byte 1 + i for as
+//   long as process entry i is in use.  An opener that finds no process byte locked starts afresh;
+//   whoever leaves last removes the file.  Locks vanish with their process, so SIGKILL leaves
+//   nothing that a later opener would take for alive.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vinic/vinic.hpp>
+
+#include "abi/vi.hpp"
+#include "os/file.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::device {
+
+class memory {
+public:
+    enum class role { participant, inspector };
+
+    /// Opens or makes the device.  An inspector maps read-only, takes no entry and makes nothing.
+    [[nodiscard]] static result<std::unique_ptr<memory>> open(std::string_view device_address, const open_options& options,
+                                                              role as);
+    memory(const memory&) = delete;
+    memory& operator=(const memory&) = delete;
+    /// Leaves the device; the last one out removes the file.
+    ~memory();
+
+    [[nodiscard]] abi::device_header& header() const noexcept { return *at<abi::device_header>(0); }
+    [[nodiscard]] abi::word32& chunk_owner(std::uint32_t i) const noexcept {
+        return at<abi::word32>(abi::chunk_owners_offset)[i];
+    }
+    [[nodiscard]] abi::process_entry& process(std::uint32_t i) const noexcept {
+        return at<abi::process_entry>(abi::processes_offset)[i];
+    }
+    [[nodiscard]] abi::domain_entry& domain(std::uint32_t i) const noexcept {
+        return at<abi::domain_entry>(abi::domains_offset)[i];
+    }
+    [[nodiscard]] abi::region_entry& region(std::uint32_t i) const noexcept {
+        return at<abi::region_entry>(abi::regions_offset)[i];
+    }
+    [[nodiscard]] abi::name_entry& name(std::uint32_t i) const noexcept {
+        return at<abi::name_entry>(abi::names_offset)[i];
+    }
+    [[nodiscard]] abi::request_entry& request(std::uint32_t i) const noexcept {
+        return at<abi::request_entry>(abi::requests_offset)[i];
+    }
+    [[nodiscard]] abi::cq_entry& cq(std::uint32_t i) const noexcept { return at<abi::cq_entry>(abi::cqs_offset)[i]; }
+    [[nodiscard]] abi::vi_entry& vi(std::uint32_t i) const noexcept { return at<abi::vi_entry>(abi::vis_offset)[i]; }
+
+    /// Offsets mean the same in every process; pointers do not.
+    template <class T>
+    [[nodiscard]] T* at(std::uint64_t offset) const noexcept {
+        return reinterpret_cast<T*>(map_.data() + offset);
+    }
+    [[nodiscard]] std::uint32_t backed(abi::table t) const noexcept { return header().marks[t].backed.load_acquire(); }
+
+    /// This process' entry, and the word that marks what belongs to it.
+    [[nodiscard]] std::uint32_t self() const noexcept { return self_; }
+    [[nodiscard]] std::uint32_t owner_word() const noexcept { return self_ + 1; }
+    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+    [[nodiscard]] bool fenced() const noexcept { return fenced_; }
+    [[nodiscard]] const std::string& address() const noexcept { return address_; }
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+    /// Whether process entry i is held by a living process.
+    [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
+    /// A foreign address of process i can be reached by its pid: same pid namespace.
+    [[nodiscard]] bool same_pid_namespace(std::uint32_t i) const noexcept;
+
+    void heavy_barrier() const noexcept { os::heavy_barrier(fenced_); }
+    void light_barrier() const noexcept { os::light_barrier(fenced_); }
+
+    /// The control plane's lock: between processes, survives its holder's death.
+    void lock() noexcept;
+    [[nodiscard]] bool try_lock() noexcept;
+    void unlock() noexcept;
+
+    /// A free entry of table t, owned by this process, storage assured.  Under the lock.
+    [[nodiscard]] result<std::uint32_t> take(abi::table t);
+    /// Gives entry i of table t back.  Under the lock.
+    void give(abi::table t, std::uint32_t i) noexcept;
+    [[nodiscard]] abi::word32& owner_of(abi::table t, std::uint32_t i) const noexcept;
+
+    /// In a forked child: everything shared is replaced by zeros, so that no handle works.
+    void forget_after_fork() noexcept;
+    [[nodiscard]] bool forked() const noexcept { return forked_; }
+
+private:
+    memory() = default;
+    [[nodiscard]] result<void> attach(const open_options& options);
+    [[nodiscard]] result<bool> attach_once(const open_options& options);
+    [[nodiscard]] result<void> initialise(const open_options& options);
+    [[nodiscard]] result<void> check_version() const;
+    [[nodiscard]] result<void> enter();
+    [[nodiscard]] result<void> inspect();
+    void leave() noexcept;
+    void recount() noexcept;
+    [[nodiscard]] error fail(errc code, int os_errno, std::string what) const;
+    [[nodiscard]] error fail_os(int os_errno, std::string what) const;
+
+    std::string address_;
+    std::string path_;
+    os::unique_fd fd_;
+    os::mapping map_;
+    std::uint32_t self_ = abi::none32;
+    std::uint64_t pid_namespace_ = 0;
+    bool fenced_ = false;
+    bool forked_ = false;
+};
+
+/// Holds the control plane's lock.
+class control_lock {
+public:
+    explicit control_lock(memory& m) noexcept : memory_(m) { memory_.lock(); }
+    control_lock(const control_lock&) = delete;
+    control_lock& operator=(const control_lock&) = delete;
+    ~control_lock() { memory_.unlock(); }
+
+private:
+    memory& memory_;
+};
+
+}  // namespace vinic::device

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/space.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "device/copy.hpp"
+#include "os/memory.hpp"
+
+namespace vinic::device {
+
+namespace {
+
+/// Engines look at the connection again after this many bytes, so that nobody waits long for them.
+constexpr std::uint64_t move_bytes_max = 256 << 10;
+
+/// The extent of process `p` that holds `address`, or the start of the next one.  Under the extents'
+/// sequence lock; a table that changes all the time is read as "foreign".
+struct found_extent {
+    bool inside = false;
+    std::uint64_t offset = 0;  ///< file offset of `address`
+    std::uint64_t until = 0;   ///< virtual address where this answer ends
+};
+
+found_extent find_extent(const memory& m, std::uint32_t process, std::uint64_t address) noexcept {
+    const abi::process_entry& p = m.process(process);
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        const std::uint32_t sequence = p.extents_sequence.load_acquire();
+        if ((sequence & 1) != 0) {
+            os::spin_pause();
+            continue;
+        }
+        const std::uint64_t table = p.extents_offset.load_acquire();
+        std::uint32_t low = 0;
+        std::uint32_t high = std::min(p.extent_count.load_acquire(), p.extents_capacity.load_acquire());
+        const auto* extents = m.at<abi::extent>(table);
+        while (low < high) {  // first extent that begins behind address
+            const std::uint32_t middle = (low + high) / 2;
+            if (extents[middle].address.load_relaxed() <= address) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        found_extent f;
+        f.until = ~std::uint64_t{0};
+        if (low < p.extent_count.load_relaxed()) {
+            f.until = extents[low].address.load_relaxed();
+        }
+        if (low > 0) {
+            const std::uint64_t begin = extents[low - 1].address.load_relaxed();
+            const std::uint64_t bytes = extents[low - 1].bytes.load_relaxed();
+            if (address - begin < bytes) {
+                f.inside = true;
+                f.offset = extents[low - 1].offset.load_relaxed() + (address - begin);
+                f.until = begin + bytes;
+            }
+        }
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (p.extents_sequence.load_relaxed() == sequence) {
+            return f;
+        }
+    }
+    return {false, 0, address + 1};
+}
+
+moved from_errno(int e) noexcept {
+    switch (e) {
+        case 0: return moved::all;
+        case ESRCH: return moved::process_gone;
+        case EFAULT: return moved::unmapped;
+        default: return moved::unreachable;
+    }
+}
+
+}  // namespace
+
+piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
+    piece out{nullptr, p.address, std::min(p.length, max)};
+    if (p.process == m.self() && !p.whole_space) {
+        out.direct = reinterpret_cast<std::byte*>(p.address);
+    } else if (p.offset != abi::none64) {
+        out.direct = m.at<std::byte>(p.offset);
+        p.offset += out.bytes;
+    } else {
+        const found_extent f = find_extent(m, p.process, p.address);
+        out.bytes = std::min(out.bytes, f.until - p.address);
+        out.direct = f.inside ? m.at<std::byte>(f.offset) : nullptr;
+    }
+    p.address += out.bytes;
+    p.length -= out.bytes;
+    return out;
+}
+
+moved move(const memory& m, place to, place from, bool ascending, const abi::word64& state, std::uint64_t connected,
+           std::uint64_t& foreign_copies) noexcept {
+    const std::uint64_t bytes = std::min(to.length, from.length);
+    to.length = bytes;
+    from.length = bytes;
+    piece d{nullptr, 0, 0};
+    piece s{nullptr, 0, 0};
+    while (to.length + d.bytes != 0) {
+        if (d.bytes == 0) {
+            d = next_piece(m, to, move_bytes_max);
+        }
+        if (s.bytes == 0) {
+            s = next_piece(m, from, move_bytes_max);
+        }
+        const std::uint64_t n = std::min(d.bytes, s.bytes);
+        if (d.direct != nullptr && s.direct != nullptr) {
+            if (ascending) {
+                copy_ascending(d.direct, s.direct, n);
+            } else {
+                std::memcpy(d.direct, s.direct, n);
+            }
+            d.direct += n;
+            s.direct += n;
+        } else {
+            ++foreign_copies;
+            const bool into = d.direct == nullptr;
+            const std::uint32_t process = into ? to.process : from.process;
+            if ((into && s.direct == nullptr) || !m.same_pid_namespace(process)) {
+                return moved::unreachable;
+            }
+            const std::uint32_t pid = m.process(process).pid.load_relaxed();
+            const int e = into ? os::write_process(pid, d.address, s.direct, n) : os::read_process(pid, s.address, d.direct, n);
+            if (e != 0) {
+                return from_errno(e);
+            }
+            (into ? s.direct : d.direct) += n;
+        }
+        d.address += n;
+        s.address += n;
+        d.bytes -= n;
+        s.bytes -= n;
+        if (to.length + d.bytes != 0 && state.load_acquire() != connected) {
+            return moved::broken;
+        }
+    }
+    return moved::all;
+}
+
+}  // namespace vinic::device

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// space.hpp -- from {key, address} to bytes: the protection check and the walk through memory.
+#pragma once
+
+#include "device/memory.hpp"
+
+namespace vinic::device {
+
+/// A range of one process' memory that passed the check.
+struct place {
+    std::uint32_t process = 0;      ///< whose
+    std::uint64_t address = 0;      ///< virtual address there
+    std::uint64_t length = 0;
+    std::uint64_t offset = abi::none64;  ///< in the device file, if the whole range lies there in one piece
+    bool whole_space = false;            ///< region over the whole address space: may not be mapped at all
+};
+
+/// The initiator's own pointers are used as they are, as by any memcpy; a remote address that was
+/// never promised to be mapped is reached by system call, even inside one process.
+///
+/// Checks domain, key (generation), bounds and rights of [address, address + length).  The caller is
+/// marked as executing, so that what was checked stays true until it leaves.
+[[nodiscard]] inline bool check(const memory& m, std::uint32_t domain, std::uint32_t key, std::uint64_t address,
+                                std::uint64_t length, std::uint32_t rights, place& out) noexcept {
+    const std::uint32_t index = key >> 8;
+    if (index >= m.backed(abi::regions)) [[unlikely]] {
+        return false;
+    }
+    const abi::region_entry& r = m.region(index);
+    if (key == 0 || r.key.load_acquire() != key || r.domain.load_relaxed() != domain ||
+        (r.rights.load_relaxed() & rights) != rights) [[unlikely]] {
+        return false;
+    }
+    const std::uint64_t base = r.address.load_relaxed();
+    const std::uint64_t bytes = r.length.load_relaxed();
+    if (address < base || length > bytes || address - base > bytes - length) [[unlikely]] {
+        return false;
+    }
+    const std::uint64_t offset = r.offset.load_relaxed();
+    out.process = r.owner.load_relaxed() - 1;
+    out.address = address;
+    out.length = length;
+    out.offset = offset == abi::none64 ? abi::none64 : offset + (address - base);
+    out.whole_space = bytes == abi::none64;
+    return true;
+}
+
+/// The longest piece at the start of `p` (at most `max` bytes) that lies in one place: a pointer of
+/// this process, or nullptr for foreign memory.  Takes it off `p`.
+struct piece {
+    std::byte* direct;
+    std::uint64_t address;
+    std::uint64_t bytes;
+};
+[[nodiscard]] piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept;
+
+/// How a move ended.
+enum class moved : std::uint8_t { all, unmapped, unreachable, process_gone, broken };
+
+/// Moves min(to.length, from.length) bytes.  At least one side lies in this process or in the device.
+/// Gives up with `broken` between pieces once `state` differs from `connected`.
+[[nodiscard]] moved move(const memory& m, place to, place from, bool ascending, const abi::word64& state,
+                         std::uint64_t connected, std::uint64_t& foreign_copies) noexcept;
+
+}  // namespace vinic::device

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// nic.cc -- opening a device, its memory, and the housekeeping of one open nic.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/processes.hpp"
+#include "native/address.hpp"
+#include "native/state.hpp"
+
+namespace vinic {
+
+namespace detail {
+
+namespace {
+
+constexpr std::uint64_t tick_interval_us = 1000;
+constexpr std::uint64_t bell_sleep_ns = 20'000'000;
+
+/// The open nics of this process: the one list that has to be global, because fork handlers are.
+struct fork_registry {
+    std::mutex mutex;
+    std::vector<nic_state*> nics;
+};
+
+fork_registry& registry() {
+    static auto* r = new fork_registry;  // never destroyed: nics may outlive static destructors
+    return *r;
+}
+
+void before_fork() {
+    registry().mutex.lock();
+    for (nic_state* n : registry().nics) {
+        n->mutex.lock();
+        n->pages.before_fork();
+    }
+}
+
+void after_fork_in_parent() {
+    for (nic_state* n : registry().nics) {
+        n->pages.after_fork_in_parent();
+        n->mutex.unlock();
+    }
+    registry().mutex.unlock();
+}
+
+void after_fork_in_child() {
+    for (nic_state* n : registry().nics) {
+        n->pages.after_fork_in_child(n->memory->fd());
+        n->memory->forget_after_fork();
+        n->mutex.unlock();
+    }
+    registry().nics.clear();
+    registry().mutex.unlock();
+}
+
+}  // namespace
+
+void enter_fork_registry(nic_state& nic) {
+    static const int once = ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    (void)once;
+    const std::lock_guard hold(registry().mutex);
+    registry().nics.push_back(&nic);
+}
+
+void leave_fork_registry(nic_state& nic) noexcept {
+    const std::lock_guard hold(registry().mutex);
+    std::erase(registry().nics, &nic);
+}
+
+nic_state::~nic_state() {
+    leave_fork_registry(*this);
+    if (bell.joinable()) {
+        if (forked()) {
+            bell.detach();  // the thread exists in the parent only
+        } else {
+            closing.store(true);
+            memory->process(memory->self()).bell.fetch_add(1);
+            os::futex_wake(&memory->process(memory->self()).bell.raw_);
+            bell.join();
+        }
+    }
+    if (!forked()) {
+        pages.release_all();
+    }
+}
+
+void nic_state::tick_now() noexcept {
+    next_tick.store(os::ticks() + tick_interval_us * os::ticks_per_us(), std::memory_order_relaxed);
+    if (forked()) {
+        return;
+    }
+    const std::uint64_t now = os::now_ns();
+    if (any_stalled.load(std::memory_order_relaxed)) {
+        const std::lock_guard hold(stalled_mutex);
+        for (vi_state* v : stalled) {
+            v->expire_stall(now);
+        }
+        std::erase_if(stalled, [](vi_state* v) { return v->stall_deadline_ns.load() == 0; });
+        any_stalled.store(!stalled.empty(), std::memory_order_relaxed);
+    }
+    device::look_for_dead(*memory, now);
+}
+
+void nic_state::start_bell() {
+    if (!bell.joinable()) {
+        bell = std::thread([this] { ring_loop(); });
+    }
+}
+
+/// Turns wake-ups of armed completion queues into readable descriptors.
+void nic_state::ring_loop() noexcept {
+    abi::word32& word = memory->process(memory->self()).bell;
+    while (!closing.load()) {
+        const std::uint32_t seen = word.load_acquire();
+        {
+            const std::lock_guard hold(mutex);
+            for (cq_state* cq : fd_queues) {
+                if (cq->fd_armed && cq->entry->armed.load_acquire() == 0) {
+                    cq->fd_armed = false;
+                    const std::uint64_t one = 1;
+                    (void)!::write(cq->event_fd, &one, sizeof one);
+                }
+            }
+        }
+        os::futex_wait(&word.raw_, seen, bell_sleep_ns);
+        tick_now();
+    }
+}
+
+domain_state::~domain_state() {
+    if (nic->forked()) {
+        return;
+    }
+    const device::control_lock hold(*nic->memory);
+    nic->memory->domain(index).id.store_release(0);
+    nic->memory->give(abi::domains, index);
+}
+
+buffer_state::~buffer_state() {
+    if (nic->forked()) {
+        return;
+    }
+    const std::lock_guard hold(nic->mutex);
+    nic->pages.remove_native(reinterpret_cast<std::uint64_t>(nic->memory->at<std::byte>(offset)));
+    nic->arena.give_pages(offset, bytes);
+}
+
+}  // namespace detail
+
+result<nic> nic::open(std::string_view device_address, const open_options& options) {
+    auto opened = device::memory::open(device_address, options, device::memory::role::participant);
+    if (!opened) {
+        return std::unexpected(opened.error());
+    }
+    (void)os::ticks_per_us();  // measured here, not in the first wait
+    nic n;
+    n.state_ = std::make_shared<detail::nic_state>(std::move(*opened));
+    detail::enter_fork_registry(*n.state_);
+    return n;
+}
+
+result<domain> nic::create_domain() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "creating a protection domain"});
+    }
+    if (state_->forked()) {
+        return std::unexpected(state_->fail(errc::forked, "creating a protection domain"));
+    }
+    device::memory& m = *state_->memory;
+    auto made = std::make_shared<detail::domain_state>();
+    {
+        const device::control_lock hold(m);
+        auto i = m.take(abi::domains);
+        if (!i) {
+            return std::unexpected(i.error());
+        }
+        abi::domain_entry& e = m.domain(*i);
+        e.generation.store_relaxed(e.generation.load_relaxed() % 0xffff + 1);
+        made->index = *i;
+        made->id = *i | e.generation.load_relaxed() << 16;
+        e.id.store_release(made->id);
+    }
+    made->nic = state_;
+    domain d;
+    d.state_ = std::move(made);
+    return d;
+}
+
+result<buffer> nic::allocate(std::size_t bytes) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "allocating device memory"});
+    }
+    if (state_->forked()) {
+        return std::unexpected(state_->fail(errc::forked, "allocating device memory"));
+    }
+    if (bytes == 0 || bytes > abi::file_size) {
+        return std::unexpected(state_->fail(errc::invalid_argument, "allocating " + std::to_string(bytes) + " bytes"));
+    }
+    const std::lock_guard hold(state_->mutex);
+    const std::uint64_t size = abi::align_up(bytes, abi::page_size);
+    auto offset = state_->arena.take_pages(size);
+    if (!offset) {
+        return std::unexpected(offset.error());
+    }
+    auto* data = state_->memory->at<std::byte>(*offset);
+    if (auto r = state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset); !r) {
+        state_->arena.give_pages(*offset, size);
+        return std::unexpected(r.error());
+    }
+    buffer b;
+    b.state_ = std::make_shared<detail::buffer_state>(state_, *offset, size);
+    b.data_ = data;
+    b.size_ = size;
+    return b;
+}
+
+result<datagram_address> nic::resolve(const address& name) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "resolving a name"});
+    }
+    if (state_->forked()) {
+        return std::unexpected(state_->fail(errc::forked, "resolving a name"));
+    }
+    auto key = detail::to_key(name);
+    if (!key) {
+        return std::unexpected(key.error());
+    }
+    const device::control_lock hold(*state_->memory);
+    const std::uint32_t i = detail::find_name(*state_->memory, *key);
+    if (i == abi::none32 || state_->memory->name(i).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::datagram)) {
+        return std::unexpected(state_->fail(errc::no_listener, "resolving '" + name.name + "'"));
+    }
+    return datagram_address{state_->memory->name(i).target.load_relaxed()};
+}
+
+result<std::vector<address>> nic::names() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "listing names"});
+    }
+    if (state_->forked()) {
+        return std::unexpected(state_->fail(errc::forked, "listing names"));
+    }
+    device::memory& m = *state_->memory;
+    std::vector<address> all;
+    const device::control_lock hold(m);
+    for (std::uint32_t i = 0; i < m.backed(abi::names); ++i) {
+        if (m.name(i).owner.load_relaxed() != 0) {
+            all.push_back(detail::to_address(m.name(i).at));
+        }
+    }
+    return all;
+}
+
+const std::string& nic::device_address() const noexcept {
+    static const std::string none;
+    return state_ ? state_->memory->address() : none;
+}
+
+}  // namespace vinic

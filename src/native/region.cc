@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// region.cc -- registering memory, and taking it back while transfers run.
+#include <algorithm>
+
+#include "native/state.hpp"
+
+namespace vinic {
+
+namespace detail {
+
+namespace {
+
+constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
+
+/// Whether every engine that may have passed the check of a region of `domain` has left: the owner's
+/// own VIs in it, their peers, and senders of datagrams.
+bool engines_have_left(nic_state& nic, const domain_state* domain) {
+    device::memory& m = *nic.memory;
+    m.heavy_barrier();
+    for (vi_state* v : nic.vis) {
+        if (v->domain.get() != domain) {
+            continue;
+        }
+        const std::uint32_t peer = v->entry->peer.load_acquire();
+        if (!device::wait_engine_outside(m, *v->entry, engine_patience_ns) ||
+            (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), engine_patience_ns))) {
+            return false;
+        }
+        if (v->attributes.service == service::datagram) {
+            // A sender inside holds the lock; once it was free, later senders see the stale key.
+            const std::uint64_t end = os::now_ns() + engine_patience_ns;
+            for (std::uint32_t holder = 0; (holder = v->entry->receive_lock.load_acquire()) != 0;) {
+                if (!m.alive(holder - 1)) {
+                    break;
+                }
+                if (os::now_ns() > end) {
+                    return false;
+                }
+                std::this_thread::yield();
+            }
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+result<void> region_state::close() {
+    nic_state& nic = *domain->nic;
+    if (nic.forked()) {
+        open = false;
+        return {};
+    }
+    if (!open) {
+        return std::unexpected(nic.fail(errc::invalid_handle, "deregistering memory"));
+    }
+    const std::lock_guard hold(nic.mutex);
+    nic.memory->region(index).key.store_release(0);
+    if (!engines_have_left(nic, domain.get())) {
+        return std::unexpected(nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
+    }
+    nic.pages.release(extents);
+    {
+        const device::control_lock lock(*nic.memory);
+        nic.memory->give(abi::regions, index);
+    }
+    open = false;
+    return {};
+}
+
+region_state::~region_state() {
+    if (open) {
+        (void)close();
+    }
+}
+
+namespace {
+
+result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_state>& domain, std::uint64_t address,
+                                                  std::uint64_t length, access rights, bool whole_space) {
+    if (!domain) {
+        return std::unexpected(error{errc::invalid_handle, 0, "registering memory"});
+    }
+    nic_state& nic = *domain->nic;
+    if (nic.forked()) {
+        return std::unexpected(nic.fail(errc::forked, "registering memory"));
+    }
+    if (length == 0 || (!whole_space && address + length < address) || (static_cast<std::uint32_t>(rights) & ~15u) != 0) {
+        return std::unexpected(nic.fail(errc::invalid_argument, "registering memory: empty range, range that wraps round, or unknown rights"));
+    }
+    auto made = std::make_shared<region_state>();
+    made->open = false;
+    made->domain = domain;
+    made->rights = rights;
+    const std::lock_guard hold(nic.mutex);
+    device::memory& m = *nic.memory;
+    adoption::cover cover;
+    if (whole_space) {
+        cover.backing = backing::mixed;
+    } else if (auto held = nic.pages.hold(address, length, rights != access::none && rights != access::remote_read); held) {
+        cover = std::move(*held);
+    } else {
+        return std::unexpected(held.error());
+    }
+    const device::control_lock lock(m);
+    auto i = m.take(abi::regions);
+    if (!i) {
+        nic.pages.release(cover.held);
+        return std::unexpected(i.error());
+    }
+    abi::region_entry& e = m.region(*i);
+    e.generation.store_relaxed(e.generation.load_relaxed() % 254 + 1);
+    made->index = *i;
+    made->key = *i << 8 | e.generation.load_relaxed();
+    made->backing = cover.backing;
+    made->extents = std::move(cover.held);
+    made->open = true;
+    e.address.store_relaxed(address);
+    e.length.store_relaxed(length);
+    e.offset.store_relaxed(cover.offset);
+    e.domain.store_relaxed(domain->id);
+    e.rights.store_relaxed(static_cast<std::uint32_t>(rights));
+    e.backing.store_relaxed(static_cast<std::uint32_t>(made->backing));
+    e.key.store_release(made->key);
+    return made;
+}
+
+}  // namespace
+
+}  // namespace detail
+
+result<region> domain::register_memory(std::span<const std::byte> bytes, access rights) {
+    auto made = detail::make_region(state_, reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size(), rights, false);
+    if (!made) {
+        return std::unexpected(made.error());
+    }
+    region r;
+    r.key_ = (*made)->key;
+    r.address_ = reinterpret_cast<std::uint64_t>(bytes.data());
+    r.length_ = bytes.size();
+    r.state_ = std::move(*made);
+    return r;
+}
+
+result<region> domain::register_address_space(access rights) {
+    auto made = detail::make_region(state_, 0, abi::none64, rights, true);
+    if (!made) {
+        return std::unexpected(made.error());
+    }
+    region r;
+    r.key_ = (*made)->key;
+    r.address_ = 0;
+    r.length_ = abi::none64;
+    r.state_ = std::move(*made);
+    return r;
+}
+
+result<void> domain::close() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "closing a protection domain"});
+    }
+    if (state_.use_count() > 1) {
+        return std::unexpected(state_->nic->fail(errc::busy, "closing a protection domain that has regions or VIs"));
+    }
+    state_.reset();
+    return {};
+}
+
+region::~region() = default;
+
+region& region::operator=(region&& o) noexcept {
+    std::swap(state_, o.state_);
+    std::swap(key_, o.key_);
+    std::swap(address_, o.address_);
+    std::swap(length_, o.length_);
+    if (&o != this) {
+        o.state_.reset();
+    }
+    return *this;
+}
+
+backing region::backing() const noexcept { return state_ ? state_->backing : backing::foreign; }
+access region::rights() const noexcept { return state_ ? state_->rights : access::none; }
+
+result<void> region::close() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "deregistering memory"});
+    }
+    if (auto r = state_->close(); !r) {
+        return r;
+    }
+    state_.reset();
+    return {};
+}
+
+}  // namespace vinic

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// state.hpp -- the private halves of the native objects: what only this process knows.
+//
+//   Lock order: fork registry > nic_state::mutex > cq_state::attach_mutex > the device's control
+//   lock.  The data path takes none of them; the thread_safe attributes add one mutex per queue.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <vinic/vinic.hpp>
+
+#include "device/arena.hpp"
+#include "device/hand_over.hpp"
+#include "native/adoption.hpp"
+
+namespace vinic::detail {
+
+struct nic_state : std::enable_shared_from_this<nic_state> {
+    explicit nic_state(std::unique_ptr<device::memory> m) : memory(std::move(m)), arena(*memory), pages(*memory, arena) {}
+    ~nic_state();
+    nic_state(const nic_state&) = delete;
+    nic_state& operator=(const nic_state&) = delete;
+
+    /// Housekeeping, called now and then from the data path: cheap unless tick_interval has passed.
+    void tick() noexcept {
+        if (os::ticks() >= next_tick.load(std::memory_order_relaxed)) [[unlikely]] {
+            tick_now();
+        }
+    }
+    void tick_now() noexcept;
+    void start_bell();
+    void ring_loop() noexcept;
+    [[nodiscard]] bool forked() const noexcept { return memory->forked(); }
+    [[nodiscard]] error fail(errc code, std::string what, int os_errno = 0) const {
+        return {code, os_errno, "device " + memory->address() + ": " + std::move(what)};
+    }
+
+    std::mutex mutex;
+    std::unique_ptr<device::memory> memory;
+    device::arena arena;
+    adoption pages;
+    std::vector<struct vi_state*> vis;      // for deregistration
+    std::vector<struct cq_state*> fd_queues;
+    std::atomic<std::uint64_t> next_tick{0};
+    std::mutex stalled_mutex;
+    std::vector<struct vi_state*> stalled;  // handed over with a time limit
+    std::atomic<bool> any_stalled{false};
+    std::thread bell;
+    std::atomic<bool> closing{false};
+};
+
+struct domain_state {
+    std::shared_ptr<nic_state> nic;
+    std::uint32_t index = 0;
+    std::uint32_t id = 0;
+    ~domain_state();
+};
+
+struct region_state {
+    std::shared_ptr<domain_state> domain;
+    std::uint32_t index = 0;
+    std::uint32_t key = 0;
+    access rights = access::none;
+    enum backing backing = backing::foreign;
+    std::vector<std::uint64_t> extents;  // adopted extents this region holds
+    bool open = true;
+    ~region_state();
+    [[nodiscard]] result<void> close();
+};
+
+struct buffer_state {
+    std::shared_ptr<nic_state> nic;
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+    ~buffer_state();
+};
+
+struct vi_state;
+
+/// A queue of a VI as its completion queue knows it: the VI's address with the kind in the low bit.
+using queue_tag = std::uintptr_t;
+
+struct cq_state : std::enable_shared_from_this<cq_state> {
+    static constexpr std::uint32_t polled_max = 8;
+    using leaf_slots = std::array<std::atomic<queue_tag>, 64>;
+
+    ~cq_state();
+    [[nodiscard]] std::size_t poll(std::span<completion> out) noexcept;
+    [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
+    [[nodiscard]] result<bool> arm();
+    [[nodiscard]] result<int> descriptor();
+    [[nodiscard]] result<void> resize(std::uint32_t queues);
+    [[nodiscard]] result<std::uint32_t> attach(queue_tag tag);
+    void detach(std::uint32_t bit, queue_tag tag) noexcept;
+    [[nodiscard]] result<void> set_capacity(std::uint32_t queues);
+
+    std::shared_ptr<nic_state> nic;
+    abi::cq_entry* entry = nullptr;
+    std::uint32_t index = 0;
+    cq_attributes attributes;
+
+    // -- polling ---------------------------------------------------------------------------------
+    [[nodiscard]] std::size_t poll_once(std::span<completion> out) noexcept;
+    [[nodiscard]] std::size_t poll_ready(std::span<completion> out) noexcept;
+    [[nodiscard]] std::size_t serve(queue_tag tag, std::span<completion> out) noexcept;
+    void promote(queue_tag tag) noexcept;
+    /// Arms the CQ.  False: something is ready.  After it no queue is polled directly.
+    [[nodiscard]] bool arm_once() noexcept;
+    [[nodiscard]] bool any_ready() const noexcept;
+    [[nodiscard]] queue_tag tag_of(std::uint32_t bit) const noexcept;
+
+    std::array<std::atomic<queue_tag>, polled_max> polled{};  // their rings are looked at directly
+    std::array<std::uint32_t, polled_max> idle{};
+    std::uint32_t polled_count = 0;
+    std::uint32_t turn = 0;
+    std::int32_t until_tick = 0;
+    std::uint64_t spin_ticks = 0;
+    std::uint64_t spin_ticks_max = 0;
+    alignas(64) std::atomic<std::uint32_t> inside{0};  // odd while poll runs
+    std::mutex poll_mutex;                             // thread_safe only
+
+    // -- who is attached -------------------------------------------------------------------------
+    struct bits {
+        std::uint64_t offset;
+        std::uint32_t leaves;
+    };
+    std::mutex attach_mutex;
+    std::atomic<std::atomic<leaf_slots*>*> slots{nullptr};
+    std::vector<std::unique_ptr<std::atomic<leaf_slots*>[]>> slot_tables;  // newest last; older ones may be in use
+    std::vector<std::unique_ptr<leaf_slots>> leaves;
+    std::array<bits, 32> bitmaps{};  // all that producers may know; each resize adds one
+    std::atomic<std::uint32_t> bitmap_count{0};
+    std::vector<std::uint32_t> free_bits;
+    std::uint32_t next_bit = 0;
+    int event_fd = -1;
+    bool fd_armed = false;  // under nic->mutex
+};
+
+/// A send as the poller will report it.
+struct send_entry {
+    std::uint64_t cookie;
+    std::uint32_t length;
+    enum opcode opcode;
+    enum status status;
+    bool signalled;
+    bool deferred;  // executed by whoever holds the queue; the ring tells
+};
+static_assert(sizeof(send_entry) == 16);
+
+struct vi_state : std::enable_shared_from_this<vi_state> {
+    ~vi_state();
+
+    // -- data path (vi_post.cc) --------------------------------------------------------------------
+    [[nodiscard]] errc post(const work_request& w) noexcept;
+    [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
+    [[nodiscard]] bool try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
+    [[nodiscard]] errc prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept;
+    [[nodiscard]] errc post_checked(const device::operation& op, const work_request& w) noexcept;
+    [[nodiscard]] errc post_datagram(const device::operation& op, const work_request& w) noexcept;
+    [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op, const work_request& w) noexcept;
+    [[nodiscard]] errc stall(const device::operation& op, const work_request& w) noexcept;
+    [[nodiscard]] bool send_queue_full() const noexcept {
+        return send_posted.load(std::memory_order_relaxed) - send_reported.load(std::memory_order_acquire) > send_mask;
+    }
+    /// The operation is over: a completion, unless it succeeded unsignalled.
+    void finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags, enum status s) noexcept;
+    void push(const send_entry& e) noexcept;
+    void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
+    [[nodiscard]] bool post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
+    [[nodiscard]] errc receives_posted() noexcept;
+    void expire_stall(std::uint64_t now_ns) noexcept;
+
+    // -- polling (vi_poll.cc) ----------------------------------------------------------------------
+    [[nodiscard]] std::size_t take(abi::queue_kind kind, std::span<completion> out) noexcept {
+        return kind == abi::receive_queue ? take_receives(out) : take_sends(out);
+    }
+    [[nodiscard]] std::size_t take_receives(std::span<completion> out) noexcept;
+    [[nodiscard]] std::size_t take_sends(std::span<completion> out) noexcept;
+    [[nodiscard]] bool pending(abi::queue_kind kind) const noexcept;
+    /// Reports descriptors that will never be executed; called for queues that were signalled.
+    [[nodiscard]] std::size_t take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept;
+    [[nodiscard]] bool engines_outside() noexcept;
+    void place_payload(const abi::receive_completion& c, const abi::receive_descriptor& d, completion& out) noexcept;
+
+    // -- control (vi.cc, connect.cc) ---------------------------------------------------------------
+    void on_connected() noexcept;
+    [[nodiscard]] result<void> disconnect();
+    [[nodiscard]] result<void> close();
+    [[nodiscard]] result<peer_information> finish_request(std::uint32_t request);
+
+    std::shared_ptr<nic_state> nic;
+    std::shared_ptr<domain_state> domain;
+    std::shared_ptr<cq_state> cqs[2];
+    abi::vi_entry* entry = nullptr;
+    std::uint32_t index = 0;
+    vi_attributes attributes;
+    bool open = true;
+
+    // Posting sends: one thread.
+    alignas(64) device::route outgoing;
+    std::unique_ptr<send_entry[]> sends;
+    std::uint32_t send_mask = 0;
+    bool handed = false;
+    device::send_side queue;
+    std::uint32_t posts = 0;
+    alignas(64) std::atomic<std::uint32_t> send_posted{0};
+    std::atomic<std::uint32_t> send_reported{0};
+    std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs
+    std::uint32_t stall_head = 0;                     // under nic->stalled_mutex
+
+    // Posting receives: one thread.
+    alignas(64) device::receive_side receives;
+    std::atomic<std::uint32_t> receive_posted{0};
+    device::route incoming;  // the peer's sends, when they were handed over
+    device::send_side peer_queue;
+
+    // Polling: one thread per completion queue.
+    alignas(64) std::atomic<std::uint32_t> receive_reported{0};
+    std::uint64_t quiet_state = 0;  // in this state no engine is inside our memory any more
+
+    // Disconnect: descriptors below these indices belong to the past.
+    std::atomic<std::uint32_t> flush_limit[2]{0, 0};
+    std::atomic<enum status> flush_status{status::flushed};
+
+    std::mutex send_mutex;     // thread_safe only
+    std::mutex receive_mutex;  // thread_safe only
+    std::mutex connect_mutex;
+    std::uint32_t pending_request = abi::none32;  // peer-to-peer
+    std::uint64_t request_deadline_ns = 0;
+    std::vector<std::byte> rejection;
+};
+
+struct listener_state {
+    std::shared_ptr<nic_state> nic;
+    std::uint32_t index = 0;
+    std::uint32_t generation = 0;
+    ~listener_state();
+};
+
+struct request_state {
+    std::shared_ptr<nic_state> nic;
+    std::uint32_t index = 0;
+    std::uint32_t generation = 0;
+    peer_information peer;
+    bool answered = false;
+    ~request_state();
+    [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data);
+};
+
+/// Marks the calling thread as executing for VI `entry`.
+class engine_mark {
+public:
+    engine_mark(const device::memory& m, abi::vi_entry& v, abi::engine_kind kind) noexcept : word_(v.executing[kind]), seen_(word_.load_relaxed()) {
+        if (ok()) {
+            word_.store_relaxed(seen_ + 1);
+            m.light_barrier();  // marked before anything is checked; pairs with a heavy barrier
+        }
+    }
+    engine_mark(const engine_mark&) = delete;
+    engine_mark& operator=(const engine_mark&) = delete;
+    ~engine_mark() {
+        if (ok()) {
+            word_.store_release(seen_ + 2);
+        }
+    }
+    /// False: another thread of this process is inside, against the contract.
+    [[nodiscard]] bool ok() const noexcept { return (seen_ & 1) == 0; }
+
+private:
+    abi::word32& word_;
+    std::uint32_t seen_;
+};
+
+/// Locks only where the attribute asks for it.
+class optional_lock {
+public:
+    optional_lock(std::mutex& m, bool wanted) noexcept : mutex_(wanted ? &m : nullptr) {
+        if (mutex_ != nullptr) {
+            mutex_->lock();
+        }
+    }
+    optional_lock(const optional_lock&) = delete;
+    optional_lock& operator=(const optional_lock&) = delete;
+    ~optional_lock() {
+        if (mutex_ != nullptr) {
+            mutex_->unlock();
+        }
+    }
+
+private:
+    std::mutex* mutex_;
+};
+
+/// Adopted pages are copied into forked children, and the children's handles go dead.
+void enter_fork_registry(nic_state& nic);
+void leave_fork_registry(nic_state& nic) noexcept;
+
+[[nodiscard]] constexpr std::uint32_t next_power_of_two(std::uint32_t v) noexcept {
+    std::uint32_t p = 1;
+    while (p < v) {
+        p *= 2;
+    }
+    return p;
+}
+
+}  // namespace vinic::detail

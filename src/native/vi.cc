@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vi.cc -- the life of a virtual interface, apart from connecting it (connect.cc).
+#include <algorithm>
+
+#include "device/processes.hpp"
+#include "native/address.hpp"
+#include "native/state.hpp"
+
+namespace vinic {
+
+namespace detail {
+
+namespace {
+
+constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
+constexpr std::uint32_t depth_max = 32768;
+constexpr std::uint32_t segments_limit = 256;
+constexpr std::uint32_t inline_limit = 1024;
+
+std::uint32_t flags_of(const vi_attributes& a) noexcept {
+    return (a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) | (a.rdma_atomic ? abi::allow_atomic : 0u) |
+           (a.service == service::datagram ? abi::is_datagram : 0u);
+}
+
+/// What the rings of a VI take, piece by piece.
+struct ring_sizes {
+    std::uint64_t receive;
+    std::uint64_t completion;
+    std::uint64_t send;
+    std::uint64_t receive_extra;
+    std::uint64_t send_extra;
+    [[nodiscard]] std::uint64_t all() const noexcept { return receive + completion + send + receive_extra + send_extra; }
+};
+
+ring_sizes sizes_of(const vi_attributes& a) noexcept {
+    ring_sizes s{};
+    s.receive = std::uint64_t{a.receive_depth} * sizeof(abi::receive_descriptor);
+    s.completion = std::uint64_t{a.receive_depth} * sizeof(abi::receive_completion);
+    // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may
+    // make any connected VI such a one.
+    const bool waits = a.service == service::connected;
+    s.send = waits ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0;
+    const std::uint32_t beyond = a.segments_max > abi::receive_segments_in_line ? a.segments_max - abi::receive_segments_in_line : 0;
+    s.receive_extra = std::uint64_t{a.receive_depth} * beyond * sizeof(abi::segment);
+    s.send_extra = waits ? std::uint64_t{a.send_depth} * device::send_extra_bytes(a.segments_max, a.inline_bytes_max) : 0;
+    return s;
+}
+
+const char* refuse(const vi_attributes& a) noexcept {
+    if (a.send_cq == nullptr || a.receive_cq == nullptr || !*a.send_cq || !*a.receive_cq) {
+        return "creating a VI: send_cq and receive_cq are needed";
+    }
+    if (a.send_depth == 0 || a.send_depth > depth_max || a.receive_depth == 0 || a.receive_depth > depth_max) {
+        return "creating a VI: send_depth and receive_depth are 1 to 32768";
+    }
+    if (a.segments_max == 0 || a.segments_max > segments_limit) {
+        return "creating a VI: segments_max is 1 to 256";
+    }
+    if (a.inline_bytes_max > inline_limit) {
+        return "creating a VI: inline_bytes_max is at most 1024";
+    }
+    if (a.reliability > reliability::reception || a.service > service::datagram) {
+        return "creating a VI: unknown reliability or service";
+    }
+    if (a.receiver_wait.count() < 0) {
+        return "creating a VI: receiver_wait is not negative";
+    }
+    if (a.service == service::datagram && a.reliability != reliability::unreliable) {
+        return "creating a VI: datagram VIs are unreliable";
+    }
+    return nullptr;
+}
+
+void publish_attributes(abi::vi_entry& e, const vi_attributes& a) noexcept {
+    e.flags.store_relaxed(flags_of(a));
+    e.reliability.store_relaxed(static_cast<std::uint32_t>(a.reliability));
+    e.transfer_bytes_max.store_relaxed(a.transfer_bytes_max);
+    e.receiver_wait_ns.store_relaxed(a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count()));
+    e.context.store_relaxed(a.context);
+}
+
+/// Everything in the entry starts at zero but for what outlives its users: owner and generation.
+void reset_entry(abi::vi_entry& e) noexcept {
+    const std::uint32_t owner = e.owner.load_relaxed();
+    const std::uint32_t generation = e.generation.load_relaxed() % 0x7fffffff + 1;
+    const std::uint32_t epoch = abi::epoch_of(e.state.load_relaxed());
+    const std::uint32_t executing[abi::engine_kinds] = {e.executing[0].load_relaxed(), e.executing[1].load_relaxed(), e.executing[2].load_relaxed()};
+    std::memset(static_cast<void*>(&e), 0, sizeof e);
+    e.owner.store_relaxed(owner);
+    e.generation.store_relaxed(generation);
+    e.state.store_relaxed(abi::make_state(epoch, abi::link::none));
+    for (std::uint32_t k = 0; k < abi::engine_kinds; ++k) {
+        e.executing[k].store_relaxed((executing[k] + 1) & ~1u);  // a dead owner may have left it odd
+    }
+    e.peer.store_relaxed(abi::none32);
+    e.cq[0].store_relaxed(abi::none32);
+    e.cq[1].store_relaxed(abi::none32);
+    e.notify[0].store_relaxed(1);
+    e.notify[1].store_relaxed(1);
+}
+
+void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const ring_sizes& sizes) noexcept {
+    {
+        const device::control_lock lock(*nic.memory);
+        abi::vi_entry& e = nic.memory->vi(index);
+        e.cq[0].store_release(abi::none32);
+        e.cq[1].store_release(abi::none32);
+        e.state.store_release(abi::make_state(abi::epoch_of(e.state.load_relaxed()) + 1, abi::link::none));
+        device::retire_counters(*nic.memory, e);
+        nic.memory->give(abi::vis, index);
+    }
+    if (rings != 0) {
+        nic.arena.give(rings, sizes.all());
+    }
+}
+
+}  // namespace
+
+/// Caches the peer's positions; from now on posts go through.
+void vi_state::on_connected() noexcept {
+    device::memory& m = *nic->memory;
+    const std::uint64_t state = entry->state.load_acquire();
+    abi::vi_entry& peer = m.vi(entry->peer.load_relaxed());
+    const std::uint32_t peer_owner = peer.owner.load_relaxed();
+    outgoing = {};
+    outgoing.device = &m;
+    outgoing.from = entry;
+    outgoing.to = &peer;
+    outgoing.target.look_at(m, peer);
+    outgoing.from_domain = domain->id;
+    outgoing.to_domain = peer.domain.load_relaxed();
+    outgoing.to_process = peer_owner == 0 ? abi::none32 : peer_owner - 1;
+    outgoing.fill = peer.receive_base.load_relaxed();
+    outgoing.reliable = attributes.reliability != reliability::unreliable;
+    incoming = {};
+    incoming.device = &m;
+    incoming.from = &peer;
+    incoming.to = entry;
+    incoming.target = receives;
+    incoming.from_domain = outgoing.to_domain;
+    incoming.to_domain = domain->id;
+    incoming.to_process = m.self();
+    incoming.connected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
+    incoming.reliable = outgoing.reliable;
+    peer_queue.look_at(m, peer);
+    handed = false;
+    stall_deadline_ns.store(0);
+    // Last: the data path compares with it.
+    outgoing.connected = abi::make_state(abi::epoch_of(state), abi::link::connected);
+    if (entry->receive_attention.load_acquire() != 0) {
+        (void)receives_posted();  // the peer was quicker: its queue waits for us
+    }
+}
+
+result<void> vi_state::disconnect() {
+    device::memory& m = *nic->memory;
+    if (nic->forked()) {
+        return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
+    }
+    const std::lock_guard hold(connect_mutex);
+    if (attributes.service == service::datagram) {
+        flush_limit[abi::receive_queue].store(receive_posted.load(), std::memory_order_release);
+        const device::control_lock lock(m);
+        std::uint32_t holder = 0;
+        const std::uint64_t end = os::now_ns() + engine_patience_ns;
+        while (!entry->receive_lock.compare_exchange(holder, m.owner_word())) {
+            if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word()) : false) {
+                break;
+            }
+            if (os::now_ns() > end) {
+                return std::unexpected(nic->fail(errc::busy, "flushing a datagram VI: a stopped process is inside it"));
+            }
+            holder = 0;
+            std::this_thread::yield();
+        }
+        entry->receive_next.store_relaxed(receive_posted.load());
+        entry->receive_lock.store_release(0);
+        device::signal(m, *entry, abi::receive_queue);
+        return {};
+    }
+    std::uint64_t state = entry->state.load_acquire();
+    if (abi::link_of(state) == abi::link::connecting) {
+        const device::control_lock lock(m);
+        state = entry->state.load_acquire();
+        if (abi::link_of(state) == abi::link::connecting) {
+            entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
+            if (pending_request != abi::none32) {
+                m.give(abi::requests, pending_request);
+                pending_request = abi::none32;
+            }
+            return {};
+        }
+    }
+    if (abi::link_of(state) == abi::link::idle) {
+        return {};
+    }
+    {
+        const device::control_lock lock(m);
+        state = entry->state.load_acquire();
+        if (abi::link_of(state) == abi::link::connected) {
+            (void)device::break_link(m, *entry, state, abi::break_reason::none, abi::break_reason::remote_disconnect);
+        }
+        // Whoever broke it before may not have reached the peer's state yet.
+        const std::uint32_t peer = entry->peer.load_relaxed();
+        if (peer < abi::vi_count) {
+            std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
+            if (m.vi(peer).state.compare_exchange(expected, abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_disconnect))) {
+                device::signal(m, m.vi(peer), abi::send_queue);
+                device::signal(m, m.vi(peer), abi::receive_queue);
+            }
+        }
+    }
+    m.heavy_barrier();
+    const std::uint32_t peer = entry->peer.load_relaxed();
+    if (!device::wait_engine_outside(m, *entry, engine_patience_ns) ||
+        (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), engine_patience_ns))) {
+        return std::unexpected(nic->fail(errc::busy, "disconnecting a VI: its peer is stopped inside a transfer"));
+    }
+    {
+        const std::lock_guard stalled(nic->stalled_mutex);
+        stall_deadline_ns.store(0);
+        std::erase(nic->stalled, this);
+    }
+    state = entry->state.load_acquire();
+    flush_status.store(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
+    flush_limit[abi::send_queue].store(send_posted.load(), std::memory_order_release);
+    flush_limit[abi::receive_queue].store(receive_posted.load(), std::memory_order_release);
+    entry->receive_base.store_relaxed(receive_posted.load());
+    entry->receive_attention.store_relaxed(0);
+    const device::control_lock lock(m);
+    entry->peer.store_relaxed(abi::none32);
+    entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
+    device::signal(m, *entry, abi::send_queue);
+    device::signal(m, *entry, abi::receive_queue);
+    return {};
+}
+
+result<void> vi_state::close() {
+    if (!open) {
+        return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
+    }
+    if (!nic->forked()) {
+        if (auto r = disconnect(); !r) {
+            return r;
+        }
+        {
+            // Datagrams: nobody may come in any more; whoever is inside holds the lock.
+            const device::control_lock lock(*nic->memory);
+            entry->generation.add_single_writer(1);
+            for (std::uint32_t i = 0; i < nic->memory->backed(abi::names); ++i) {
+                abi::name_entry& n = nic->memory->name(i);
+                if (n.owner.load_relaxed() == nic->memory->owner_word() && n.kind.load_relaxed() == static_cast<std::uint32_t>(abi::name_kind::datagram) &&
+                    static_cast<std::uint32_t>(n.target.load_relaxed()) == index) {
+                    nic->memory->give(abi::names, i);
+                }
+            }
+        }
+        if (attributes.service == service::datagram) {
+            if (auto r = disconnect(); !r) {
+                return r;
+            }
+        }
+    }
+    open = false;
+    cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
+    cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(), reinterpret_cast<queue_tag>(this) | 1);
+    if (!nic->forked()) {
+        const std::lock_guard hold(nic->mutex);
+        std::erase(nic->vis, this);
+        free_entry(*nic, index, entry->receive_ring.load_relaxed(), sizes_of(attributes));
+    }
+    return {};
+}
+
+vi_state::~vi_state() {
+    if (open && entry != nullptr && !close()) {
+        // A stopped peer is inside our rings: they stay until this process leaves the device.
+        const std::lock_guard hold(nic->mutex);
+        std::erase(nic->vis, this);
+        cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
+        cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(), reinterpret_cast<queue_tag>(this) | 1);
+    }
+}
+
+}  // namespace detail
+
+result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "creating a VI"});
+    }
+    detail::nic_state& nic = *state_->nic;
+    if (nic.forked()) {
+        return std::unexpected(nic.fail(errc::forked, "creating a VI"));
+    }
+    if (const char* why = detail::refuse(wanted); why != nullptr) {
+        return std::unexpected(nic.fail(errc::invalid_argument, why));
+    }
+    auto made = std::make_shared<detail::vi_state>();
+    made->open = false;
+    made->nic = state_->nic;
+    made->domain = state_;
+    made->cqs[abi::send_queue] = wanted.send_cq->state_;
+    made->cqs[abi::receive_queue] = wanted.receive_cq->state_;
+    if (made->cqs[0]->nic != made->nic || made->cqs[1]->nic != made->nic) {
+        return std::unexpected(nic.fail(errc::invalid_argument, "creating a VI: its completion queues belong to another nic"));
+    }
+    vi_attributes& a = made->attributes;
+    a = wanted;
+    a.send_cq = nullptr;
+    a.receive_cq = nullptr;
+    a.send_depth = detail::next_power_of_two(a.send_depth);
+    a.receive_depth = detail::next_power_of_two(a.receive_depth);
+    const detail::ring_sizes sizes = detail::sizes_of(a);
+    device::memory& m = *nic.memory;
+
+    const std::lock_guard hold(nic.mutex);
+    {
+        const device::control_lock lock(m);
+        auto i = m.take(abi::vis);
+        if (!i) {
+            return std::unexpected(i.error());
+        }
+        made->index = *i;
+        detail::reset_entry(m.vi(*i));
+    }
+    abi::vi_entry& e = m.vi(made->index);
+    auto rings = nic.arena.take(sizes.all());
+    if (!rings) {
+        detail::free_entry(nic, made->index, 0, sizes);
+        return std::unexpected(rings.error());
+    }
+    e.domain.store_relaxed(state_->id);
+    detail::publish_attributes(e, a);
+    e.send_depth.store_relaxed(a.send_depth);
+    e.receive_depth.store_relaxed(a.receive_depth);
+    e.segments_max.store_relaxed(a.segments_max);
+    e.inline_bytes_max.store_relaxed(a.inline_bytes_max);
+    e.receive_ring.store_relaxed(*rings);
+    e.completion_ring.store_relaxed(*rings + sizes.receive);
+    e.send_ring.store_relaxed(*rings + sizes.receive + sizes.completion);
+    e.receive_extra.store_relaxed(*rings + sizes.receive + sizes.completion + sizes.send);
+    e.send_extra.store_relaxed(*rings + sizes.receive + sizes.completion + sizes.send + sizes.receive_extra);
+    made->entry = &e;
+    made->receives.look_at(m, e);
+    made->queue.look_at(m, e);
+    made->sends = std::make_unique<detail::send_entry[]>(a.send_depth);
+    made->send_mask = a.send_depth - 1;
+    made->outgoing.connected = abi::none64;
+    made->outgoing.datagram = a.service == service::datagram;
+    const auto tag = reinterpret_cast<detail::queue_tag>(made.get());
+    for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {
+        auto bit = made->cqs[kind]->attach(tag | kind);
+        if (!bit) {
+            if (kind == abi::receive_queue) {
+                made->cqs[abi::send_queue]->detach(e.cq_bit[abi::send_queue].load_relaxed(), tag);
+            }
+            made->entry = nullptr;
+            detail::free_entry(nic, made->index, *rings, sizes);
+            return std::unexpected(bit.error());
+        }
+        e.cq_bit[kind].store_relaxed(*bit);
+        e.cq[kind].store_release(made->cqs[kind]->index);
+    }
+    nic.vis.push_back(made.get());
+    // A datagram VI needs no peer: it is connected from the start.
+    const std::uint32_t epoch = abi::epoch_of(e.state.load_relaxed()) + 1;
+    e.state.store_release(abi::make_state(epoch, a.service == service::datagram ? abi::link::connected : abi::link::idle));
+    made->open = true;
+    virtual_interface v;
+    v.state_ = std::move(made);
+    return v;
+}
+
+virtual_interface::~virtual_interface() = default;
+
+virtual_interface& virtual_interface::operator=(virtual_interface&& o) noexcept {
+    std::shared_ptr<detail::vi_state> old = std::move(state_);
+    state_ = std::move(o.state_);
+    return *this;
+}
+
+result<void> virtual_interface::disconnect() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "disconnecting a VI"});
+    }
+    return state_->disconnect();
+}
+
+result<void> virtual_interface::close() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "closing a VI"});
+    }
+    if (auto r = state_->close(); !r) {
+        return r;
+    }
+    state_.reset();
+    return {};
+}
+
+vi_state virtual_interface::state() const noexcept {
+    if (!state_ || state_->nic->forked()) {
+        return vi_state::error;
+    }
+    return static_cast<vi_state>(abi::link_of(state_->entry->state.load_acquire()));
+}
+
+vi_attributes virtual_interface::attributes() const { return state_ ? state_->attributes : vi_attributes{}; }
+
+result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
+    }
+    detail::vi_state& v = *state_;
+    if (v.nic->forked()) {
+        return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
+    }
+    const std::lock_guard hold(v.connect_mutex);
+    if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
+        return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
+    }
+    if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 || wanted.service != v.attributes.service) {
+        return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
+    }
+    v.attributes.reliability = wanted.reliability;
+    v.attributes.transfer_bytes_max = wanted.transfer_bytes_max;
+    v.attributes.receiver_wait = wanted.receiver_wait;
+    v.attributes.rdma_write = wanted.rdma_write;
+    v.attributes.rdma_read = wanted.rdma_read;
+    v.attributes.rdma_atomic = wanted.rdma_atomic;
+    v.attributes.context = wanted.context;
+    detail::publish_attributes(*v.entry, v.attributes);
+    return {};
+}
+
+std::uint32_t virtual_interface::number() const noexcept { return state_ ? state_->index : 0; }
+
+std::uint32_t virtual_interface::sends_outstanding() const noexcept {
+    return state_ ? state_->send_posted.load() - state_->send_reported.load() : 0;
+}
+
+std::uint32_t virtual_interface::receives_outstanding() const noexcept {
+    return state_ ? state_->receive_posted.load() - state_->receive_reported.load() : 0;
+}
+
+datagram_address virtual_interface::local_address() const noexcept {
+    if (!state_ || state_->attributes.service != service::datagram) {
+        return {};
+    }
+    return {state_->index | std::uint64_t{state_->entry->generation.load_relaxed()} << 32};
+}
+
+result<void> virtual_interface::bind(const address& name) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "binding a name"});
+    }
+    detail::nic_state& nic = *state_->nic;
+    if (nic.forked()) {
+        return std::unexpected(nic.fail(errc::forked, "binding a name"));
+    }
+    if (state_->attributes.service != service::datagram) {
+        return std::unexpected(nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
+    }
+    if (auto made = detail::make_name(nic, name, abi::name_kind::datagram, local_address().value); !made) {
+        return std::unexpected(made.error());
+    }
+    return {};
+}
+
+}  // namespace vinic

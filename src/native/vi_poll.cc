@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vi_poll.cc -- taking completions out of a VI's rings.
+#include <algorithm>
+#include <cstring>
+
+#include "native/state.hpp"
+
+namespace vinic::detail {
+
+bool vi_state::pending(abi::queue_kind kind) const noexcept {
+    if (kind == abi::receive_queue) {
+        const std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
+        return receives.completions[at & receives.mask].sequence.load_acquire() == at + 1;
+    }
+    const std::uint32_t at = send_reported.load(std::memory_order_relaxed);
+    if (at == send_posted.load(std::memory_order_acquire)) {
+        return false;
+    }
+    return !sends[at & send_mask].deferred || queue.descriptors[at & send_mask].done.load_acquire() == at + 1;
+}
+
+/// Moves the payload from the completion to where the descriptor wants it.
+void vi_state::place_payload(const abi::receive_completion& c, const abi::receive_descriptor& d, completion& out) noexcept {
+    const engine_mark mark(*nic->memory, *entry, abi::placing);
+    const auto* from = reinterpret_cast<const std::byte*>(c.payload) + (outgoing.datagram ? 8 : 0);
+    std::uint32_t left = std::min(c.length, outgoing.payload_limit());
+    const auto slot = static_cast<std::size_t>(&d - receives.descriptors);
+    for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
+        const abi::segment& s = i < abi::receive_segments_in_line ? d.segments[i]
+                                : receives.extra[slot * receives.extra_per_slot + i - abi::receive_segments_in_line];
+        const std::uint32_t n = std::min(left, s.length);
+        device::place p;
+        if (n == 0) {
+            continue;
+        }
+        if (!device::check(*nic->memory, domain->id, s.key, s.address, s.length, static_cast<std::uint32_t>(access::local_write), p)) {
+            // Deregistered, or never right: found only now because the payload travelled inside.
+            out.status = status::local_protection;
+            if (attributes.reliability != reliability::unreliable && attributes.service == service::connected) {
+                const device::control_lock hold(*nic->memory);
+                (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
+                                         abi::break_reason::remote_error);
+            }
+            return;
+        }
+        device::copy_small(reinterpret_cast<std::byte*>(s.address), from, n);
+        from += n;
+        left -= n;
+    }
+}
+
+std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
+    std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
+    std::size_t n = 0;
+    for (; n < out.size(); ++n, ++at) {
+        const abi::receive_completion& c = receives.completions[at & receives.mask];
+        // Acquire: pairs with the release in route::complete.
+        if (c.sequence.load_acquire() != at + 1) {
+            break;
+        }
+        __builtin_prefetch(&receives.completions[(at + 1) & receives.mask]);
+        const abi::receive_descriptor& d = receives.descriptors[at & receives.mask];
+        completion& done = out[n];
+        done.cookie = d.cookie;
+        done.vi_context = attributes.context;
+        done.source = {};
+        done.length = c.length;
+        done.immediate = c.immediate;
+        done.vi = index;
+        done.status = static_cast<enum status>(c.status);
+        done.opcode = (c.flags & abi::from_write) != 0 ? opcode::receive_write : opcode::receive;
+        done.has_immediate = (c.flags & abi::has_immediate) != 0;
+        if (outgoing.datagram) [[unlikely]] {
+            std::memcpy(&done.source.value, c.payload, 8);
+        }
+        if ((c.flags & abi::payload_inside) != 0 && c.length != 0) {
+            place_payload(c, d, done);
+        }
+        entry->counters[abi::rx_bytes].add_single_writer(done.status == status::success ? c.length : 0);
+        entry->counters[abi::rx_status_first + static_cast<std::uint32_t>(done.status)].add_single_writer(1);
+    }
+    if (n != 0) {
+        entry->counters[abi::rx_messages].add_single_writer(n);
+        receive_reported.store(at, std::memory_order_release);
+    }
+    return n;
+}
+
+std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
+    std::uint32_t at = send_reported.load(std::memory_order_relaxed);
+    const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
+    const std::uint32_t start = at;
+    std::size_t n = 0;
+    for (; n < out.size() && at != posted; ++at) {
+        const send_entry& e = sends[at & send_mask];
+        enum status s = e.status;
+        if (e.deferred) {
+            const abi::send_descriptor& d = queue.descriptors[at & send_mask];
+            if (d.done.load_acquire() != at + 1) {
+                break;
+            }
+            s = static_cast<enum status>(d.status);
+        }
+        entry->counters[abi::tx_status_first + static_cast<std::uint32_t>(s)].add_single_writer(1);
+        if (s == status::success && !e.signalled) {
+            continue;
+        }
+        completion& done = out[n++];
+        done = {};
+        done.cookie = e.cookie;
+        done.vi_context = attributes.context;
+        done.length = e.length;
+        done.vi = index;
+        done.status = s;
+        done.opcode = e.opcode;
+    }
+    if (at != start) {
+        send_reported.store(at, std::memory_order_release);
+    }
+    return n;
+}
+
+/// In error, or after a disconnect: is every engine that could touch our memory outside for good?
+bool vi_state::engines_outside() noexcept {
+    const std::uint64_t state = entry->state.load_acquire();
+    if (quiet_state == state || abi::link_of(state) != abi::link::error) {
+        return true;  // disconnect() has waited itself
+    }
+    device::memory& m = *nic->memory;
+    const std::uint32_t peer = entry->peer.load_acquire();
+    if (peer < abi::vi_count) {
+        {
+            // Whoever broke us may not have come to the peer's state yet, and that is what its
+            // engine looks at.
+            const device::control_lock hold(m);
+            std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
+            const std::uint64_t broken = abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_error);
+            if (m.vi(peer).state.compare_exchange(expected, broken)) {
+                device::signal(m, m.vi(peer), abi::send_queue);
+                device::signal(m, m.vi(peer), abi::receive_queue);
+            }
+        }
+        m.heavy_barrier();
+        if (device::engine_inside(m, m.vi(peer))) {
+            return false;
+        }
+    } else {
+        m.heavy_barrier();
+    }
+    quiet_state = state;
+    return true;
+}
+
+std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept {
+    const bool receives_kind = kind == abi::receive_queue;
+    std::atomic<std::uint32_t>& reported = receives_kind ? receive_reported : send_reported;
+    const std::uint64_t state = entry->state.load_acquire();
+    const bool in_error = abi::link_of(state) == abi::link::error;
+    std::uint32_t at = reported.load(std::memory_order_relaxed);
+    const auto posted_now = [&] { return (receives_kind ? receive_posted : send_posted).load(std::memory_order_acquire); };
+    std::uint32_t limit = in_error ? posted_now() : flush_limit[kind].load(std::memory_order_acquire);
+    if (static_cast<std::int32_t>(limit - at) <= 0 && !in_error) {
+        return 0;
+    }
+    if (!engines_outside()) {
+        device::signal(*nic->memory, *entry, kind);  // try again at the next poll
+        return 0;
+    }
+    // Only now it is certain what arrived: that comes first.
+    std::size_t n = take(kind, out);
+    at = reported.load(std::memory_order_relaxed);
+    limit = in_error ? posted_now() : limit;
+    const enum status flushed = in_error ? (abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed)
+                                         : flush_status.load(std::memory_order_relaxed);
+    for (; n < out.size() && static_cast<std::int32_t>(limit - at) > 0; ++at) {
+        enum status s = flushed;
+        enum opcode o = opcode::receive;
+        std::uint64_t cookie = 0;
+        if (receives_kind) {
+            cookie = receives.descriptors[at & receives.mask].cookie;
+        } else {
+            const send_entry& e = sends[at & send_mask];
+            cookie = e.cookie;
+            o = e.opcode;
+            if (!e.deferred) {
+                s = e.status;
+            } else if (const abi::send_descriptor& d = queue.descriptors[at & send_mask]; d.done.load_acquire() == at + 1) {
+                s = static_cast<enum status>(d.status);
+            }
+            if (s == status::success && !e.signalled) {
+                continue;
+            }
+        }
+        completion& done = out[n++];
+        done = {};
+        done.cookie = cookie;
+        done.vi_context = attributes.context;
+        done.vi = index;
+        done.status = s;
+        done.opcode = o;
+        const std::uint32_t first = receives_kind ? abi::rx_status_first : abi::tx_status_first;
+        entry->counters[first + static_cast<std::uint32_t>(s)].add_single_writer(1);
+    }
+    reported.store(at, std::memory_order_release);
+    return n;
+}
+
+}  // namespace vinic::detail

@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vi_post.cc -- posting descriptors: the doorbell.
+//
+//   post -> is it connected?  is there room?  -> route::run (device/engine.hpp) -> completion
+//                                                   '-> the receiver is not ready: stall()
+#include <algorithm>
+#include <cstring>
+
+#include "native/state.hpp"
+
+namespace vinic::detail {
+
+static_assert(sizeof(segment) == sizeof(abi::segment) && offsetof(segment, length) == offsetof(abi::segment, length) &&
+              offsetof(segment, key) == offsetof(abi::segment, key), "the interface's segments are the engine's");
+
+namespace {
+
+constexpr std::size_t inline_space_bytes = 1024;
+/// A receiver that is about to post shall not cost a hand-over.
+constexpr std::uint64_t stall_spin_us = 2;
+constexpr std::uint64_t datagram_lock_spin_us = 20;
+
+}  // namespace
+
+void vi_state::count_sent(enum opcode opcode, std::uint32_t length) noexcept {
+    std::uint32_t first = abi::tx_send_messages;
+    switch (opcode) {
+        case opcode::write: first = abi::tx_write_messages; break;
+        case opcode::read: first = abi::tx_read_messages; break;
+        case opcode::fetch_add:
+        case opcode::compare_swap: entry->counters[abi::tx_atomic_messages].add_single_writer(1); return;
+        default: break;
+    }
+    entry->counters[first].add_single_writer(1);
+    entry->counters[first + 1].add_single_writer(length);
+}
+
+void vi_state::push(const send_entry& e) noexcept {
+    const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
+    sends[at & send_mask] = e;
+    send_posted.store(at + 1, std::memory_order_release);
+    device::signal_if_wanted(*nic->memory, *entry, abi::send_queue);
+}
+
+void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags, enum status s) noexcept {
+    if (s == status::success) [[likely]] {
+        count_sent(opcode, length);
+        if (has(flags, send_flag::unsignalled)) {
+            return;
+        }
+    }
+    push({cookie, length, opcode, s, true, false});
+}
+
+/// The common case without detours: a small single-segment send that can be executed now.
+bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    const engine_mark mark(*nic->memory, *entry, abi::posting);
+    if (!mark.ok() || handed || s.length > outgoing.payload_limit() || entry->state.load_acquire() != outgoing.connected ||
+        send_queue_full()) {
+        return false;
+    }
+    if (has(flags, send_flag::inlined)) {
+        if (s.length > attributes.inline_bytes_max) {
+            return false;
+        }
+    } else {
+        device::place p;
+        if (s.length != 0 && !device::check(*nic->memory, outgoing.from_domain, s.key, s.address, s.length, 0, p)) {
+            return false;
+        }
+    }
+    const device::outcome o = outgoing.run_small(reinterpret_cast<const std::byte*>(s.address), s.length,
+                                                 has(flags, send_flag::immediate), immediate);
+    if (o.waits) {
+        return false;
+    }
+    finish(opcode::send, s.length, cookie, flags, o.status);
+    return true;
+}
+
+errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    if (attributes.service == service::connected) [[likely]] {
+        const optional_lock hold(send_mutex, attributes.thread_safe);
+        if (try_small(s, cookie, flags, immediate)) {
+            if ((++posts & 255) == 0) {
+                nic->tick();
+            }
+            return errc::ok;
+        }
+    }
+    work_request w;
+    w.flags = flags;
+    w.immediate = immediate;
+    w.cookie = cookie;
+    w.segments = {&s, 1};
+    return post(w);
+}
+
+/// Checks what the interface promises to check at post, and fills `op`.
+errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept {
+    if (w.segments.size() > attributes.segments_max) {
+        return errc::too_many_segments;
+    }
+    std::uint64_t sum = 0;
+    for (const segment& s : w.segments) {
+        sum += s.length;
+    }
+    if (sum > attributes.transfer_bytes_max) {
+        return errc::message_too_large;
+    }
+    const bool immediate = has(w.flags, send_flag::immediate);
+    const bool inlined = has(w.flags, send_flag::inlined);
+    const bool is_datagram = attributes.service == service::datagram;
+    switch (w.opcode) {
+        case opcode::send: break;
+        case opcode::write:
+            if (is_datagram) {
+                return errc::not_supported;
+            }
+            break;
+        case opcode::fetch_add:
+        case opcode::compare_swap:
+            if (w.segments.size() != 1 || sum != 8) {
+                return errc::invalid_argument;
+            }
+            [[fallthrough]];
+        case opcode::read:
+            if (attributes.reliability == reliability::unreliable || is_datagram) {
+                return errc::not_supported;  // VIA 1.0, table 2-1: no answer can be promised
+            }
+            if (immediate || inlined) {
+                return errc::invalid_argument;
+            }
+            break;
+        default: return errc::invalid_argument;
+    }
+    op.opcode = w.opcode;
+    op.has_immediate = immediate;
+    op.immediate = w.immediate;
+    op.length = static_cast<std::uint32_t>(sum);
+    op.segments = reinterpret_cast<const abi::segment*>(w.segments.data());
+    op.segment_count = static_cast<std::uint16_t>(w.segments.size());
+    op.remote_address = w.remote.address;
+    op.remote_key = w.remote.key;
+    op.operand = w.operand;
+    op.compare = w.compare;
+    if (inlined) {
+        if (sum > attributes.inline_bytes_max) {
+            return errc::message_too_large;
+        }
+        std::byte* to = inline_space;
+        for (const segment& s : w.segments) {
+            if (s.length != 0) {
+                std::memcpy(to, reinterpret_cast<const void*>(s.address), s.length);
+                to += s.length;
+            }
+        }
+        op.inline_data = inline_space;
+        op.segment_count = 0;
+    }
+    return errc::ok;
+}
+
+errc vi_state::post(const work_request& w) noexcept {
+    device::operation op;
+    std::byte inline_space[inline_space_bytes];
+    if (const errc refused = prepare(w, op, inline_space); refused != errc::ok) {
+        return refused;
+    }
+    const optional_lock hold(send_mutex, attributes.thread_safe);
+    if ((++posts & 255) == 0) {
+        nic->tick();
+    }
+    const engine_mark mark(*nic->memory, *entry, abi::posting);
+    if (!mark.ok()) {
+        return errc::concurrent_use;
+    }
+    const std::uint64_t state = entry->state.load_acquire();
+    if (abi::link_of(state) == abi::link::none) {
+        return nic->forked() ? errc::forked : errc::invalid_handle;
+    }
+    if (send_queue_full()) {
+        return errc::queue_full;
+    }
+    if (attributes.service == service::datagram) {
+        return post_datagram(op, w);
+    }
+    return state == outgoing.connected ? post_checked(op, w) : post_unconnected(state, op, w);
+}
+
+errc vi_state::post_unconnected(std::uint64_t state, const device::operation& op, const work_request& w) noexcept {
+    if (abi::link_of(state) != abi::link::error) {
+        return errc::invalid_state;
+    }
+    // VIA 1.0, VI states: posted in error, flushed at once.
+    const bool died = abi::reason_of(state) == abi::break_reason::peer_died;
+    push({w.cookie, op.length, op.opcode, died ? status::connection_lost : status::flushed, true, false});
+    device::signal(*nic->memory, *entry, abi::send_queue);
+    return errc::ok;
+}
+
+errc vi_state::post_checked(const device::operation& op, const work_request& w) noexcept {
+    if (handed) {
+        const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
+        queue.store(at, op);
+        if (device::append(outgoing, at + 1)) {
+            push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
+            count_sent(op.opcode, op.length);
+            entry->counters[abi::tx_handed_over].add_single_writer(1);
+            return errc::ok;
+        }
+        handed = false;
+        stall_deadline_ns.store(0, std::memory_order_relaxed);
+    }
+    const device::outcome o = outgoing.run(op);
+    if (o.waits) {
+        return stall(op, w);
+    }
+    if (outgoing.foreign_copies != 0) {
+        entry->counters[abi::tx_foreign_copies].add_single_writer(outgoing.foreign_copies);
+        outgoing.foreign_copies = 0;
+    }
+    finish(op.opcode, op.length, w.cookie, w.flags, o.status);
+    return errc::ok;
+}
+
+errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
+    if (!outgoing.reliable) {
+        outgoing.to->rx_no_descriptor_drops.fetch_add(1);
+        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+        return errc::ok;
+    }
+    if (attributes.receiver_wait.count() == 0) {
+        outgoing.to->rx_no_descriptor_drops.fetch_add(1);
+        (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error, abi::break_reason::remote_error);
+        finish(op.opcode, op.length, w.cookie, w.flags, status::receiver_not_ready);
+        return errc::ok;
+    }
+    const std::uint64_t spin_end = os::ticks() + stall_spin_us * os::ticks_per_us();
+    while (os::ticks() < spin_end && entry->state.load_relaxed() == outgoing.connected) {
+        if (outgoing.receiver_ready()) {
+            const device::outcome o = outgoing.run(op);
+            finish(op.opcode, op.length, w.cookie, w.flags, o.status);
+            return errc::ok;
+        }
+        os::spin_pause();
+    }
+    const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
+    queue.store(at, op);
+    push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
+    count_sent(op.opcode, op.length);
+    entry->counters[abi::tx_handed_over].add_single_writer(1);
+    handed = device::hand_over(outgoing, queue, at, at + 1);
+    if (handed && attributes.receiver_wait != forever) {
+        const std::lock_guard hold(nic->stalled_mutex);
+        stall_head = at;
+        if (stall_deadline_ns.exchange(os::now_ns() + static_cast<std::uint64_t>(attributes.receiver_wait.count())) == 0 &&
+            std::find(nic->stalled.begin(), nic->stalled.end(), this) == nic->stalled.end()) {
+            nic->stalled.push_back(this);
+        }
+        nic->any_stalled.store(true, std::memory_order_relaxed);
+    }
+    return errc::ok;
+}
+
+/// Under nic->stalled_mutex, from whichever thread keeps house.
+void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
+    const std::uint64_t deadline = stall_deadline_ns.load();
+    if (deadline == 0 || now_ns < deadline) {
+        return;
+    }
+    const std::uint32_t head = entry->send_next.load_acquire();
+    const std::uint64_t word = entry->hand_over.load_acquire();
+    if (abi::executor_of(word) == abi::executor::owner) {
+        stall_deadline_ns.store(0);
+        return;
+    }
+    if (head != stall_head) {  // the limit is for the message at the head, and that one has gone
+        stall_head = head;
+        stall_deadline_ns.store(now_ns + static_cast<std::uint64_t>(attributes.receiver_wait.count()));
+        return;
+    }
+    if (!device::take_back(*entry)) {
+        return;  // the receiver is executing it: look again at the next tick
+    }
+    stall_deadline_ns.store(0);
+    abi::send_descriptor& d = queue.descriptors[head & queue.mask];
+    d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
+    entry->send_next.store_relaxed(head + 1);
+    d.done.store_release(head + 1);
+    outgoing.to->rx_no_descriptor_drops.fetch_add(1);
+    const device::control_lock hold(*nic->memory);
+    (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error, abi::break_reason::remote_error);
+}
+
+errc vi_state::post_datagram(const device::operation& op, const work_request& w) noexcept {
+    device::memory& m = *nic->memory;
+    const auto target = static_cast<std::uint32_t>(w.destination.value);
+    const auto generation = static_cast<std::uint32_t>(w.destination.value >> 32);
+    const auto is_target = [&](const abi::vi_entry& v) {
+        return v.owner.load_acquire() != 0 && v.generation.load_acquire() == generation &&
+               (v.flags.load_relaxed() & abi::is_datagram) != 0;
+    };
+    if (w.destination.value == 0) {
+        return errc::invalid_argument;
+    }
+    if (target >= m.backed(abi::vis) || !is_target(m.vi(target))) {
+        entry->counters[abi::tx_datagram_drops].add_single_writer(1);
+        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+        return errc::ok;
+    }
+    abi::vi_entry& to = m.vi(target);
+    std::uint32_t holder = 0;
+    const std::uint64_t end = os::ticks() + datagram_lock_spin_us * os::ticks_per_us();
+    while (!to.receive_lock.compare_exchange(holder, m.owner_word())) {
+        if (os::ticks() < end) {
+            os::spin_pause();
+            holder = 0;
+        } else if (holder == 0 || m.alive(holder - 1)) {
+            // Its holder is stopped inside: a datagram may be lost, but nobody waits for ever.
+            to.rx_busy_drops.fetch_add(1);
+            finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+            return errc::ok;
+        }
+    }
+    device::outcome o;
+    if (is_target(to)) {
+        device::route r;
+        r.device = &m;
+        r.from = entry;
+        r.to = &to;
+        r.target.look_at(m, to);
+        r.from_domain = domain->id;
+        r.to_domain = to.domain.load_relaxed();
+        r.to_process = to.owner.load_relaxed() - 1;
+        r.fill = to.receive_next.load_relaxed();
+        r.connected = entry->state.load_relaxed();
+        r.datagram = true;
+        r.datagram_source = index | std::uint64_t{entry->generation.load_relaxed()} << 32;
+        o = r.run(op);
+        if (o.waits) {
+            to.rx_no_descriptor_drops.fetch_add(1);
+        }
+        to.receive_next.store_relaxed(r.fill);
+    }
+    to.receive_lock.store_release(0);
+    finish(op.opcode, op.length, w.cookie, w.flags, o.status);
+    return errc::ok;
+}
+
+// -- receives --------------------------------------------------------------------------------------
+
+bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
+    const std::uint32_t at = receive_posted.load(std::memory_order_relaxed);
+    if (at - receive_reported.load(std::memory_order_acquire) > receives.mask) {
+        return false;
+    }
+    abi::receive_descriptor& d = receives.descriptors[at & receives.mask];
+    d.segment_count = static_cast<std::uint16_t>(segments.size());
+    d.cookie = cookie;
+    const std::size_t in_line = std::min<std::size_t>(segments.size(), abi::receive_segments_in_line);
+    for (std::size_t i = 0; i < in_line; ++i) {
+        d.segments[i] = {segments[i].address, segments[i].length, segments[i].key};
+    }
+    if (segments.size() > in_line) [[unlikely]] {
+        std::memcpy(receives.extra + std::size_t{at & receives.mask} * receives.extra_per_slot, segments.data() + in_line,
+                    (segments.size() - in_line) * sizeof(segment));
+    }
+    // Release: pairs with the sender's acquire of the sequence.
+    d.sequence.store_release(at + 1);
+    receive_posted.store(at + 1, std::memory_order_release);
+    return true;
+}
+
+errc vi_state::receives_posted() noexcept {
+    device::memory& m = *nic->memory;
+    m.light_barrier();  // posted before looking at attention and state; pairs with the heavy barriers
+    const std::uint64_t state = entry->state.load_relaxed();
+    if (entry->receive_attention.load_relaxed() != 0) [[unlikely]] {
+        const engine_mark mark(m, *entry, abi::draining);
+        if (mark.ok() && entry->state.load_acquire() == outgoing.connected) {
+            device::drain_for_peer(incoming, peer_queue);
+        }
+    }
+    if (abi::link_of(state) == abi::link::error) [[unlikely]] {
+        device::signal(m, *entry, abi::receive_queue);  // the poller flushes it
+    } else if (abi::link_of(state) == abi::link::none) [[unlikely]] {
+        return nic->forked() ? errc::forked : errc::invalid_handle;
+    }
+    return errc::ok;
+}
+
+}  // namespace vinic::detail
+
+namespace vinic {
+
+namespace {
+
+work_request request(opcode o, std::span<const segment> segments, std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w;
+    w.opcode = o;
+    w.segments = segments;
+    w.cookie = cookie;
+    w.flags = flags;
+    return w;
+}
+
+}  // namespace
+
+errc virtual_interface::post_receive(const segment& s, std::uint64_t cookie) noexcept { return post_receive(std::span(&s, 1), cookie); }
+
+errc virtual_interface::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
+    const receive_request r{segments, cookie};
+    return post_receives({&r, 1}).code;
+}
+
+posted virtual_interface::post_receives(std::span<const receive_request> requests) noexcept {
+    if (!state_) {
+        return {0, errc::invalid_handle};
+    }
+    posted p;
+    const detail::optional_lock hold(state_->receive_mutex, state_->attributes.thread_safe);
+    for (; p.count < requests.size(); ++p.count) {
+        const receive_request& r = requests[p.count];
+        if (r.segments.size() > state_->attributes.segments_max) {
+            p.code = errc::too_many_segments;
+            break;
+        }
+        if (!state_->post_receive(r.segments, r.cookie)) {
+            p.code = errc::queue_full;
+            break;
+        }
+    }
+    if (p.count != 0) {
+        if (const errc e = state_->receives_posted(); e != errc::ok) [[unlikely]] {
+            return {0, e};
+        }
+    }
+    return p;
+}
+
+errc virtual_interface::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    return state_ ? state_->post_send(s, cookie, flags, immediate) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_send(std::span<const segment> gather, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    work_request w = request(opcode::send, gather, cookie, flags);
+    w.immediate = immediate;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie, send_flag flags,
+                                std::uint32_t immediate) noexcept {
+    if (!state_) {
+        return errc::invalid_handle;
+    }
+    if (state_->attributes.service != service::datagram) {
+        return errc::not_supported;
+    }
+    work_request w = request(opcode::send, gather, cookie, flags);
+    w.immediate = immediate;
+    w.destination = destination;
+    return state_->post(w);
+}
+
+errc virtual_interface::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    return post_write(std::span(&s, 1), to, cookie, flags, immediate);
+}
+
+errc virtual_interface::post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie, send_flag flags,
+                                   std::uint32_t immediate) noexcept {
+    work_request w = request(opcode::write, gather, cookie, flags);
+    w.immediate = immediate;
+    w.remote = to;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_read(const segment& s, remote_address from, std::uint64_t cookie, send_flag flags) noexcept {
+    return post_read(std::span(&s, 1), from, cookie, flags);
+}
+
+errc virtual_interface::post_read(std::span<const segment> scatter, remote_address from, std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w = request(opcode::read, scatter, cookie, flags);
+    w.remote = from;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_fetch_add(const segment& old, remote_address at, std::uint64_t addend, std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w = request(opcode::fetch_add, {&old, 1}, cookie, flags);
+    w.remote = at;
+    w.operand = addend;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_compare_swap(const segment& old, remote_address at, std::uint64_t expected, std::uint64_t desired,
+                                          std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w = request(opcode::compare_swap, {&old, 1}, cookie, flags);
+    w.remote = at;
+    w.compare = expected;
+    w.operand = desired;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+posted virtual_interface::post(std::span<const work_request> requests) noexcept {
+    if (!state_) {
+        return {0, errc::invalid_handle};
+    }
+    posted p;
+    for (; p.count < requests.size(); ++p.count) {
+        if (const errc e = state_->post(requests[p.count]); e != errc::ok) {
+            p.code = e;
+            break;
+        }
+    }
+    return p;
+}
+
+}  // namespace vinic

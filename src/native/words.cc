@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// words.cc -- every code of the interface in words, each table proved complete.
+#include <array>
+#include <cstring>
+
+#include <vinic/vinic.hpp>
+
+namespace vinic {
+
+namespace {
+
+struct words {
+    const char* name;
+    const char* sentence;
+};
+
+constexpr auto errc_words = std::to_array<words>({
+    {"ok", "success"},
+    {"invalid_argument", "a parameter is outside what the call accepts; see its documentation"},
+    {"invalid_handle", "the handle is empty, was moved from, or its object is closed; create it first"},
+    {"unknown_address", "no such device; write shm:NAME with 1 to 63 of the characters A-Z a-z 0-9 . _ -, and see `vinic device show`"},
+    {"permission_denied", "access is refused; the device belongs to another user: choose another name, or let its owner open it with a group"},
+    {"version_mismatch", "the device file was made by another version of vinic or by another program; end its users or choose another name"},
+    {"out_of_memory", "no space is left; free some, enlarge /dev/shm, or point VINIC_SHM_DIR to a larger file system"},
+    {"limit_reached", "a table of the device is full; close objects that are no longer needed"},
+    {"invalid_state", "the VI is in a state in which this call makes no sense; see virtual_interface::state()"},
+    {"busy", "the object is still in use; close what depends on it, or try again when its transfers have ended"},
+    {"no_listener", "nobody listens at that address; start the server first or check the name with `vinic name show`"},
+    {"timed_out", "the time given to the call is over; try again or give it more"},
+    {"rejected", "the other side refused the connection"},
+    {"attribute_mismatch", "reliability, service and transfer_bytes_max of the two VIs must be equal; change one side"},
+    {"queue_full", "the queue holds as many descriptors as it is deep; poll completions first or make it deeper"},
+    {"too_many_segments", "more segments than vi_attributes::segments_max; raise it or use fewer"},
+    {"message_too_large", "more bytes than vi_attributes::transfer_bytes_max or inline_bytes_max; raise it or send less"},
+    {"not_supported", "this kind of VI or this machine does not offer the operation"},
+    {"peer_gone", "the other side has disconnected or died; disconnect and connect again"},
+    {"forked", "the handle belongs to the parent process; open the device anew in the child"},
+    {"not_done", "the operation is still in progress; ask again later"},
+    {"os_failure", "a system call failed"},
+    {"name_in_use", "somebody listens at that address already; choose another name or discriminator"},
+    {"concurrent_use", "two threads use one queue at the same time; set thread_safe or use one thread per queue"},
+});
+static_assert(errc_words.size() == static_cast<std::size_t>(errc::concurrent_use) + 1);
+
+constexpr auto status_names = std::to_array<const char*>({"success", "local_protection", "local_length", "remote_protection",
+    "remote_length", "remote_descriptor", "receiver_not_ready", "bad_alignment", "unreachable_memory", "flushed", "connection_lost"});
+static_assert(status_names.size() == status_count && status_count == static_cast<std::size_t>(status::connection_lost) + 1);
+
+constexpr auto opcode_names = std::to_array<const char*>({"send", "write", "read", "fetch_add", "compare_swap", "receive", "receive_write"});
+static_assert(opcode_names.size() == static_cast<std::size_t>(opcode::receive_write) + 1);
+
+constexpr auto backing_names = std::to_array<const char*>({"native", "adopted", "foreign", "mixed"});
+static_assert(backing_names.size() == static_cast<std::size_t>(backing::mixed) + 1);
+
+constexpr auto reliability_names = std::to_array<const char*>({"unreliable", "delivery", "reception"});
+static_assert(reliability_names.size() == static_cast<std::size_t>(reliability::reception) + 1);
+
+constexpr auto state_names = std::to_array<const char*>({"none", "idle", "connecting", "connected", "error"});
+static_assert(state_names.size() == static_cast<std::size_t>(vi_state::error) + 1);
+
+template <class Table, class Code>
+constexpr auto& look_up(const Table& table, Code code) noexcept {
+    const auto i = static_cast<std::size_t>(code);
+    return table[i < table.size() ? i : 0];
+}
+
+}  // namespace
+
+const char* name(errc code) noexcept { return look_up(errc_words, code).name; }
+const char* describe(errc code) noexcept { return look_up(errc_words, code).sentence; }
+const char* name(status s) noexcept { return look_up(status_names, s); }
+const char* name(opcode o) noexcept { return look_up(opcode_names, o); }
+const char* name(backing b) noexcept { return look_up(backing_names, b); }
+const char* name(reliability r) noexcept { return look_up(reliability_names, r); }
+const char* name(vi_state s) noexcept { return look_up(state_names, s); }
+
+std::string error::message() const {
+    std::string text = doing.empty() ? std::string() : doing + ": ";
+    text += describe(code);
+    if (os_errno != 0) {
+        text += " (";
+        text += std::strerror(os_errno);
+        text += ")";
+    }
+    return text;
+}
+
+const char* version() noexcept { return VINIC_VERSION; }
+
+}  // namespace vinic

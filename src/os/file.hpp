@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// file.hpp -- file descriptors, mappings and byte locks.
+//
+//   Byte locks are open-file-description locks: they belong to one open() and go when its last
+//   descriptor is closed, so the kernel itself tells whether a process still lives, across pid
+//   namespaces and without a heartbeat.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace vinic::os {
+
+class unique_fd {
+public:
+    unique_fd() noexcept = default;
+    explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    unique_fd(unique_fd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
+    unique_fd& operator=(unique_fd&& o) noexcept {
+        reset(std::exchange(o.fd_, -1));
+        return *this;
+    }
+    ~unique_fd() { reset(); }
+    [[nodiscard]] int get() const noexcept { return fd_; }
+    [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
+    void reset(int fd = -1) noexcept;
+
+private:
+    int fd_ = -1;
+};
+
+/// A shared mapping of a whole file; unmapped on destruction.
+class mapping {
+public:
+    mapping() noexcept = default;
+    mapping(mapping&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
+    mapping& operator=(mapping&& o) noexcept;
+    ~mapping();
+    /// False with errno on failure.
+    [[nodiscard]] bool map_shared(int fd, std::size_t size, bool writable) noexcept;
+    /// Replaces the mapping by zeroed private memory: what a forked child gets to see.
+    void replace_by_zeros() noexcept;
+    [[nodiscard]] std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+private:
+    std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// Takes the write lock on byte `at`.  False: somebody else holds it.
+[[nodiscard]] bool try_lock_byte(int fd, std::uint64_t at) noexcept;
+/// As above but waits; false on a failure other than that (errno).
+[[nodiscard]] bool lock_byte(int fd, std::uint64_t at) noexcept;
+void unlock_byte(int fd, std::uint64_t at) noexcept;
+/// Whether another open file holds a lock inside [first, first + count).
+[[nodiscard]] bool is_locked_by_other(int fd, std::uint64_t first, std::uint64_t count) noexcept;
+
+/// Gives storage to [offset, offset + bytes), so that touching it cannot raise SIGBUS.  0 or errno.
+[[nodiscard]] int allocate_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
+/// Takes the storage back; the range reads as zeros.
+void release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
+
+}  // namespace vinic::os

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/sync.hpp"
+
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+namespace vinic::os {
+
+std::uint64_t now_ns() noexcept {
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+std::uint64_t ticks_per_us() noexcept {
+#if defined(__x86_64__)
+    static const std::uint64_t rate = [] {
+        const auto ns = now_ns();
+        const auto t = ticks();
+        while (now_ns() - ns < 200'000) {
+        }
+        const auto passed_ns = now_ns() - ns;
+        const auto r = (ticks() - t) * 1000 / passed_ns;
+        return r == 0 ? std::uint64_t{1} : r;
+    }();
+    return rate;
+#else
+    return 1000;
+#endif
+}
+
+void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept {
+    timespec t{static_cast<time_t>(timeout_ns / 1'000'000'000u), static_cast<long>(timeout_ns % 1'000'000'000u)};
+    const int saved = errno;
+    (void)::syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, nullptr, 0);
+    errno = saved;
+}
+
+void futex_wake(const std::uint32_t* word) noexcept {
+    const int saved = errno;
+    (void)::syscall(SYS_futex, word, FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
+    errno = saved;
+}
+
+bool register_asymmetric_barrier() noexcept {
+    return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+void heavy_barrier(bool fenced) noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!fenced) {
+        const int saved = errno;
+        (void)::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+        errno = saved;
+    }
+}
+
+}  // namespace vinic::os

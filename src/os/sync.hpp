@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// sync.hpp -- clocks, shared futexes and the asymmetric barrier.
+//
+//   The asymmetric barrier: a rare "heavy" side calls membarrier(2), which makes every running
+//   thread of every process that registered pass a full barrier; the frequent "light" side then
+//   needs none of its own, only that the compiler keeps the order.  Where membarrier is refused
+//   (some seccomp filters, valgrind), light sides fence.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace vinic::os {
+
+/// CLOCK_MONOTONIC in nanoseconds.
+[[nodiscard]] std::uint64_t now_ns() noexcept;
+
+/// A cheap counter that runs at a constant rate, and its rate.
+[[nodiscard]] inline std::uint64_t ticks() noexcept {
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#else
+    return now_ns();
+#endif
+}
+/// Ticks per microsecond, measured once.
+[[nodiscard]] std::uint64_t ticks_per_us() noexcept;
+
+/// One step of a spin loop.
+inline void spin_pause() noexcept {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/// Sleeps while *word == expected, at most timeout_ns; between processes.
+void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept;
+void futex_wake(const std::uint32_t* word) noexcept;
+
+/// Registers this process for heavy barriers.  False: membarrier is not to be had.
+[[nodiscard]] bool register_asymmetric_barrier() noexcept;
+/// `fenced`: membarrier is not in use, a fence does (the light sides fence too).
+void heavy_barrier(bool fenced) noexcept;
+inline void light_barrier(bool fenced) noexcept {
+    if (fenced) [[unlikely]] {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+    } else {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+}
+
+}  // namespace vinic::os

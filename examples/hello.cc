@@ -25,12 +25,15 @@ struct endpoint {
     vinic::completion_queue cq = must(nic.create_completion_queue());
     vinic::virtual_interface vi = must(domain.create_vi({.send_cq = &cq, .receive_cq = &cq}));
 
-    char* received() { return reinterpret_cast<char*>(buffer.data()); }
-    char* to_send() { return received() + message_max; }
     void post_receive() { must(vi.post_receive({region, 0, message_max}, 0)); }
-    void send(std::uint32_t length) {
-        must(vi.post_send({region, message_max, length}, 0));
-        next(cq);
+    std::string receive() {
+        const auto done = next(cq);
+        return {reinterpret_cast<const char*>(buffer.data()), done.length};
+    }
+    void send(const std::string& text) {
+        const auto length = std::min<std::size_t>(text.size(), message_max);
+        std::memcpy(buffer.data() + message_max, text.data(), length);
+        must(vi.post_send({region, message_max, static_cast<std::uint32_t>(length)}, 0));
     }
 };
 
@@ -41,21 +44,17 @@ void serve(const std::string&) {
     auto request = must(listener.wait(30s));
     must(request.accept(here.vi));
     here.post_receive();
-    const auto question = next(here.cq);
-    const int length =
-        std::snprintf(here.to_send(), message_max, "hello, %.*s", static_cast<int>(question.length), here.received());
-    here.send(static_cast<std::uint32_t>(length));
+    here.send("hello, " + here.receive());
+    next(here.cq);  // the send's completion: until then its memory belongs to the NIC
 }
 
 void ask(const std::string& name) {
     endpoint here;
     must(here.vi.connect("hello", 5s));
-    here.post_receive();  // posted before the question goes out, so the answer finds it
-    const auto length = std::min<std::size_t>(name.size(), 200);
-    std::memcpy(here.to_send(), name.data(), length);
-    here.send(static_cast<std::uint32_t>(length));
-    const auto answer = next(here.cq);
-    std::printf("%.*s\n", static_cast<int>(answer.length), here.received());
+    here.send(name);
+    next(here.cq);
+    here.post_receive();
+    std::printf("%s\n", here.receive().c_str());
 }
 
 }  // namespace

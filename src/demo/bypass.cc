@@ -61,18 +61,21 @@ void prepare_bypass(device& device, vinic_path& path) {
     }
 }
 
-void run_bypass(device& device, vinic_path& path) {
+std::chrono::nanoseconds run_bypass(device& device, vinic_path& path) {
     const auto scratch = device.scratch();
     const auto& region = device.scratch_region();
     auto& vi = path.vi();
-
     fill(scratch.first(area_bytes), written_seed);
+    for (unsigned i = 0; i < bypass_sends; ++i) {
+        fill(slot_of(device, send_slots_offset, i), sent_seed + i);
+    }
+    const auto start = clock::now();
+
     must(vi.post_write({region, 0, area_bytes}, path.remote_scratch(0), 1), "cannot post a write");
     require(path.next_sent().opcode == vinic::opcode::write, "the write did not complete");
 
     must(vi.post_read({region, read_offset, area_bytes}, path.remote_scratch(read_offset), 2), "cannot post a read");
     require(path.next_sent().opcode == vinic::opcode::read, "the read did not complete");
-    require(matches(scratch.subspan(read_offset, area_bytes), read_seed), "the read brought wrong bytes");
 
     const vinic::segment old_value(region, word_offset, sizeof(std::uint64_t));
     must(vi.post_fetch_add(old_value, path.remote_scratch(word_offset), addend, 3), "cannot post a fetch-add");
@@ -85,13 +88,15 @@ void run_bypass(device& device, vinic_path& path) {
     require(word_at(scratch.subspan(word_offset)) == word_at_start + addend, "the compare-swap brought a wrong value");
 
     for (unsigned i = 0; i < bypass_sends; ++i) {
-        fill(slot_of(device, send_slots_offset, i), sent_seed + i);
         must(vi.post_send(path.send_slot(i), i, vinic::send_flag::immediate, i), "cannot post a send");
     }
     for (std::size_t i = 0; i < bypass_sends; ++i) {
         const auto done = path.next_sent();
         require(done.opcode == vinic::opcode::send && done.cookie == i, "a send did not complete in order");
     }
+    const auto time = clock::now() - start;
+    require(matches(scratch.subspan(read_offset, area_bytes), read_seed), "the read brought wrong bytes");
+    return time;
 }
 
 void confirm_bypass(device& device, vinic_path& path) {

@@ -33,8 +33,8 @@ std::chrono::nanoseconds median(const std::vector<transfer>& transfers) {
     return times[times.size() / 2];
 }
 
-std::string calls(const std::optional<std::uint64_t>& count) {
-    return count ? std::to_string(*count) : std::string("not counted");
+std::string calls(const std::optional<syscall_counts>& counts) {
+    return counts ? std::to_string(total(*counts)) : std::string("not counted");
 }
 
 std::string verified(const column& c) {
@@ -43,6 +43,8 @@ std::string verified(const column& c) {
     const std::size_t all = c.transfers.size() + (c.sender_calls ? 1 : 0);
     return fmt::format("{} of {}", good, all);
 }
+
+std::string or_none(const std::string& words) { return words.empty() ? "none" : words; }
 
 void row(const figures& f, const char* name, const std::function<std::string(const column&)>& cell) {
     fmt::print("  {:<34}", name);
@@ -95,7 +97,13 @@ void print_method(const figures& f) {
         "  the buffer is cleared before each transfer. Copies: bytes of the engine's completions plus bytes of\n"
         "  read and write calls (/proc/self/io), both processes, by the file's size. ");
     if (f.count_refusal.empty()) {
-        fmt::print("System calls: counted\n  with ptrace during one more transfer.");
+        fmt::print("System calls: counted\n  with ptrace during one more transfer");
+        const auto& vinic = f.columns.front();
+        if (total(*vinic.sender_calls) + total(*vinic.receiver_calls) != 0) {
+            fmt::print("; vinic's are: sender {}, receiver {}", or_none(in_words(*vinic.sender_calls)),
+                       or_none(in_words(*vinic.receiver_calls)));
+        }
+        fmt::print(".");
     } else {
         fmt::print("System calls\n  could not be counted here ({}).", f.count_refusal);
     }

@@ -11,7 +11,6 @@
 #include "failure.h"
 #include "program.h"
 #include "sha256.h"
-#include "syscall_counter.h"
 
 namespace demo {
 

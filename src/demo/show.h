@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "machine.h"
+#include "syscall_counter.h"
 
 namespace demo {
 
@@ -31,8 +32,8 @@ struct column {
     std::string title;  ///< as the table calls it
     std::vector<transfer> transfers{};
     transfer traced{};  ///< one more transfer, while system calls are counted
-    std::optional<std::uint64_t> sender_calls{};
-    std::optional<std::uint64_t> receiver_calls{};
+    std::optional<syscall_counts> sender_calls{};
+    std::optional<syscall_counts> receiver_calls{};
     std::optional<latency> polling{};  ///< needs two processors
     latency sleeping{};
 };

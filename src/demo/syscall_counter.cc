@@ -29,7 +29,7 @@ constexpr int system_call_stop = SIGTRAP | 0x80;  // as PTRACE_O_TRACESYSGOOD ma
 struct traced_process {
     bool counting = false;
     bool finished = false;
-    std::uint64_t calls = 0;
+    syscall_counts calls;
 };
 
 class tracer {
@@ -75,7 +75,7 @@ public:
         }
     }
 
-    [[nodiscard]] std::uint64_t calls(int process_id) const { return processes_.at(process_id).calls; }
+    [[nodiscard]] const syscall_counts& calls(int process_id) const { return processes_.at(process_id).calls; }
 
 private:
     static constexpr unsigned long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE;
@@ -103,7 +103,7 @@ private:
             process.counting = call.entry.args[1] == begin_word;
             process.finished = call.entry.args[1] == end_word;
         } else if (process.counting) {
-            ++process.calls;
+            ++process.calls[call.entry.nr];
         }
     }
 
@@ -144,11 +144,53 @@ void mark(unsigned long word) { (void)syscall(SYS_prctl, mark_option, word, 0, 0
 
 }  // namespace
 
+std::uint64_t total(const syscall_counts& counts) {
+    std::uint64_t sum = 0;
+    for (const auto& [number, count] : counts) {
+        sum += count;
+    }
+    return sum;
+}
+
+std::string in_words(const syscall_counts& counts) {
+    // Those that a NIC or a socket may need; any other is told by its number.
+    static const std::map<std::uint64_t, const char*> names = {
+        {SYS_read, "read"},
+        {SYS_write, "write"},
+        {SYS_recvfrom, "recvfrom"},
+        {SYS_sendto, "sendto"},
+        {SYS_fcntl, "fcntl"},
+        {SYS_futex, "futex"},
+        {SYS_poll, "poll"},
+        {SYS_sched_yield, "sched_yield"},
+        {SYS_membarrier, "membarrier"},
+        {SYS_process_vm_readv, "process_vm_readv"},
+        {SYS_process_vm_writev, "process_vm_writev"},
+        {SYS_clock_gettime, "clock_gettime"},
+        {SYS_clock_nanosleep, "clock_nanosleep"},
+        {SYS_restart_syscall, "restart_syscall"},
+    };
+    std::string words;
+    for (const auto& [number, count] : counts) {
+        const auto known = names.find(number);
+        words += words.empty() ? "" : ", ";
+        if (known != names.end()) {
+            words += known->second;
+        } else {
+            words += "number ";
+            words += std::to_string(number);
+        }
+        words += ' ';
+        words += std::to_string(count);
+    }
+    return words;
+}
+
 void mark_begin() { mark(begin_word); }
 void mark_end() { mark(end_word); }
 
 syscall_counter::syscall_counter(std::vector<int> process_ids) : process_ids_(std::move(process_ids)) {
-    std::promise<std::vector<std::uint64_t>> counts;
+    std::promise<std::vector<syscall_counts>> counts;
     std::promise<int> attached;
     counts_ = counts.get_future();
     auto outcome = attached.get_future();
@@ -156,7 +198,7 @@ syscall_counter::syscall_counter(std::vector<int> process_ids) : process_ids_(st
         tracer trace(ids);
         const int error_number = trace.attach();
         attached.set_value(error_number);
-        std::vector<std::uint64_t> result;
+        std::vector<syscall_counts> result;
         if (error_number == 0) {
             trace.run();
             for (int id : ids) {
@@ -170,6 +212,6 @@ syscall_counter::syscall_counter(std::vector<int> process_ids) : process_ids_(st
     }
 }
 
-std::vector<std::uint64_t> syscall_counter::finish() { return counts_.get(); }
+std::vector<syscall_counts> syscall_counter::finish() { return counts_.get(); }
 
 }  // namespace demo

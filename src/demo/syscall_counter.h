@@ -10,7 +10,7 @@
 
 #include <cstdint>
 #include <future>
-#include <optional>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +20,13 @@ namespace demo {
 void mark_begin();
 void mark_end();
 
+/// How often which system call was made, by its number.
+using syscall_counts = std::map<std::uint64_t, std::uint64_t>;
+
+std::uint64_t total(const syscall_counts& counts);
+/// As "fcntl 1, read 3".
+std::string in_words(const syscall_counts& counts);
+
 class syscall_counter {
 public:
     /// Attaches to the processes, which must be children of this one.
@@ -27,12 +34,12 @@ public:
     /// Why nothing can be counted here; empty when all is well.
     [[nodiscard]] const std::string& refusal() const { return refusal_; }
     /// Waits until every process has passed its end mark, and gives the counts in the order of the ids.
-    std::vector<std::uint64_t> finish();
+    std::vector<syscall_counts> finish();
 
 private:
     std::vector<int> process_ids_;
     std::string refusal_;
-    std::future<std::vector<std::uint64_t>> counts_;
+    std::future<std::vector<syscall_counts>> counts_;
     std::jthread tracer_;  // a tracer is a thread: all calls about a tracee must come from it
 };
 

@@ -30,7 +30,7 @@ LAYERS = {
     "device": {"abi", "os"},
     "native": {"device", "abi", "os"},
     "cli": {"native", "device", "abi", "os"},
-    "bench": {"native", "device", "abi", "os"},
+    "bench": {"cli", "native", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
     "demo": set(),
     "examples": set(),
 }

@@ -19,6 +19,9 @@ using clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC: one clock for all 
 /// Nobody waits longer than this for a single step; the demonstration fails instead.
 inline constexpr std::chrono::seconds patience{60};
 
+/// The two programs start within this time.
+inline constexpr std::chrono::seconds meeting_patience{15};
+
 class path {
 public:
     path() = default;

@@ -11,18 +11,40 @@
 #include "failure.h"
 #include "program.h"
 #include "sha256.h"
+#include "vinic/vinic.hpp"
 
 namespace demo {
 
 namespace {
 
-constexpr std::uint64_t bytes_per_kind = 256u << 20;  // repeats small files, sends huge ones once
+constexpr std::uint64_t bytes_per_kind = 256u << 20;  // repeats small files more often than huge ones
+constexpr std::uint64_t transfers_min = 3;
 constexpr std::uint64_t transfers_max = 7;
 constexpr std::uint64_t device_overhead_bytes = 32u << 20;  // room for the device's tables and scratch buffers
 
 std::uint64_t number(const std::string& word) { return std::stoull(word); }
 
 std::chrono::nanoseconds nanoseconds_of(const std::string& word) { return std::chrono::nanoseconds(std::stoll(word)); }
+
+// A program that had to be ended the hard way leaves the device's file, as SIGKILL always does.  Opening the
+// device takes it over and closing it removes it.
+class device_cleaner {
+public:
+    device_cleaner(std::string device, std::string directory, std::string name)
+        : device_(std::move(device)), directory_(std::move(directory)), name_(std::move(name)) {}
+    device_cleaner(const device_cleaner&) = delete;
+    device_cleaner& operator=(const device_cleaner&) = delete;
+    ~device_cleaner() {
+        if (device_file_remains(directory_, name_)) {
+            const auto taken_over = vinic::nic::open(device_, {.directory = directory_, .group = {}});
+        }
+    }
+
+private:
+    std::string device_;
+    std::string directory_;
+    std::string name_;
+};
 
 class director {
 public:
@@ -35,7 +57,7 @@ public:
             sender_.ask("connect " + c.kind + " " + where, "connected");
             receiver_.expect("connected");
         }
-        const auto count = std::clamp<std::uint64_t>(bytes_per_kind / known_.file_bytes, 1, transfers_max);
+        const auto count = std::clamp(bytes_per_kind / known_.file_bytes, transfers_min, transfers_max);
         for (std::uint64_t i = 0; i < count; ++i) {
             c.transfers.push_back(transfer_once(c.kind));
         }
@@ -113,6 +135,8 @@ figures show(const std::string& file) {
     f.directory = choose_device_directory(2 * f.file_bytes + device_overhead_bytes);
     const std::string name = "run-" + std::to_string(getpid());
     f.device = "shm:" + name;
+
+    const device_cleaner cleaner(f.device, f.directory, name);  // outlives the programs
 
     role_options options{.role = "receiver",
                          .device = f.device,

@@ -46,12 +46,12 @@ vinic_path::vinic_path(device& device, waiting how)
 
 void vinic_path::accept(vinic::listener& listener) {
     const placement here{device_.file_region().remote(), device_.scratch_region().remote()};
-    auto request = must(listener.wait(patience));
+    auto request = must(listener.wait(meeting_patience));
     must(request.accept(vi_, std::as_bytes(std::span(&here, 1))));
 }
 
 void vinic_path::connect(const std::string& name) {
-    const auto peer = must(vi_.connect(vinic::address(name), patience));
+    const auto peer = must(vi_.connect(vinic::address(name), meeting_patience));
     placement there{};
     if (peer.private_data.size() != sizeof there) {
         throw failure("the receiver did not say where its buffers are");

@@ -108,7 +108,7 @@ TEST(atomic_word, is_counted_exactly_by_two_peers_and_the_targets_own_cpu) {
         attributes.send_cq = &first.right.sends;
         attributes.receive_cq = &first.right.receives;
         auto second_link = must(first.right.domain.create_vi(attributes));
-        connect(first.nics[0], third.vi, second_link);
+        connect(first.right.nic, third.vi, second_link);
         const auto add = [&](endpoint& side) {
             for (std::uint64_t i = 0; i < rounds; ++i) {
                 if (side.vi.post_fetch_add(side.at(0, 8), first.right.remote(64), 1, i) != errc::ok)
@@ -136,7 +136,7 @@ TEST(atomic_word, serves_as_a_lock_between_peers) {
     attributes.send_cq = &first.right.sends;
     attributes.receive_cq = &first.right.receives;
     auto second_link = must(first.right.domain.create_vi(attributes));
-    connect(first.nics[0], third.vi, second_link);
+    connect(first.right.nic, third.vi, second_link);
     const auto lock = first.right.remote(0);
     const auto counter = first.right.remote(64);
     const auto must_succeed = [](endpoint& side, errc posted) {

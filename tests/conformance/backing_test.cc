@@ -252,20 +252,52 @@ TEST_F(whole_address_space, crosses_from_adopted_and_device_pages_into_others) {
     EXPECT_TRUE(matches(linked.left.bytes(0, place.size()), 62));
 }
 
-TEST_F(whole_address_space, refuses_an_address_where_nothing_is_mapped) {
-    void* hole = ::mmap(nullptr, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ASSERT_NE(hole, MAP_FAILED);
-    ASSERT_EQ(::munmap(hole, page), 0);
-    const auto ended = write_to(linked, right_place(hole), 64);
+/// An address where nothing is mapped, nor will be while the test runs.
+void* hole() {
+    void* mapped = ::mmap(nullptr, 16 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        throw std::runtime_error("mmap failed");
+    ::munmap(mapped, 16 * page);
+    return static_cast<std::byte*>(mapped) + 8 * page;
+}
+
+TEST_F(whole_address_space, refuses_a_target_where_nothing_is_mapped) {
+    const auto ended = write_to(linked, right_place(hole()), 64);
     EXPECT_TRUE(ended == vinic::status::unreachable_memory || ended == vinic::status::remote_protection)
         << vinic::name(ended);
-    pair fresh;
-    const auto all = must(fresh.left.domain.register_address_space(vinic::access::all));
-    ASSERT_EQ(fresh.right.vi.post_receive(fresh.right.at(0, 64), 1), vinic::errc::ok);
-    ASSERT_EQ(fresh.left.vi.post_send(vinic::segment(hole, 64, all.key()), 2), vinic::errc::ok);
-    const auto local = next(fresh.left.sends).status;
-    EXPECT_TRUE(local == vinic::status::unreachable_memory || local == vinic::status::local_protection)
-        << vinic::name(local);
+    EXPECT_TRUE(comes_to(linked.left.vi, vinic::vi_state::error));
+}
+
+TEST_F(whole_address_space, refuses_to_read_where_nothing_is_mapped) {
+    ASSERT_EQ(linked.left.vi.post_read(linked.left.at(0, 64), right_place(hole()), 1), vinic::errc::ok);
+    const auto ended = next(linked.left.sends).status;
+    EXPECT_TRUE(ended == vinic::status::unreachable_memory || ended == vinic::status::remote_protection)
+        << vinic::name(ended);
+}
+
+TEST_F(whole_address_space, refuses_to_send_from_where_nothing_is_mapped) {
+    for (const std::size_t bytes : {8u, 600u}) {
+        pair fresh;
+        const auto all = must(fresh.left.domain.register_address_space(vinic::access::all));
+        ASSERT_EQ(fresh.right.vi.post_receive(fresh.right.at(0, bytes), 1), vinic::errc::ok);
+        const vinic::segment nowhere(hole(), static_cast<std::uint32_t>(bytes), all.key());
+        ASSERT_EQ(fresh.left.vi.post_send(nowhere, 2), vinic::errc::ok);
+        const auto ended = next(fresh.left.sends).status;
+        EXPECT_TRUE(ended == vinic::status::unreachable_memory || ended == vinic::status::local_protection)
+            << vinic::name(ended);
+    }
+}
+
+TEST_F(whole_address_space, refuses_to_receive_where_nothing_is_mapped) {
+    for (const std::size_t bytes : {8u, 600u}) {
+        pair fresh;
+        const auto all = must(fresh.right.domain.register_address_space(vinic::access::all));
+        const vinic::segment nowhere(hole(), static_cast<std::uint32_t>(bytes), all.key());
+        ASSERT_EQ(fresh.right.vi.post_receive(nowhere, 1), vinic::errc::ok);
+        ASSERT_EQ(fresh.left.vi.post_send(fresh.left.at(0, bytes), 2), vinic::errc::ok);
+        EXPECT_NE(next(fresh.right.receives).status, vinic::status::success);
+        EXPECT_TRUE(comes_to(fresh.left.vi, vinic::vi_state::error));
+    }
 }
 
 TEST_F(whole_address_space, gives_peers_no_more_than_its_rights) {

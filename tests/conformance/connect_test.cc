@@ -145,9 +145,13 @@ TEST_P(client_server, are_told_when_the_time_is_over_and_the_late_answer_finds_n
 }
 
 TEST_P(client_server, find_a_request_gone_when_its_client_is_disconnected) {
-    auto outcome = connecting();
+    // disconnect() returns to idle from any state, so it ends the connecting that another thread waits for: long
+    // before that one's time is over.
+    auto outcome = connecting({}, 2 * patience);
     auto request = next_request();
-    must(client.vi.disconnect());
+    auto leaving = in_thread([&] { return client.vi.disconnect(); });
+    EXPECT_EQ(outcome.wait_for(patience), std::future_status::ready);
+    EXPECT_EQ(code_of(leaving.get()), vinic::errc::ok);
     EXPECT_NE(code_of(outcome.get()), vinic::errc::ok);
     EXPECT_EQ(client.vi.state(), vinic::vi_state::idle);
     EXPECT_EQ(code_of(request.accept(server.vi)), vinic::errc::peer_gone);

@@ -107,23 +107,43 @@ TEST_F(device_file, stays_as_long_as_any_object_of_the_device_lives) {
 }
 
 TEST_F(device_file, left_behind_by_a_dead_process_is_taken_over) {
-    // What a killed process leaves is a file that nobody has locked; rubbish in it is the worst case of that.
-    std::vector<std::string> files;
+    // What a killed process leaves is its file, full of its objects, that nobody has locked any more.
+    const std::string kept = directory + ".kept";
+    std::string path;
+    {
+        auto nic = must(vinic::nic::open("shm:demo", options));
+        const endpoint in_use(nic, {});
+        const auto listener = must(nic.listen("name-of-the-dead"));
+        path = std::filesystem::directory_iterator(directory)->path().string();
+        std::filesystem::create_hard_link(path, kept);
+    }
+    EXPECT_EQ(entries_of(directory), 0u);
+    std::filesystem::rename(kept, path);
+    {
+        auto nic = must(vinic::nic::open("shm:demo", options));
+        EXPECT_EQ(must(nic.names()).size(), 0u);
+        EXPECT_EQ(code_of(nic.listen("name-of-the-dead")), vinic::errc::ok);
+        const pair linked;
+    }
+    EXPECT_EQ(entries_of(directory), 0u);
+}
+
+TEST_F(device_file, that_is_something_else_is_an_error_and_stays_as_it_is) {
+    std::string path;
     {
         const auto nic = must(vinic::nic::open("shm:demo", options));
-        for (const auto& entry : std::filesystem::directory_iterator(directory)) files.push_back(entry.path().string());
+        path = std::filesystem::directory_iterator(directory)->path().string();
     }
-    for (const std::size_t size : {std::size_t{0}, std::size_t{100}, std::size_t{1} << 20}) {
-        for (const auto& path : files) {
-            std::ofstream file(path, std::ios::binary);
-            const auto rubbish = pattern(size, 9);
-            file.write(reinterpret_cast<const char*>(rubbish.data()), static_cast<std::streamsize>(rubbish.size()));
-        }
-        {
-            const auto nic = vinic::nic::open("shm:demo", options);
-            ASSERT_EQ(code_of(nic), vinic::errc::ok) << nic.error().message();
-        }
-        EXPECT_EQ(entries_of(directory), 0u);
+    for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{1} << 20}) {
+        const auto content = pattern(size, 9);
+        std::ofstream(path, std::ios::binary)
+            .write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(size));
+        EXPECT_EQ(code_of(vinic::nic::open("shm:demo", options)), vinic::errc::version_mismatch) << size;
+        ASSERT_EQ(std::filesystem::file_size(path), size);
+        std::vector<std::byte> found(size);
+        std::ifstream(path, std::ios::binary)
+            .read(reinterpret_cast<char*>(found.data()), static_cast<std::streamsize>(size));
+        EXPECT_EQ(found, content) << "somebody's file was changed";
     }
 }
 

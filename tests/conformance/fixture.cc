@@ -96,12 +96,17 @@ arena::arena(vinic::nic& nic, memory_kind kind, std::size_t bytes) {
         heap_.resize(bytes + 8);
         bytes_ = std::span(heap_).subspan((reinterpret_cast<std::uintptr_t>(heap_.data()) & 1) == 0 ? 1 : 2, bytes);
     } else {
+        // Room on both sides that nobody can touch: overruns are seen, and no neighbour (the thread's own data, a
+        // stack) keeps the library from moving these pages.
+        constexpr std::size_t room = 64 * 1024;
         const int sharing = kind == memory_kind::shared ? MAP_SHARED : MAP_PRIVATE;
-        mapped_ = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+        mapped_bytes_ = bytes + 2 * room;
+        mapped_ = ::mmap(nullptr, mapped_bytes_, PROT_NONE, sharing | MAP_ANONYMOUS, -1, 0);
         if (mapped_ == MAP_FAILED)
             throw std::system_error(errno, std::generic_category(), "mmap");
-        mapped_bytes_ = bytes;
-        bytes_ = {static_cast<std::byte*>(mapped_), bytes};
+        bytes_ = {static_cast<std::byte*>(mapped_) + room, bytes};
+        if (::mprotect(bytes_.data(), bytes, PROT_READ | PROT_WRITE) != 0)
+            throw std::system_error(errno, std::generic_category(), "mprotect");
     }
 }
 

@@ -105,7 +105,7 @@ enum class memory_kind : std::uint8_t {
 inline constexpr memory_kind memory_kinds[] = {memory_kind::device, memory_kind::anonymous, memory_kind::shared,
                                                memory_kind::unaligned};
 
-/// Memory of one kind, zeroed; lives until the arena is destroyed.
+/// Memory of one kind, zeroed; mapped kinds are rounded to pages by the kernel.  Lives until the arena is destroyed.
 class arena {
 public:
     arena(vinic::nic& nic, memory_kind kind, std::size_t bytes);

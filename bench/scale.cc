@@ -80,14 +80,13 @@ std::uint64_t own_kilobytes(const char* file, const std::string& heading) {
 
 struct memory_use {
     std::uint64_t device = 0;       ///< blocks of the device files, both processes together
-    std::uint64_t private_own = 0;  ///< this process' private pages
+    std::uint64_t private_own = 0;  ///< this process' anonymous pages; not its pages of the device, which the
+                                    ///< kernel calls private too as long as nobody else has touched them
     std::uint64_t page_tables = 0;  ///< this process'
 };
 
 memory_use measure_memory(const device_directory& directory) {
-    return {directory.bytes_used(),
-            own_kilobytes("smaps_rollup", "Private_Dirty") + own_kilobytes("smaps_rollup", "Private_Clean"),
-            own_kilobytes("status", "VmPTE")};
+    return {directory.bytes_used(), own_kilobytes("smaps_rollup", "Anonymous"), own_kilobytes("status", "VmPTE")};
 }
 
 row small_sends() {

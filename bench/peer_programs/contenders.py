@@ -29,6 +29,7 @@ class Workload:
     kind: str  # lat or stream
     size_bytes: int
     operation: str = "send"  # send or write
+    buffers: str = "rotating"  # streams of 4 KiB and more, vinic's side; see BUFFERS
 
     def say(self, figure):
         """A figure in the workload's usual unit."""
@@ -45,6 +46,14 @@ class Workload:
         return theirs / ours if self.kind == "lat" else ours / theirs
 
 
+# Which memory a stream of vinic goes through.  ucx_perftest sends from one buffer into one buffer, and
+# so do the other peers, or into a few; they are compared with all three.
+BUFFERS = {
+    "hot": ["--buffers", "1", "--source-buffers", "1", "--depth", "64"],
+    "rotating": ["--source-buffers", "1"],
+    "all rotating": [],
+}
+
 WORKLOADS = [
     Workload("lat_8", "one way, 8 B", "lat", 8),
     Workload("lat_4096", "one way, 4 KiB", "lat", 4096),
@@ -52,8 +61,12 @@ WORKLOADS = [
     Workload("put_lat_8", "one-sided write, 8 B", "lat", 8, "write"),
     Workload("rate_8", "stream, 8 B", "stream", 8),
     Workload("put_rate_8", "one-sided stream, 8 B", "stream", 8, "write"),
-    Workload("bw_4096", "stream, 4 KiB", "stream", 4096),
-    Workload("bw_65536", "stream, 64 KiB", "stream", 65536),
+    Workload("hot_4096", "stream, 4 KiB, one buffer", "stream", 4096, buffers="hot"),
+    Workload("bw_4096", "stream, 4 KiB, 256 destinations", "stream", 4096),
+    Workload("all_4096", "stream, 4 KiB, 256 of both", "stream", 4096, buffers="all rotating"),
+    Workload("hot_65536", "stream, 64 KiB, one buffer", "stream", 65536, buffers="hot"),
+    Workload("bw_65536", "stream, 64 KiB, 256 destinations", "stream", 65536),
+    Workload("all_65536", "stream, 64 KiB, 256 of both", "stream", 65536, buffers="all rotating"),
 ]
 
 
@@ -119,7 +132,7 @@ class Vinic:
         elif workload.size_bytes < 1024:
             command = ["rate", *([] if workload.operation == "write" else ["--repost", "16"])]
         else:
-            command = ["bw", "--repost", "16"]
+            command = ["bw", "--repost", "16", *BUFFERS[workload.buffers]]
         text = run([self.program, "bench", *command, "-s", str(workload.size_bytes), "-o", workload.operation,
                     "-D", str(seconds), "--cores", "%d,%d" % self.cores, "--json", *self.extra_arguments],
                    doing=f"vinic bench {command[0]}")
@@ -200,6 +213,8 @@ class Ucx:
         return dict(zip(lines[-2], (float(word) for word in lines[-1])))
 
     def measure(self, workload, seconds):
+        if workload.buffers == "all rotating":
+            return None  # it can not
         test = self.tests[(workload.kind, workload.operation)]
         if workload.key not in self.iterations:
             rate = self.perftest(test, workload.size_bytes, 2000)["overall_mr"]
@@ -235,7 +250,7 @@ class SmallProgram:
                 *(str(core) for core in self.cores)]
 
     def measure(self, workload, seconds):
-        if workload.operation != "send":
+        if workload.operation != "send" or workload.buffers == "all rotating":
             return None
         row = last_json_line(run(self.command(workload, seconds), self.environment(), self.name))
         if workload.kind == "lat":

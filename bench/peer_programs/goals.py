@@ -29,9 +29,9 @@ GOALS = [
     Goal("stream of 8 B sends, to UCX tag", 3.0, False, "rate_8/ucx"),
     Goal("stream of 8 B sends, to UCX put", 1.2, False, "rate_8/ucx_put"),
     Goal("stream of 4 KiB, rotating buffers, to UCX tag", 3.0, False, "bw_4096/ucx"),
-    Goal("stream of 4 KiB, to memcpy between the same mappings", 0.9, False, "bw_4096/memcpy"),
+    Goal("stream of 4 KiB, to memcpy between the same mappings", 0.9, False, "all_4096/memcpy"),
     Goal("stream of 64 KiB, rotating buffers, to UCX tag", 1.5, False, "bw_65536/ucx"),
-    Goal("stream of 64 KiB, to memcpy between the same mappings", 0.9, False, "bw_65536/memcpy"),
+    Goal("stream of 64 KiB, to memcpy between the same mappings", 0.9, False, "all_65536/memcpy"),
     Goal("latency with 1,000 VIs open, to a lone VI", 1.1, True, "scale_1000"),
     Goal("latency with 10,000 VIs open, to a lone VI", 1.1, True, "scale_10000"),
     Goal("memory of an idle VI with 64-deep queues, KiB", 16.0, True, "idle_vi_kib"),
@@ -45,7 +45,7 @@ def ratio(a, b):
 
 
 def ratios(medians, limits, extra):
-    """medians[workload key][contender]; limits["lat_8/handoff"] and "bw_4096/memcpy" are ratios already."""
+    """medians[workload key][contender]; limits["lat_8/handoff"] and "all_4096/memcpy" are ratios already."""
     def of(key, other, other_key=None):
         return ratio(medians.get(key, {}).get("vinic"), medians.get(other_key or key, {}).get(other))
 

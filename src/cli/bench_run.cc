@@ -39,8 +39,8 @@ row make_row(const options& wanted, operation what, std::uint64_t size_bytes, st
         static_cast<std::uint32_t>(std::clamp<std::uint64_t>(footprint_bytes / size_bytes, fewest, 256));
     made.buffers = wanted.buffers != 0 ? wanted.buffers : latency ? 1 : fitting;
     made.source_buffers = wanted.source_buffers != 0 ? wanted.source_buffers : made.buffers;
-    if (!latency) {
-        // Two messages in flight must not share a destination.
+    if (!latency && (wanted.depth == 0 || wanted.buffers == 0)) {
+        // Two messages in flight do not share a destination, unless both figures were asked for.
         made.depth = std::min(made.depth, made.buffers);
     }
     made.signal_every = wanted.signal_every != 0 ? wanted.signal_every : 64;

@@ -173,7 +173,9 @@ private:
 };
 
 void pull_sends(endpoint& on, receive_poster& poster, std::uint64_t count) {
-    const bool reads = on.what.touch || (on.stamped() && on.what.size_bytes <= small_bytes);
+    // A piece with two messages in flight may change before it is read.
+    const bool exclusive = on.what.buffers >= on.what.depth;
+    const bool reads = on.what.touch || (exclusive && on.stamped() && on.what.size_bytes <= small_bytes);
     std::array<completion, 64> done;
     std::uint64_t sum = 0;
     std::uint64_t received = 0;
@@ -195,7 +197,7 @@ void pull_sends(endpoint& on, receive_poster& poster, std::uint64_t count) {
         poster.post(received + on.what.depth);
     }
     on.with.shared().received.value.store(count, std::memory_order_release);
-    if (reads && on.stamped() && sum != (count % 2 == 0 ? count / 2 * (count - 1) : (count - 1) / 2 * count)) {
+    if (reads && exclusive && on.stamped() && sum != (count % 2 == 0 ? count / 2 * (count - 1) : (count - 1) / 2 * count)) {
         throw failure("the numbers of the received messages do not add up: something was lost or overwritten");
     }
 }

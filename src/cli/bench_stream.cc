@@ -197,7 +197,8 @@ void pull_sends(endpoint& on, receive_poster& poster, std::uint64_t count) {
         poster.post(received + on.what.depth);
     }
     on.with.shared().received.value.store(count, std::memory_order_release);
-    if (reads && exclusive && on.stamped() && sum != (count % 2 == 0 ? count / 2 * (count - 1) : (count - 1) / 2 * count)) {
+    if (reads && exclusive && on.stamped() &&
+        sum != (count % 2 == 0 ? count / 2 * (count - 1) : (count - 1) / 2 * count)) {
         throw failure("the numbers of the received messages do not add up: something was lost or overwritten");
     }
 }

@@ -95,19 +95,15 @@ void print_method(const figures& f) {
     fmt::print(
         "\n  How: time runs from the sender's first call to the last byte in the receiver's buffer, by one clock;\n"
         "  the buffer is cleared before each transfer. Copies: bytes of the engine's completions plus bytes of\n"
-        "  read and write calls (/proc/self/io), both processes, by the file's size. ");
+        "  read and write calls (/proc/self/io), both processes, by the file's size. One way is half a round trip.\n");
     if (f.count_refusal.empty()) {
-        fmt::print("System calls: counted\n  with ptrace during one more transfer");
         const auto& vinic = f.columns.front();
-        if (total(*vinic.sender_calls) + total(*vinic.receiver_calls) != 0) {
-            fmt::print("; vinic's are: sender {}, receiver {}", or_none(in_words(*vinic.sender_calls)),
-                       or_none(in_words(*vinic.receiver_calls)));
-        }
-        fmt::print(".");
+        fmt::print(
+            "  System calls were counted with ptrace during one more transfer. Vinic's: sender {}, receiver {}.\n",
+            or_none(in_words(*vinic.sender_calls)), or_none(in_words(*vinic.receiver_calls)));
     } else {
-        fmt::print("System calls\n  could not be counted here ({}).", f.count_refusal);
+        fmt::print("  System calls could not be counted here ({}).\n", f.count_refusal);
     }
-    fmt::print(" One way is half a round trip.\n");
     if (!f.processors.distinct()) {
         fmt::print("  There is one processor only: the programs take turns on it and nothing can be polled.\n");
     }

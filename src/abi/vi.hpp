@@ -13,14 +13,14 @@
 //
 //   Rings, in a chunk of the owner:
 //
-//     receive descriptors   one line each   written by the owner at post_receive, read by the peer
-//     receive completions   one line each   written by the peer, read by the owner
-//     send descriptors      one line each   only what is handed over; written by the owner
-//     extra segments        16 bytes each   beyond the 3 (receive) or 2 (send) that fit the line
+//     receive slots      two lines each   descriptor: written by the owner at post_receive, read by
+//                                         the peer; completion: written by the peer, read by the owner
+//     send descriptors   one line each    only what is handed over; written by the owner
+//     extra segments     16 bytes each    beyond the 3 (receive) or 2 (send) that fit the line
 //
-//   Life of a small message, A to B:   A reads B.receive[i] (sequence i+1: posted) -- one line moves
-//   A writes B.done[i] with the payload, sequence i+1 last -- one line moves back.  Nothing else is
-//   shared, and no locked instruction runs.
+//   Life of a small message, A to B:   A reads B.slot[i].descriptor (sequence i+1: posted) -- one line
+//   moves.  A writes B.slot[i].completion with the payload, sequence i+1 last -- one line moves back.
+//   Nothing else is shared, and no locked instruction runs.
 #pragma once
 
 #include "abi/layout.hpp"
@@ -66,6 +66,14 @@ struct receive_completion {
     std::uint8_t payload[payload_in_completion];
 };
 static_assert(sizeof(receive_completion) == line_size);
+
+/// Descriptor and completion side by side: processors fetch lines in pairs, and this way the second
+/// line is one that the same message needs, not the next message's.
+struct alignas(2 * line_size) receive_slot {
+    receive_descriptor descriptor;
+    receive_completion completion;
+};
+static_assert(sizeof(receive_slot) == 2 * line_size);
 
 /// A send-queue operation that waits for the receiver.  Done when done == index + 1.
 struct send_descriptor {
@@ -148,13 +156,12 @@ struct vi_entry {
     word32 inline_bytes_max;
     word32 cq[2];
     word32 cq_bit[2];
-    word64 receive_ring;     ///< offsets of the rings
-    word64 completion_ring;
+    word64 receive_ring;  ///< offsets of the rings
     word64 send_ring;
     word64 receive_extra;
     word64 send_extra;
     word64 context;
-    std::uint64_t reserved0_[2];
+    std::uint64_t reserved0_[3];
     // line 2
     alignas(line_size) word64 state;
     word32 peer;             ///< index of the connected VI

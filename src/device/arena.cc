@@ -118,7 +118,7 @@ void arena::release_chunks(std::uint64_t offset) noexcept {
 }
 
 result<std::uint64_t> arena::take(std::uint64_t bytes) {
-    bytes = abi::align_up(bytes, abi::line_size);
+    bytes = abi::align_up(bytes, 2 * abi::line_size);
     if (bytes > slab_bytes) {
         return take_pages(bytes);
     }
@@ -154,7 +154,7 @@ result<std::uint64_t> arena::take(std::uint64_t bytes) {
 }
 
 void arena::give(std::uint64_t offset, std::uint64_t bytes) noexcept {
-    bytes = abi::align_up(bytes, abi::line_size);
+    bytes = abi::align_up(bytes, 2 * abi::line_size);
     if (bytes > slab_bytes) {
         give_pages(offset, bytes);
         return;

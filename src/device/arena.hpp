@@ -24,7 +24,7 @@ public:
     [[nodiscard]] result<std::uint64_t> take_pages(std::uint64_t bytes);
     void give_pages(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
-    /// Zeroed, aligned to a cache line; for rings and tables.
+    /// Zeroed, aligned to a pair of cache lines; for rings and tables.
     [[nodiscard]] result<std::uint64_t> take(std::uint64_t bytes);
     void give(std::uint64_t offset, std::uint64_t bytes) noexcept;
 

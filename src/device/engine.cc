@@ -102,7 +102,7 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
     place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : place{};
     std::uint64_t left = op.length;
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
-        const abi::segment& s = receive_segment(d, i);
+        const abi::segment& s = target.segment_of(d, fill, i);
         if (s.length == 0) {
             continue;
         }
@@ -140,7 +140,7 @@ outcome route::send(const operation& op) noexcept {
     if (op.inline_data == nullptr && !check_local(op, no_rights)) {
         return fail(status::local_protection);
     }
-    abi::receive_descriptor& d = target.descriptors[fill & target.mask];
+    abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     if (d.sequence.load_acquire() != fill + 1) {
         return {status::success, true};
     }
@@ -150,7 +150,7 @@ outcome route::send(const operation& op) noexcept {
     std::uint8_t flags = op.has_immediate ? abi::has_immediate : 0;
     if (op.length <= payload_limit()) {
         // Into the completion itself; the poller places it.
-        abi::receive_completion& c = target.completions[fill & target.mask];
+        abi::receive_completion& c = target.slots[fill & target.mask].completion;
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
         place sink = inline_place(*device, to_payload, op.length);
         for (std::uint32_t i = 0; i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {

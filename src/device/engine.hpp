@@ -36,19 +36,23 @@ struct outcome {
 
 /// The receiving half of a VI, by pointers of this process.
 struct receive_side {
-    abi::receive_descriptor* descriptors = nullptr;
-    abi::receive_completion* completions = nullptr;
+    abi::receive_slot* slots = nullptr;
     abi::segment* extra = nullptr;
     std::uint32_t mask = 0;
     std::uint32_t extra_per_slot = 0;
 
     void look_at(const memory& m, const abi::vi_entry& v) noexcept {
-        descriptors = m.at<abi::receive_descriptor>(v.receive_ring.load_relaxed());
-        completions = m.at<abi::receive_completion>(v.completion_ring.load_relaxed());
+        slots = m.at<abi::receive_slot>(v.receive_ring.load_relaxed());
         extra = m.at<abi::segment>(v.receive_extra.load_relaxed());
         mask = v.receive_depth.load_relaxed() - 1;
         const std::uint32_t most = v.segments_max.load_relaxed();
         extra_per_slot = most > abi::receive_segments_in_line ? most - abi::receive_segments_in_line : 0;
+    }
+    /// Segment i of descriptor d, which has this index.
+    [[nodiscard]] const abi::segment& segment_of(const abi::receive_descriptor& d, std::uint32_t index, std::uint32_t i) const noexcept {
+        return i < abi::receive_segments_in_line
+                   ? d.segments[i]
+                   : extra[std::size_t{index & mask} * extra_per_slot + i - abi::receive_segments_in_line];
     }
 };
 
@@ -68,7 +72,7 @@ struct route {
     std::uint64_t foreign_copies = 0;
 
     [[nodiscard]] bool receiver_ready() const noexcept {
-        return target.descriptors[fill & target.mask].sequence.load_acquire() == fill + 1;
+        return target.slots[fill & target.mask].descriptor.sequence.load_acquire() == fill + 1;
     }
     [[nodiscard]] std::uint32_t payload_limit() const noexcept {
         return datagram ? abi::payload_in_completion - 8 : abi::payload_in_completion;
@@ -80,14 +84,14 @@ struct route {
     /// A send of at most payload_limit() bytes that lie at `data`, checked: the fast path of run().
     [[nodiscard]] outcome run_small(const std::byte* data, std::uint32_t bytes, bool has_immediate,
                                     std::uint32_t immediate) noexcept {
-        abi::receive_descriptor& d = target.descriptors[fill & target.mask];
+        abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
         if (d.sequence.load_acquire() != fill + 1) [[unlikely]] {
             return {status::success, true};
         }
         if (bytes > capacity(d)) [[unlikely]] {
             return refuse(status::local_length, status::remote_length, has_immediate, immediate, bytes);
         }
-        abi::receive_completion& c = target.completions[fill & target.mask];
+        abi::receive_completion& c = target.slots[fill & target.mask].completion;
         copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
         complete(status::success, static_cast<std::uint8_t>(abi::payload_inside | (has_immediate ? abi::has_immediate : 0)),
                  bytes, immediate);
@@ -99,23 +103,13 @@ private:
         std::uint64_t sum = 0;
         const std::uint32_t n = d.segment_count;
         for (std::uint32_t i = 0; i < n; ++i) {
-            sum += receive_segment(d, i).length;
+            sum += target.segment_of(d, fill, i).length;
         }
         return sum;
     }
-    [[nodiscard]] const abi::segment& receive_segment(const abi::receive_descriptor& d, std::uint32_t i) const noexcept {
-        if (i < abi::receive_segments_in_line) {
-            return d.segments[i];
-        }
-        const auto slot = static_cast<std::size_t>(&d - target.descriptors);
-        return extra_of(slot)[i - abi::receive_segments_in_line];
-    }
-    [[nodiscard]] const abi::segment* extra_of(std::size_t slot) const noexcept {
-        return target.extra + slot * target.extra_per_slot;
-    }
     /// Publishes the completion of descriptor `fill` and steps on.
     void complete(enum status s, std::uint8_t flags, std::uint32_t bytes, std::uint32_t immediate) noexcept {
-        abi::receive_completion& c = target.completions[fill & target.mask];
+        abi::receive_completion& c = target.slots[fill & target.mask].completion;
         c.length = bytes;
         c.immediate = immediate;
         c.status = static_cast<std::uint8_t>(s);
@@ -126,8 +120,8 @@ private:
         // Release: pairs with the poller's acquire; the payload is there no later than the sequence.
         c.sequence.store_release(fill + 1);
         ++fill;
-        __builtin_prefetch(&target.descriptors[fill & target.mask]);
-        __builtin_prefetch(&target.completions[fill & target.mask], 1);
+        __builtin_prefetch(&target.slots[fill & target.mask].descriptor);
+        __builtin_prefetch(&target.slots[fill & target.mask].completion, 1);
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
     /// The receive descriptor ends with `receivers`; reliable connections break.

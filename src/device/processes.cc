@@ -111,7 +111,8 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
     const std::uint32_t owner = i + 1;
     for (std::uint32_t v = 0; v < m.backed(abi::vis); ++v) {
         if (m.vi(v).owner.load_relaxed() == owner) {
-            m.vi(v).state.store_release(0);
+            // The epoch goes on: survivors may still hold the dead connection's.
+            m.vi(v).state.store_release(abi::make_state(abi::epoch_of(m.vi(v).state.load_relaxed()) + 1, abi::link::none));
             retire_counters(m, m.vi(v));
             m.give(abi::vis, v);
         }

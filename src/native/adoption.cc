@@ -51,19 +51,24 @@ void adoption::adopt(std::uint64_t begin, std::uint64_t end) noexcept {
         arena_.give_pages(*offset, bytes);
         return;
     }
-    extents_.emplace(begin, extent{bytes, *offset, 0, false, false, nullptr});
+    extents_.emplace(begin, extent{bytes, *offset, 0, false, false, nullptr, {}});
 }
 
 result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t bytes, bool writable) {
     const std::uint64_t end = address + bytes;
     cover c;
-    if (auto it = containing(address); it != extents_.end() && end <= it->first + it->second.bytes) {
-        c.offset = it->second.offset + (address - it->first);
-        c.backing = it->second.native ? backing::native : backing::adopted;
-        if (!it->second.native) {
+    const auto keep = [&](extents::iterator it) {
+        if (it->second.native) {
+            c.buffers.push_back(it->second.buffer.lock());
+        } else {
             ++it->second.holders;
             c.held.push_back(it->first);
         }
+    };
+    if (auto it = containing(address); it != extents_.end() && end <= it->first + it->second.bytes) {
+        c.offset = it->second.offset + (address - it->first);
+        c.backing = it->second.native ? backing::native : backing::adopted;
+        keep(it);
         return c;
     }
 
@@ -106,10 +111,7 @@ result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t byte
         const std::uint64_t until = std::min(end, it->first + it->second.bytes);
         direct += until - at;
         native += it->second.native ? until - at : 0;
-        if (!it->second.native) {
-            ++it->second.holders;
-            c.held.push_back(it->first);
-        }
+        keep(it);
         if (at == address && until == end) {
             c.offset = it->second.offset + (address - it->first);
         }
@@ -180,8 +182,9 @@ void adoption::release_all() noexcept {
     }
 }
 
-result<void> adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset) {
-    extents_.emplace(address, extent{bytes, offset, 0, true, false, nullptr});
+result<void> adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
+                                  const std::shared_ptr<buffer_state>& buffer) {
+    extents_.emplace(address, extent{bytes, offset, 0, true, false, nullptr, buffer});
     auto r = publish();
     if (!r) {
         extents_.erase(address);

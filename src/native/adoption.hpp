@@ -9,12 +9,15 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "device/arena.hpp"
 
 namespace vinic::detail {
+
+struct buffer_state;
 
 /// The nic's mutex guards it.
 class adoption {
@@ -27,6 +30,7 @@ public:
         std::vector<std::uint64_t> held;       ///< adopted extents to release later
         std::uint64_t offset = abi::none64;    ///< file offset, if the range lies in one extent
         enum backing backing = backing::foreign;
+        std::vector<std::shared_ptr<buffer_state>> buffers;  ///< native memory that must live as long
     };
     /// Adopts what can be adopted of [address, address + bytes) and tells what the range is now.
     /// errc::invalid_argument: part of it is not mapped (or not writable, if `writable` is asked).
@@ -34,7 +38,8 @@ public:
     /// Gives up the extents of a cover; the last holder turns pages into private memory again.
     void release(const std::vector<std::uint64_t>& held) noexcept;
 
-    [[nodiscard]] result<void> add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset);
+    [[nodiscard]] result<void> add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
+                                          const std::shared_ptr<buffer_state>& buffer);
     void remove_native(std::uint64_t address) noexcept;
 
     void release_all() noexcept;
@@ -52,6 +57,7 @@ private:
         bool native;
         bool mapped_at_fork;
         std::byte* fork_copy;
+        std::weak_ptr<buffer_state> buffer;  // native
     };
     using extents = std::map<std::uint64_t, extent>;
 

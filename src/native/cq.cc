@@ -18,7 +18,7 @@
 #include <bit>
 
 #include "device/link.hpp"
-#include "native/state.hpp"
+#include "native/take.hpp"
 
 namespace vinic::detail {
 
@@ -26,6 +26,8 @@ namespace {
 
 constexpr std::uint32_t idle_turns = 1024;  ///< a polled queue this idle may lose its place
 constexpr std::uint64_t sleep_slice_ns = 10'000'000;
+constexpr int hot_looks = 64;
+constexpr std::uint64_t tight_ticks = 400;
 
 vi_state& vi_of(queue_tag tag) noexcept { return *reinterpret_cast<vi_state*>(tag & ~queue_tag{1}); }
 abi::queue_kind kind_of(queue_tag tag) noexcept { return static_cast<abi::queue_kind>(tag & 1); }
@@ -59,8 +61,18 @@ std::size_t cq_state::poll(std::span<completion> out) noexcept {
         return 0;
     }
     const optional_lock hold(poll_mutex, attributes.thread_safe);
+    // Whoever polls in a tight loop waits for the queue that was busy last.  Looking at its next
+    // entry alone, with pauses, neither disturbs the line while the peer writes it nor makes the CPU
+    // run ahead of it (docs/performance.md has the figures).
+    if (empty_ticks != 0 && hot_sequence != nullptr && os::ticks() - empty_ticks < tight_ticks) {
+        for (int look = 0; look < hot_looks && hot_sequence->load_acquire() != hot_expected; ++look) {
+            os::spin_pause();
+            os::spin_pause();
+        }
+    }
     const std::size_t n = poll_once(out);
     until_tick -= n == 0 ? 32 : 1;
+    empty_ticks = n == 0 ? os::ticks() : 0;
     if (until_tick < 0) [[unlikely]] {
         until_tick = 256;
         nic->tick();
@@ -69,27 +81,43 @@ std::size_t cq_state::poll(std::span<completion> out) noexcept {
 }
 
 std::size_t cq_state::poll_once(std::span<completion> out) noexcept {
-    const inside_poll mark(inside, *nic->memory);
+    const inside_poll mark(inside, *nic_memory);
     std::size_t n = 0;
     ++turn;
-    if (turn % 64 == 0) {
+    if (turn % 64 == 0) [[unlikely]] {
         n = poll_ready(out);  // polled queues that are always busy must not starve the others
-    }
-    const std::uint32_t count = polled_count;
-    for (std::uint32_t k = 0; k < count && n < out.size(); ++k) {
-        const std::uint32_t i = count == 1 ? 0 : (turn + k) % count;
-        const queue_tag tag = polled[i].load(std::memory_order_relaxed);
-        if (tag == 0) {
-            continue;
+    } else if (hot_sequence != nullptr && hot_sequence->load_acquire() == hot_expected) {
+        n = take_polled(hot_place, out);
+        if (n == out.size()) {
+            return n;
         }
-        const std::size_t got = vi_of(tag).take(kind_of(tag), out.subspan(n));
+    }
+    for (std::uint32_t i = 0; i < polled_count && n < out.size(); ++i) {
+        n += take_polled(i, out.subspan(n));
+    }
+    return n == 0 ? poll_ready(out) : n;
+}
+
+inline std::size_t cq_state::take_polled(std::uint32_t i, std::span<completion> out) noexcept {
+    const queue_tag tag = polled[i].load(std::memory_order_relaxed);
+    if (tag == 0) [[unlikely]] {
+        return 0;
+    }
+    vi_state& v = vi_of(tag);
+    if (kind_of(tag) == abi::send_queue) {
+        const std::size_t got = v.take_sends(out);
         idle[i] = got == 0 ? idle[i] + 1 : 0;
-        n += got;
+        return got;
     }
-    if (n == 0) {
-        n = poll_ready(out);
+    const std::size_t got = v.take_receives(out);
+    if (got == 0) {
+        ++idle[i];
+        return 0;
     }
-    return n;
+    idle[i] = 0;
+    hot_place = i;
+    v.next_receive(hot_sequence, hot_expected);
+    return got;
 }
 
 std::size_t cq_state::poll_ready(std::span<completion> out) noexcept {
@@ -417,6 +445,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
     }
     auto made = std::make_shared<detail::cq_state>();
     made->nic = state_;
+    made->nic_memory = state_->memory.get();
     made->attributes = attributes;
     const std::uint64_t spin_us = std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
     made->spin_ticks_max = std::thread::hardware_concurrency() > 1 ? spin_us * os::ticks_per_us() : 0;

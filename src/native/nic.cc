@@ -145,6 +145,9 @@ buffer_state::~buffer_state() {
         return;
     }
     const std::lock_guard hold(nic->mutex);
+    if (kept) {
+        return;  // a stopped peer's engine is inside: the pages stay until this process leaves
+    }
     nic->pages.remove_native(reinterpret_cast<std::uint64_t>(nic->memory->at<std::byte>(offset)));
     nic->arena.give_pages(offset, bytes);
 }
@@ -200,6 +203,7 @@ result<buffer> nic::allocate(std::size_t bytes) {
     if (bytes == 0 || bytes > abi::file_size) {
         return std::unexpected(state_->fail(errc::invalid_argument, "allocating " + std::to_string(bytes) + " bytes"));
     }
+    std::shared_ptr<detail::buffer_state> made;  // outlives the lock: its destructor takes it
     const std::lock_guard hold(state_->mutex);
     const std::uint64_t size = abi::align_up(bytes, abi::page_size);
     auto offset = state_->arena.take_pages(size);
@@ -207,12 +211,14 @@ result<buffer> nic::allocate(std::size_t bytes) {
         return std::unexpected(offset.error());
     }
     auto* data = state_->memory->at<std::byte>(*offset);
-    if (auto r = state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset); !r) {
+    buffer b;
+    made = std::make_shared<detail::buffer_state>(state_, *offset, size);
+    if (auto r = state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset, made); !r) {
+        made->kept = true;
         state_->arena.give_pages(*offset, size);
         return std::unexpected(r.error());
     }
-    buffer b;
-    b.state_ = std::make_shared<detail::buffer_state>(state_, *offset, size);
+    b.state_ = std::move(made);
     b.data_ = data;
     b.size_ = size;
     return b;

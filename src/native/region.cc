@@ -41,6 +41,12 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
             }
         }
     }
+    for (const nic_state::unclosed_vi& u : nic.unclosed) {
+        if (u.domain == domain->id && (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
+                                       (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), engine_patience_ns)))) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -70,8 +76,14 @@ result<void> region_state::close() {
 }
 
 region_state::~region_state() {
-    if (open) {
-        (void)close();
+    if (open && !close()) {
+        // Adopted pages and buffers stay where the stopped engine expects them.
+        const std::lock_guard hold(domain->nic->mutex);
+        for (const auto& b : buffers) {
+            if (b) {
+                b->kept = true;
+            }
+        }
     }
 }
 
@@ -93,9 +105,9 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     made->open = false;
     made->domain = domain;
     made->rights = rights;
+    adoption::cover cover;  // outlives the lock: buffers' destructors take it
     const std::lock_guard hold(nic.mutex);
     device::memory& m = *nic.memory;
-    adoption::cover cover;
     if (whole_space) {
         cover.backing = backing::mixed;
     } else if (auto held = nic.pages.hold(address, length, rights != access::none && rights != access::remote_read); held) {
@@ -115,6 +127,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     made->key = *i << 8 | e.generation.load_relaxed();
     made->backing = cover.backing;
     made->extents = std::move(cover.held);
+    made->buffers = std::move(cover.buffers);
     made->open = true;
     e.address.store_relaxed(address);
     e.length.store_relaxed(length);

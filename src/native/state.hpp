@@ -45,6 +45,12 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     device::arena arena;
     adoption pages;
     std::vector<struct vi_state*> vis;      // for deregistration
+    struct unclosed_vi {
+        std::uint32_t vi;
+        std::uint32_t peer;
+        std::uint32_t domain;
+    };
+    std::vector<unclosed_vi> unclosed;  // given up by the program while a stopped peer was inside
     std::vector<struct cq_state*> fd_queues;
     std::atomic<std::uint64_t> next_tick{0};
     std::mutex stalled_mutex;
@@ -53,6 +59,8 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     std::thread bell;
     std::atomic<bool> closing{false};
 };
+
+struct buffer_state;
 
 struct domain_state {
     std::shared_ptr<nic_state> nic;
@@ -68,6 +76,7 @@ struct region_state {
     access rights = access::none;
     enum backing backing = backing::foreign;
     std::vector<std::uint64_t> extents;  // adopted extents this region holds
+    std::vector<std::shared_ptr<buffer_state>> buffers;
     bool open = true;
     ~region_state();
     [[nodiscard]] result<void> close();
@@ -77,6 +86,8 @@ struct buffer_state {
     std::shared_ptr<nic_state> nic;
     std::uint64_t offset = 0;
     std::uint64_t bytes = 0;
+    bool kept = false;  // under nic->mutex
+    buffer_state(std::shared_ptr<nic_state> n, std::uint64_t at, std::uint64_t size) : nic(std::move(n)), offset(at), bytes(size) {}
     ~buffer_state();
 };
 
@@ -100,12 +111,14 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     [[nodiscard]] result<void> set_capacity(std::uint32_t queues);
 
     std::shared_ptr<nic_state> nic;
+    device::memory* nic_memory = nullptr;
     abi::cq_entry* entry = nullptr;
     std::uint32_t index = 0;
     cq_attributes attributes;
 
     // -- polling ---------------------------------------------------------------------------------
     [[nodiscard]] std::size_t poll_once(std::span<completion> out) noexcept;
+    [[nodiscard]] std::size_t take_polled(std::uint32_t i, std::span<completion> out) noexcept;
     [[nodiscard]] std::size_t poll_ready(std::span<completion> out) noexcept;
     [[nodiscard]] std::size_t serve(queue_tag tag, std::span<completion> out) noexcept;
     void promote(queue_tag tag) noexcept;
@@ -118,6 +131,11 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     std::array<std::uint32_t, polled_max> idle{};
     std::uint32_t polled_count = 0;
     std::uint32_t turn = 0;
+    std::uint32_t empty_polls = 0;
+    std::uint32_t hot_expected = 0;
+    std::uint32_t hot_place = 0;  // its index in `polled`
+    std::uint64_t empty_ticks = 0;  // when the last poll found nothing
+    const abi::word32* hot_sequence = nullptr;  // the next entry of the queue that was busy last
     std::int32_t until_tick = 0;
     std::uint64_t spin_ticks = 0;
     std::uint64_t spin_ticks_max = 0;
@@ -170,6 +188,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     /// The operation is over: a completion, unless it succeeded unsignalled.
     void finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags, enum status s) noexcept;
     void push(const send_entry& e) noexcept;
+    void await_return() noexcept;
     void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
     [[nodiscard]] bool post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
     [[nodiscard]] errc receives_posted() noexcept;
@@ -182,10 +201,17 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] std::size_t take_receives(std::span<completion> out) noexcept;
     [[nodiscard]] std::size_t take_sends(std::span<completion> out) noexcept;
     [[nodiscard]] bool pending(abi::queue_kind kind) const noexcept;
+    /// The word that announces the next receive completion, and the value it will have.
+    void next_receive(const abi::word32*& sequence, std::uint32_t& expected) const noexcept {
+        const std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
+        sequence = &receives.slots[at & receives.mask].completion.sequence;
+        expected = at + 1;
+    }
     /// Reports descriptors that will never be executed; called for queues that were signalled.
     [[nodiscard]] std::size_t take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept;
     [[nodiscard]] bool engines_outside() noexcept;
-    void place_payload(const abi::receive_completion& c, const abi::receive_descriptor& d, completion& out) noexcept;
+    void place_payload(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept;
+    void place_pieces(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept;
 
     // -- control (vi.cc, connect.cc) ---------------------------------------------------------------
     void on_connected() noexcept;
@@ -194,6 +220,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] result<peer_information> finish_request(std::uint32_t request);
 
     std::shared_ptr<nic_state> nic;
+    device::memory* nic_memory = nullptr;  // nic->memory, one load nearer
     std::shared_ptr<domain_state> domain;
     std::shared_ptr<cq_state> cqs[2];
     abi::vi_entry* entry = nullptr;
@@ -206,6 +233,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::unique_ptr<send_entry[]> sends;
     std::uint32_t send_mask = 0;
     bool handed = false;
+    std::uint32_t handed_next = 0;  // how far the receiver was at the last post
     device::send_side queue;
     std::uint32_t posts = 0;
     alignas(64) std::atomic<std::uint32_t> send_posted{0};

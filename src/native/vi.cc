@@ -26,17 +26,15 @@ std::uint32_t flags_of(const vi_attributes& a) noexcept {
 /// What the rings of a VI take, piece by piece.
 struct ring_sizes {
     std::uint64_t receive;
-    std::uint64_t completion;
     std::uint64_t send;
     std::uint64_t receive_extra;
     std::uint64_t send_extra;
-    [[nodiscard]] std::uint64_t all() const noexcept { return receive + completion + send + receive_extra + send_extra; }
+    [[nodiscard]] std::uint64_t all() const noexcept { return receive + send + receive_extra + send_extra; }
 };
 
 ring_sizes sizes_of(const vi_attributes& a) noexcept {
     ring_sizes s{};
-    s.receive = std::uint64_t{a.receive_depth} * sizeof(abi::receive_descriptor);
-    s.completion = std::uint64_t{a.receive_depth} * sizeof(abi::receive_completion);
+    s.receive = std::uint64_t{a.receive_depth} * sizeof(abi::receive_slot);
     // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may
     // make any connected VI such a one.
     const bool waits = a.service == service::connected;
@@ -278,6 +276,7 @@ vi_state::~vi_state() {
         // A stopped peer is inside our rings: they stay until this process leaves the device.
         const std::lock_guard hold(nic->mutex);
         std::erase(nic->vis, this);
+        nic->unclosed.push_back({index, entry->peer.load_relaxed(), domain->id});
         cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
         cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(), reinterpret_cast<queue_tag>(this) | 1);
     }
@@ -299,6 +298,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     auto made = std::make_shared<detail::vi_state>();
     made->open = false;
     made->nic = state_->nic;
+    made->nic_memory = state_->nic->memory.get();
     made->domain = state_;
     made->cqs[abi::send_queue] = wanted.send_cq->state_;
     made->cqs[abi::receive_queue] = wanted.receive_cq->state_;
@@ -337,16 +337,16 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     e.segments_max.store_relaxed(a.segments_max);
     e.inline_bytes_max.store_relaxed(a.inline_bytes_max);
     e.receive_ring.store_relaxed(*rings);
-    e.completion_ring.store_relaxed(*rings + sizes.receive);
-    e.send_ring.store_relaxed(*rings + sizes.receive + sizes.completion);
-    e.receive_extra.store_relaxed(*rings + sizes.receive + sizes.completion + sizes.send);
-    e.send_extra.store_relaxed(*rings + sizes.receive + sizes.completion + sizes.send + sizes.receive_extra);
+    e.send_ring.store_relaxed(*rings + sizes.receive);
+    e.receive_extra.store_relaxed(*rings + sizes.receive + sizes.send);
+    e.send_extra.store_relaxed(*rings + sizes.receive + sizes.send + sizes.receive_extra);
     made->entry = &e;
     made->receives.look_at(m, e);
     made->queue.look_at(m, e);
     made->sends = std::make_unique<detail::send_entry[]>(a.send_depth);
     made->send_mask = a.send_depth - 1;
     made->outgoing.connected = abi::none64;
+    made->outgoing.from_domain = state_->id;
     made->outgoing.datagram = a.service == service::datagram;
     const auto tag = reinterpret_cast<detail::queue_tag>(made.get());
     for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {

@@ -4,14 +4,14 @@
 #include <algorithm>
 #include <cstring>
 
-#include "native/state.hpp"
+#include "native/take.hpp"
 
 namespace vinic::detail {
 
 bool vi_state::pending(abi::queue_kind kind) const noexcept {
     if (kind == abi::receive_queue) {
         const std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
-        return receives.completions[at & receives.mask].sequence.load_acquire() == at + 1;
+        return receives.slots[at & receives.mask].completion.sequence.load_acquire() == at + 1;
     }
     const std::uint32_t at = send_reported.load(std::memory_order_relaxed);
     if (at == send_posted.load(std::memory_order_acquire)) {
@@ -20,15 +20,14 @@ bool vi_state::pending(abi::queue_kind kind) const noexcept {
     return !sends[at & send_mask].deferred || queue.descriptors[at & send_mask].done.load_acquire() == at + 1;
 }
 
-/// Moves the payload from the completion to where the descriptor wants it.
-void vi_state::place_payload(const abi::receive_completion& c, const abi::receive_descriptor& d, completion& out) noexcept {
-    const engine_mark mark(*nic->memory, *entry, abi::placing);
+/// The payload of a small message into several segments, or one that is refused.
+void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
+    const abi::receive_completion& c = slot.completion;
+    const abi::receive_descriptor& d = slot.descriptor;
     const auto* from = reinterpret_cast<const std::byte*>(c.payload) + (outgoing.datagram ? 8 : 0);
     std::uint32_t left = std::min(c.length, outgoing.payload_limit());
-    const auto slot = static_cast<std::size_t>(&d - receives.descriptors);
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
-        const abi::segment& s = i < abi::receive_segments_in_line ? d.segments[i]
-                                : receives.extra[slot * receives.extra_per_slot + i - abi::receive_segments_in_line];
+        const abi::segment& s = receives.segment_of(d, at, i);
         const std::uint32_t n = std::min(left, s.length);
         device::place p;
         if (n == 0) {
@@ -48,43 +47,6 @@ void vi_state::place_payload(const abi::receive_completion& c, const abi::receiv
         from += n;
         left -= n;
     }
-}
-
-std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
-    std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
-    std::size_t n = 0;
-    for (; n < out.size(); ++n, ++at) {
-        const abi::receive_completion& c = receives.completions[at & receives.mask];
-        // Acquire: pairs with the release in route::complete.
-        if (c.sequence.load_acquire() != at + 1) {
-            break;
-        }
-        __builtin_prefetch(&receives.completions[(at + 1) & receives.mask]);
-        const abi::receive_descriptor& d = receives.descriptors[at & receives.mask];
-        completion& done = out[n];
-        done.cookie = d.cookie;
-        done.vi_context = attributes.context;
-        done.source = {};
-        done.length = c.length;
-        done.immediate = c.immediate;
-        done.vi = index;
-        done.status = static_cast<enum status>(c.status);
-        done.opcode = (c.flags & abi::from_write) != 0 ? opcode::receive_write : opcode::receive;
-        done.has_immediate = (c.flags & abi::has_immediate) != 0;
-        if (outgoing.datagram) [[unlikely]] {
-            std::memcpy(&done.source.value, c.payload, 8);
-        }
-        if ((c.flags & abi::payload_inside) != 0 && c.length != 0) {
-            place_payload(c, d, done);
-        }
-        entry->counters[abi::rx_bytes].add_single_writer(done.status == status::success ? c.length : 0);
-        entry->counters[abi::rx_status_first + static_cast<std::uint32_t>(done.status)].add_single_writer(1);
-    }
-    if (n != 0) {
-        entry->counters[abi::rx_messages].add_single_writer(n);
-        receive_reported.store(at, std::memory_order_release);
-    }
-    return n;
 }
 
 std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
@@ -178,7 +140,14 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
         enum opcode o = opcode::receive;
         std::uint64_t cookie = 0;
         if (receives_kind) {
-            cookie = receives.descriptors[at & receives.mask].cookie;
+            if (receives.slots[at & receives.mask].completion.sequence.load_acquire() == at + 1) {
+                // Descriptors of an earlier connection were flushed; this one was used by a later one.
+                reported.store(at, std::memory_order_release);
+                n += take_receives(out.subspan(n));
+                at = reported.load(std::memory_order_relaxed) - 1;
+                continue;
+            }
+            cookie = receives.slots[at & receives.mask].descriptor.cookie;
         } else {
             const send_entry& e = sends[at & send_mask];
             cookie = e.cookie;

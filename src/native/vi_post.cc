@@ -18,7 +18,10 @@ namespace {
 
 constexpr std::size_t inline_space_bytes = 1024;
 /// A receiver that is about to post shall not cost a hand-over.
-constexpr std::uint64_t stall_spin_us = 2;
+/// It costs about as much, so waiting that long is never more than twice the best choice.
+constexpr std::uint64_t stall_spin_us = 10;
+constexpr std::uint64_t return_spin_us = 1;
+constexpr std::uint64_t return_spin_us_max = 50;
 constexpr std::uint64_t datagram_lock_spin_us = 20;
 
 }  // namespace
@@ -202,6 +205,7 @@ errc vi_state::post_unconnected(std::uint64_t state, const device::operation& op
 
 errc vi_state::post_checked(const device::operation& op, const work_request& w) noexcept {
     if (handed) {
+        await_return();
         const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
         queue.store(at, op);
         if (device::append(outgoing, at + 1)) {
@@ -223,6 +227,30 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
     }
     finish(op.opcode, op.length, w.cookie, w.flags, o.status);
     return errc::ok;
+}
+
+/// A receiver that is working through the handed queue gives it back when it is empty.  A sender that
+/// keeps posting would never let it come to that, and a handed queue is slower: so it waits, but only
+/// while the receiver gets on.
+void vi_state::await_return() noexcept {
+    std::uint32_t next = entry->send_next.load_relaxed();
+    if (next == handed_next) {
+        return;
+    }
+    const std::uint64_t start = os::ticks();
+    const std::uint64_t per_us = os::ticks_per_us();
+    std::uint64_t progress = start;
+    for (std::uint64_t now = start; now - progress < return_spin_us * per_us && now - start < return_spin_us_max * per_us; now = os::ticks()) {
+        if (abi::executor_of(entry->hand_over.load_acquire()) == abi::executor::owner || entry->state.load_relaxed() != outgoing.connected) {
+            break;
+        }
+        if (const std::uint32_t seen = entry->send_next.load_relaxed(); seen != next) {
+            next = seen;
+            progress = now;
+        }
+        os::spin_pause();
+    }
+    handed_next = next;
 }
 
 errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
@@ -251,6 +279,7 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
     push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
     count_sent(op.opcode, op.length);
     entry->counters[abi::tx_handed_over].add_single_writer(1);
+    handed_next = at;
     handed = device::hand_over(outgoing, queue, at, at + 1);
     if (handed && attributes.receiver_wait != forever) {
         const std::lock_guard hold(nic->stalled_mutex);
@@ -356,7 +385,7 @@ bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t coo
     if (at - receive_reported.load(std::memory_order_acquire) > receives.mask) {
         return false;
     }
-    abi::receive_descriptor& d = receives.descriptors[at & receives.mask];
+    abi::receive_descriptor& d = receives.slots[at & receives.mask].descriptor;
     d.segment_count = static_cast<std::uint16_t>(segments.size());
     d.cookie = cookie;
     const std::size_t in_line = std::min<std::size_t>(segments.size(), abi::receive_segments_in_line);

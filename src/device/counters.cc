@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/counters.hpp"
+
+#include <string_view>
+#include <vinic/vinic.hpp>
+
+namespace vinic::device {
+
+namespace {
+
+struct row {
+    std::uint32_t number;
+    counter_words words;
+};
+
+constexpr std::uint32_t tx(status s) { return abi::tx_status_first + static_cast<std::uint32_t>(s); }
+constexpr std::uint32_t rx(status s) { return abi::rx_status_first + static_cast<std::uint32_t>(s); }
+constexpr std::uint32_t drops_first = abi::counter_count;
+
+constexpr row rows[] = {
+    {abi::tx_send_messages, {"tx_send_messages", "Sends and datagrams executed"}},
+    {abi::tx_send_bytes, {"tx_send_bytes", "Bytes of these"}},
+    {abi::tx_write_messages, {"tx_write_messages", "RDMA writes executed"}},
+    {abi::tx_write_bytes, {"tx_write_bytes", "Bytes of these"}},
+    {abi::tx_read_messages, {"tx_read_messages", "RDMA reads executed"}},
+    {abi::tx_read_bytes, {"tx_read_bytes", "Bytes of these"}},
+    {abi::tx_atomic_messages, {"tx_atomic_messages", "Fetch-adds and compare-swaps executed"}},
+    {abi::tx_handed_over, {"tx_handed_over_messages", "Messages that had to wait for the receiver"}},
+    {abi::tx_foreign_copies, {"tx_foreign_copies", "Pieces of foreign memory moved by system call"}},
+    {abi::tx_refused_posts, {"tx_refused_posts", "Posts that were refused with a code"}},
+    {abi::tx_datagram_drops, {"tx_datagram_drops", "Datagrams to a VI that does not exist any more"}},
+    {abi::rx_messages, {"rx_messages", "Receive descriptors that messages filled"}},
+    {abi::rx_bytes, {"rx_bytes", "Bytes received"}},
+    {abi::rx_posted, {"rx_posted_descriptors", "Receive descriptors posted"}},
+    {abi::cq_send_completions, {"cq_send_completions", "Send completions polled"}},
+    {abi::cq_receive_completions, {"cq_receive_completions", "Receive completions polled"}},
+    {tx(status::success), {"tx_success_completions", "Send descriptors that ended well and were reported"}},
+    {tx(status::local_protection), {"tx_local_protection_errors", "Sends whose own segment was refused"}},
+    {tx(status::local_length), {"tx_local_length_errors", "Sends longer than the own buffer"}},
+    {tx(status::remote_protection), {"tx_remote_protection_errors", "Accesses that the peer's region or VI refused"}},
+    {tx(status::remote_length), {"tx_remote_length_errors", "Messages longer than the peer's receive descriptor"}},
+    {tx(status::remote_descriptor),
+     {"tx_remote_descriptor_errors", "Messages to a receive descriptor whose memory is not valid any more"}},
+    {tx(status::receiver_not_ready),
+     {"tx_receiver_not_ready_errors", "Messages that found no receive descriptor in time"}},
+    {tx(status::bad_alignment), {"tx_bad_alignment_errors", "Atomics whose address is not a multiple of 8"}},
+    {tx(status::unreachable_memory), {"tx_unreachable_memory_errors", "Foreign memory that could not be reached"}},
+    {tx(status::flushed), {"tx_flushed_errors", "Send descriptors flushed by a disconnect"}},
+    {tx(status::connection_lost), {"tx_connection_lost_errors", "Send descriptors flushed because the peer died"}},
+    {abi::tx_status_first + 11, {nullptr, nullptr}},
+    {rx(status::success), {"rx_success_completions", "Receive descriptors that ended well"}},
+    {rx(status::local_protection), {"rx_local_protection_errors", "Receives whose own segment was refused"}},
+    {rx(status::local_length), {"rx_local_length_errors", "Messages longer than the receive descriptor"}},
+    {rx(status::remote_protection), {"rx_remote_protection_errors", "Receives ended by a refused remote access"}},
+    {rx(status::remote_length), {"rx_remote_length_errors", "Receives ended by the peer's length error"}},
+    {rx(status::remote_descriptor), {"rx_remote_descriptor_errors", "Receives ended by the peer's descriptor error"}},
+    {rx(status::receiver_not_ready),
+     {"rx_receiver_not_ready_errors", "Receives ended by a receiver that was not ready"}},
+    {rx(status::bad_alignment), {"rx_bad_alignment_errors", "Receives ended by a misaligned atomic"}},
+    {rx(status::unreachable_memory),
+     {"rx_unreachable_memory_errors", "Receives into memory that could not be reached"}},
+    {rx(status::flushed), {"rx_flushed_errors", "Receive descriptors flushed by a disconnect"}},
+    {rx(status::connection_lost), {"rx_connection_lost_errors", "Receive descriptors flushed because the peer died"}},
+    {abi::rx_status_first + 11, {nullptr, nullptr}},
+    {drops_first + 0, {"rx_no_descriptor_drops", "Messages that found no receive descriptor and did not wait"}},
+    {drops_first + 1, {"rx_length_drops", "Messages dropped because the receive descriptor was too short"}},
+    {drops_first + 2, {"rx_busy_drops", "Datagrams dropped because a sender was stopped inside the queue"}},
+    {drops_first + 3, {"rx_protection_drops", "Messages dropped because their memory was refused"}},
+};
+
+/// A row for every number, in order, each with a name of its own; only numbers above the last status are free.
+consteval bool complete() {
+    if (std::size(rows) != counters_max) {
+        return false;
+    }
+    for (std::uint32_t i = 0; i < counters_max; ++i) {
+        const bool kept_free = (i >= abi::tx_status_first + status_count && i < abi::rx_status_first) ||
+                               (i >= abi::rx_status_first + status_count && i < abi::counter_count);
+        if (rows[i].number != i || (rows[i].words.name == nullptr) != kept_free) {
+            return false;
+        }
+        for (std::uint32_t k = 0; k < i && !kept_free; ++k) {
+            if (rows[k].words.name != nullptr &&
+                std::string_view(rows[k].words.name) == std::string_view(rows[i].words.name)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+static_assert(complete(), "every counter of abi::counter, and every drop, needs a row");
+
+consteval std::array<counter_words, counters_max> make() {
+    std::array<counter_words, counters_max> all{};
+    for (std::uint32_t i = 0; i < counters_max; ++i) {
+        all[i] = rows[i].words;
+    }
+    return all;
+}
+
+}  // namespace
+
+const std::array<counter_words, counters_max>& counters() noexcept {
+    static constexpr std::array<counter_words, counters_max> all = make();
+    return all;
+}
+
+counter_values counted_by(const abi::vi_entry& v) noexcept {
+    counter_values all{};
+    for (std::uint32_t i = 0; i < abi::counter_count; ++i) {
+        all[i] = v.counters[i].load_relaxed();
+    }
+    all[drops_first + 0] = v.rx_no_descriptor_drops.load_relaxed();
+    all[drops_first + 1] = v.rx_length_drops.load_relaxed();
+    all[drops_first + 2] = v.rx_busy_drops.load_relaxed();
+    all[drops_first + 3] = v.rx_protection_drops.load_relaxed();
+    return all;
+}
+
+counter_values counted_before(const abi::device_header& h) noexcept {
+    counter_values all{};
+    for (std::uint32_t i = 0; i < counters_max; ++i) {
+        all[i] = h.retired[i].load_relaxed();
+    }
+    return all;
+}
+
+}  // namespace vinic::device

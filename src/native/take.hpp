@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// take.hpp -- taking receive completions out of a VI's ring: the part of polling that every message
+// passes, inlined into completion_queue::poll.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "native/state.hpp"
+
+namespace vinic::detail {
+
+/// Moves the payload from the completion to where the descriptor wants it.
+inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
+    const abi::receive_completion& c = slot.completion;
+    const abi::segment& s = slot.descriptor.segments[0];
+    const engine_mark mark(*nic_memory, *entry, abi::placing);
+    device::place p;
+    if (slot.descriptor.segment_count == 1 && !outgoing.datagram && c.length <= s.length && c.length <= abi::payload_in_completion &&
+        device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, static_cast<std::uint32_t>(access::local_write), p)) [[likely]] {
+        device::copy_small(reinterpret_cast<std::byte*>(s.address), reinterpret_cast<const std::byte*>(c.payload), c.length);
+    } else {
+        place_pieces(slot, at, out);
+    }
+}
+
+inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
+    std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
+    std::uint64_t bytes = 0;
+    std::size_t n = 0;
+    for (; n < out.size(); ++n, ++at) {
+        const abi::receive_slot& slot = receives.slots[at & receives.mask];
+        const abi::receive_completion& c = slot.completion;
+        // Acquire: pairs with the release in route::complete.
+        if (c.sequence.load_acquire() != at + 1) {
+            break;
+        }
+        completion& done = out[n];
+        done.cookie = slot.descriptor.cookie;
+        done.vi_context = attributes.context;
+        done.source = {};
+        done.length = c.length;
+        done.immediate = c.immediate;
+        done.vi = index;
+        done.status = static_cast<enum status>(c.status);
+        done.opcode = (c.flags & abi::from_write) != 0 ? opcode::receive_write : opcode::receive;
+        done.has_immediate = (c.flags & abi::has_immediate) != 0;
+        if (outgoing.datagram) [[unlikely]] {
+            std::memcpy(&done.source.value, c.payload, 8);
+        }
+        if ((c.flags & abi::payload_inside) != 0 && c.length != 0) {
+            place_payload(slot, at, done);
+        }
+        if (done.status == status::success) [[likely]] {
+            bytes += c.length;
+        } else {
+            entry->counters[abi::rx_status_first + static_cast<std::uint32_t>(done.status)].add_single_writer(1);
+        }
+    }
+    if (n != 0) {
+        entry->counters[abi::rx_messages].add_single_writer(n);
+        entry->counters[abi::rx_bytes].add_single_writer(bytes);
+        receive_reported.store(at, std::memory_order_release);
+    }
+    return n;
+}
+
+}  // namespace vinic::detail

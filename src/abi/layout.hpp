@@ -78,7 +78,9 @@ struct process_entry {
 };
 static_assert(sizeof(process_entry) == 128);
 
-/// `pages` pages at virtual address `address` of the owner lie at `offset` of the file.
+/// `bytes` bytes at virtual address `address` of the owner lie at `offset` of the file; while they move
+/// in or out, `offset` is `moving`, and engines try again later.
+inline constexpr std::uint64_t moving = ~std::uint64_t{0} - 1;
 struct extent {
     word64 address;
     word64 bytes;
@@ -186,6 +188,7 @@ struct device_header {
     alignas(line_size) word64 last_scan_ns;  ///< when somebody last looked for dead processes
     word64 order;                            ///< next request_entry::order
     word64 deaths;                           ///< processes found dead
+    word64 openings;                         ///< bumped by whoever holds byte 0, before mapping: by pwrite
     alignas(line_size) table_marks marks[table_kinds];
     word32 processes_backed;
     /// What destroyed VIs counted, so that device totals never go back.

@@ -25,7 +25,7 @@ outcome route::fail(enum status senders) noexcept {
     if (reliable) {
         (void)break_link(*device, *from, connected, abi::break_reason::local_error, abi::break_reason::remote_error);
     }
-    return {senders, false};
+    return {senders, false, false};
 }
 
 outcome route::refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
@@ -79,6 +79,7 @@ enum status route::status_of(moved how, bool remote) const noexcept {
         case moved::unmapped: return remote ? status::remote_protection : status::local_protection;
         case moved::unreachable: return status::unreachable_memory;
         case moved::process_gone: return status::connection_lost;
+        case moved::again:
         case moved::broken: break;
     }
     const std::uint64_t s = from->state.load_acquire();
@@ -142,7 +143,7 @@ outcome route::send(const operation& op) noexcept {
     }
     abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     if (d.sequence.load_acquire() != fill + 1) {
-        return {status::success, true};
+        return {status::success, true, false};
     }
     if (op.length > capacity(d)) {
         return refuse(status::local_length, status::remote_length, op.has_immediate, op.immediate, op.length);
@@ -156,7 +157,7 @@ outcome route::send(const operation& op) noexcept {
         for (std::uint32_t i = 0; i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
             const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : local_place(op, i);
             if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
-                return fail(status_of(how, false));
+                return stopped(how, false);
             }
             sink.address += source.length;
             sink.length -= source.length;
@@ -169,7 +170,7 @@ outcome route::send(const operation& op) noexcept {
             return refuse(status::local_protection, status::remote_descriptor, op.has_immediate, op.immediate, 0);
         }
         if (how != moved::all) {
-            return fail(status_of(how, true));
+            return stopped(how, true);
         }
     }
     complete(status::success, flags, op.length, op.immediate);
@@ -182,7 +183,7 @@ outcome route::write(const operation& op) noexcept {
     }
     // The descriptor for the immediate data first: a message that waits has not happened at all.
     if (op.has_immediate && !receiver_ready()) {
-        return {status::success, true};
+        return {status::success, true, false};
     }
     place sink;
     if (!check_remote(op, op.length, access::remote_write, abi::allow_write, sink)) {
@@ -196,7 +197,7 @@ outcome route::write(const operation& op) noexcept {
         const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length)
                              : op.segments[i].length != 0 ? local_place(op, i) : place{};
         if (const moved how = move(*device, sink, source, true, from->state, connected, foreign_copies); how != moved::all) {
-            return fail(status_of(how, true));
+            return stopped(how, true);
         }
         sink.address += source.length;
         sink.length -= source.length;
@@ -222,7 +223,7 @@ outcome route::read(const operation& op) noexcept {
         }
         const place sink = local_place(op, i);
         if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
-            return fail(status_of(how, true));
+            return stopped(how, true);
         }
         source.address += sink.length;
         source.length -= sink.length;
@@ -243,6 +244,9 @@ outcome route::atomic(const operation& op) noexcept {
         return fail(status::bad_alignment);
     }
     const piece p = next_piece(*device, word, 8);
+    if (p.moving) {
+        return {status::success, false, true};
+    }
     if (p.direct == nullptr || p.bytes != 8) {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
     }
@@ -256,7 +260,7 @@ outcome route::atomic(const operation& op) noexcept {
     const place sink = local_place(op, 0);
     const place source = inline_place(*device, reinterpret_cast<const std::byte*>(&old), 8);
     if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
-        return fail(status_of(how, false));
+        return stopped(how, false);
     }
     return {};
 }

@@ -28,10 +28,12 @@ struct operation {
     std::uint64_t compare = 0;
 };
 
-/// `waits`: the receiver has no descriptor; nothing was done.
+/// `waits`: the receiver has no descriptor; nothing was done.  `again`: pages of the other side are
+/// moving; the caller leaves the engine, so that they can, and runs the operation anew.
 struct outcome {
     enum status status = status::success;
     bool waits = false;
+    bool again = false;
 };
 
 /// The receiving half of a VI, by pointers of this process.
@@ -86,7 +88,7 @@ struct route {
                                     std::uint32_t immediate) noexcept {
         abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
         if (d.sequence.load_acquire() != fill + 1) [[unlikely]] {
-            return {status::success, true};
+            return {status::success, true, false};
         }
         if (bytes > capacity(d)) [[unlikely]] {
             return refuse(status::local_length, status::remote_length, has_immediate, immediate, bytes);
@@ -130,6 +132,10 @@ private:
     /// A remote access was refused before a descriptor was used.
     [[nodiscard]] outcome refuse_access(enum status senders) noexcept;
     [[nodiscard]] outcome fail(enum status senders) noexcept;
+    /// What a move that did not bring all means for the operation.
+    [[nodiscard]] outcome stopped(moved how, bool remote) noexcept {
+        return how == moved::again ? outcome{status::success, false, true} : fail(status_of(how, remote));
+    }
 
     [[nodiscard]] outcome send(const operation& op) noexcept;
     [[nodiscard]] outcome write(const operation& op) noexcept;

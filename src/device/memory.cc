@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <random>
 #include <thread>
 
 #include "device/processes.hpp"
@@ -51,16 +53,58 @@ const table_shape& shape(abi::table t) {
     return shapes[t];
 }
 
-/// Waits for byte 0; false when its holder (stopped while opening?) keeps it too long.
+std::uint64_t read_openings(int fd) noexcept {
+    std::uint64_t n = 0;
+    return ::pread(fd, &n, sizeof n, offsetof(abi::device_header, openings)) == static_cast<ssize_t>(sizeof n) ? n : 0;
+}
+
+/// Waits for byte 0; false when one holder (stopped while opening?) keeps it too long.
 bool lock_opening(int fd) noexcept {
-    const auto end = std::chrono::steady_clock::now() + opening_patience;
-    while (!os::try_lock_byte(fd, opening_byte)) {
-        if ((errno != EAGAIN && errno != EACCES) || std::chrono::steady_clock::now() > end) {
+    std::uint64_t seen = read_openings(fd);
+    auto end = std::chrono::steady_clock::now() + opening_patience;
+    std::minstd_rand random(static_cast<unsigned>(os::ticks()));
+    for (int longest_us = 100; !os::try_lock_byte(fd, opening_byte); longest_us = std::min(longest_us * 2, 5000)) {
+        if (errno != EAGAIN && errno != EACCES) {
             return false;
         }
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
+        const auto now = std::chrono::steady_clock::now();
+        if (const std::uint64_t n = read_openings(fd); n != seen) {
+            seen = n;  // a crowd, but it moves
+            end = now + opening_patience;
+        }
+        if (now > end) {
+            return false;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution(50, longest_us)(random)));
+    }
+    struct stat s {};
+    if (::fstat(fd, &s) == 0 && static_cast<std::uint64_t>(s.st_size) == abi::file_size) {
+        ++seen;
+        (void)!::pwrite(fd, &seen, sizeof seen, offsetof(abi::device_header, openings));
     }
     return true;
+}
+
+bool same_file(int fd, const std::string& path) noexcept {
+    struct stat mine {};
+    struct stat named {};
+    return ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino && named.st_dev == mine.st_dev;
+}
+
+/// Opens the device file or makes it; fd or -1.  Never O_CREAT on a file that is there: in a sticky
+/// directory the kernel refuses that for another user's file (fs.protected_regular).
+int open_or_make(const std::string& path) noexcept {
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd >= 0 || errno != ENOENT) {
+            return fd;
+        }
+        fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd >= 0 || errno != EEXIST) {
+            return fd;
+        }
+    }
+    return -1;
 }
 
 errc code_of(int os_errno) {
@@ -119,19 +163,28 @@ result<void> memory::attach(const open_options& options) {
 }
 
 result<bool> memory::attach_once(const open_options& options) {
-    fd_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    fd_.reset(open_or_make(path_));
     if (!fd_) {
         return std::unexpected(fail_os(errno, "opening the device file"));
+    }
+    struct stat mine {};
+    if (::fstat(fd_.get(), &mine) != 0 || !S_ISREG(mine.st_mode)) {
+        return std::unexpected(fail(errc::version_mismatch, 0, "the name is taken by something that is no regular file; choose another name"));
+    }
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < abi::file_size) {
+        if (mine.st_size == 0) {
+            ::unlink(path_.c_str());
+        }
+        return std::unexpected(fail(errc::out_of_memory, EFBIG, "the limit on file sizes (ulimit -f) is below the 256 GiB that the sparse device file spans; raise it"));
     }
     if (!lock_opening(fd_.get())) {
         return std::unexpected(fail(errc::timed_out, errno, "another process is stopped while it opens or leaves the device"));
     }
-    struct stat mine {};
-    struct stat named {};
     if (::fstat(fd_.get(), &mine) != 0) {
         return std::unexpected(fail_os(errno, "reading the device file's size"));
     }
-    if (::stat(path_.c_str(), &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev) {
+    if (!same_file(fd_.get(), path_)) {
         return false;
     }
     const bool in_use = os::is_locked_by_other(fd_.get(), process_byte, abi::process_count);
@@ -142,9 +195,7 @@ result<bool> memory::attach_once(const open_options& options) {
             return std::unexpected(fail(errc::version_mismatch, 0, "the file exists and is no vinic device; remove it or choose another name"));
         }
         if (auto r = initialise(options); !r) {
-            const int kept = r.error().os_errno;
             ::unlink(path_.c_str());
-            errno = kept;
             return std::unexpected(r.error());
         }
     } else {
@@ -156,6 +207,9 @@ result<bool> memory::attach_once(const open_options& options) {
         }
     }
     if (auto r = enter(); !r) {
+        if (!in_use) {
+            ::unlink(path_.c_str());
+        }
         return std::unexpected(r.error());
     }
     os::unlock_byte(fd_.get(), opening_byte);
@@ -170,7 +224,9 @@ result<void> memory::initialise(const open_options& options) {
         if (g == nullptr) {
             return std::unexpected(fail(errc::invalid_argument, 0, "group '" + options.group + "' does not exist"));
         }
-        if (::fchown(fd_.get(), static_cast<uid_t>(-1), g->gr_gid) != 0 || ::fchmod(fd_.get(), 0660) != 0) {
+        struct stat s {};
+        const bool is_already = ::fstat(fd_.get(), &s) == 0 && s.st_gid == g->gr_gid && (s.st_mode & 0777) == 0660;
+        if (!is_already && (::fchown(fd_.get(), static_cast<uid_t>(-1), g->gr_gid) != 0 || ::fchmod(fd_.get(), 0660) != 0)) {
             return std::unexpected(fail_os(errno, "giving the device file to group '" + options.group + "'"));
         }
     } else {
@@ -230,6 +286,14 @@ result<void> memory::enter() {
     if (i == abi::process_count) {
         return std::unexpected(fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
     }
+    // A process that died between freeing this entry and unlocking left its lock behind; to everybody
+    // it would now look as if we held it.
+    std::uint32_t holder = header().lock.load_relaxed();
+    if ((holder & ~abi::lock_waiters) == i + 1) {
+        recount();
+        (void)header().lock.compare_exchange(holder, 0);
+        os::futex_wake(&header().lock.raw_);
+    }
     abi::process_entry& p = process(i);
     p.generation.add_single_writer(1);
     p.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
@@ -280,7 +344,7 @@ void memory::leave() noexcept {
     }
     if (may_remove) {
         os::unlock_byte(fd_.get(), process_byte + self_);
-        if (!os::is_locked_by_other(fd_.get(), process_byte, abi::process_count)) {
+        if (!os::is_locked_by_other(fd_.get(), process_byte, abi::process_count) && same_file(fd_.get(), path_)) {
             ::unlink(path_.c_str());
         }
     }

@@ -15,9 +15,10 @@ namespace {
 constexpr std::uint64_t move_bytes_max = 256 << 10;
 
 /// The extent of process `p` that holds `address`, or the start of the next one.  Under the extents'
-/// sequence lock; a table that changes all the time is read as "foreign".
+/// sequence lock; a table that changes all the time is read as "moving".
 struct found_extent {
     bool inside = false;
+    bool moving = false;
     std::uint64_t offset = 0;  ///< file offset of `address`
     std::uint64_t until = 0;   ///< virtual address where this answer ends
 };
@@ -52,7 +53,9 @@ found_extent find_extent(const memory& m, std::uint32_t process, std::uint64_t a
             const std::uint64_t bytes = extents[low - 1].bytes.load_relaxed();
             if (address - begin < bytes) {
                 f.inside = true;
-                f.offset = extents[low - 1].offset.load_relaxed() + (address - begin);
+                const std::uint64_t offset = extents[low - 1].offset.load_relaxed();
+                f.moving = offset == abi::moving;
+                f.offset = offset + (address - begin);
                 f.until = begin + bytes;
             }
         }
@@ -61,7 +64,7 @@ found_extent find_extent(const memory& m, std::uint32_t process, std::uint64_t a
             return f;
         }
     }
-    return {false, 0, address + 1};
+    return {true, true, 0, address + 1};
 }
 
 moved from_errno(int e) noexcept {
@@ -76,7 +79,7 @@ moved from_errno(int e) noexcept {
 }  // namespace
 
 piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
-    piece out{nullptr, p.address, std::min(p.length, max)};
+    piece out{nullptr, p.address, std::min(p.length, max), false};
     if (p.process == m.self() && !p.whole_space) {
         out.direct = reinterpret_cast<std::byte*>(p.address);
     } else if (p.offset != abi::none64) {
@@ -85,7 +88,8 @@ piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
     } else {
         const found_extent f = find_extent(m, p.process, p.address);
         out.bytes = std::min(out.bytes, f.until - p.address);
-        out.direct = f.inside ? m.at<std::byte>(f.offset) : nullptr;
+        out.direct = f.inside && !f.moving ? m.at<std::byte>(f.offset) : nullptr;
+        out.moving = f.moving;
     }
     p.address += out.bytes;
     p.length -= out.bytes;
@@ -97,14 +101,17 @@ moved move(const memory& m, place to, place from, bool ascending, const abi::wor
     const std::uint64_t bytes = std::min(to.length, from.length);
     to.length = bytes;
     from.length = bytes;
-    piece d{nullptr, 0, 0};
-    piece s{nullptr, 0, 0};
+    piece d{nullptr, 0, 0, false};
+    piece s{nullptr, 0, 0, false};
     while (to.length + d.bytes != 0) {
         if (d.bytes == 0) {
             d = next_piece(m, to, move_bytes_max);
         }
         if (s.bytes == 0) {
             s = next_piece(m, from, move_bytes_max);
+        }
+        if (d.moving || s.moving) {
+            return state.load_acquire() == connected ? moved::again : moved::broken;
         }
         const std::uint64_t n = std::min(d.bytes, s.bytes);
         if (d.direct != nullptr && s.direct != nullptr) {

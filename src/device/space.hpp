@@ -52,11 +52,12 @@ struct piece {
     std::byte* direct;
     std::uint64_t address;
     std::uint64_t bytes;
+    bool moving = false;  ///< the owner is moving these pages: leave, and try again
 };
 [[nodiscard]] piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept;
 
 /// How a move ended.
-enum class moved : std::uint8_t { all, unmapped, unreachable, process_gone, broken };
+enum class moved : std::uint8_t { all, unmapped, unreachable, process_gone, broken, again };
 
 /// Moves min(to.length, from.length) bytes.  At least one side lies in this process or in the device.
 /// Gives up with `broken` between pieces once `state` differs from `connected`.

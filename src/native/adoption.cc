@@ -19,12 +19,17 @@ constexpr std::uint64_t page_mask = abi::page_size - 1;
 /// not worth two more mappings.
 constexpr std::uint64_t unaligned_bytes_min = 16 << 10;
 
-/// Pages that the calling thread itself touches while they move would park it for ever.
+/// Pages that the calling thread itself touches while they move would park it for ever: its stack
+/// from here downwards, errno, and the thread control block (stack guard).
 bool holds_this_thread(std::uint64_t begin, std::uint64_t end) noexcept {
+    constexpr std::uint64_t stack_below = 64 << 10;
+    constexpr std::uint64_t control_block = 256;
     const auto stack = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
-    const auto thread_local_data = reinterpret_cast<std::uint64_t>(&errno);
-    const auto inside = [&](std::uint64_t a, std::uint64_t margin) { return a + margin >= begin && a < end + margin; };
-    return inside(stack, 256 << 10) || inside(thread_local_data, abi::page_size);
+    const auto thread = reinterpret_cast<std::uint64_t>(__builtin_thread_pointer());
+    const auto error_word = reinterpret_cast<std::uint64_t>(&errno);
+    const auto touches = [&](std::uint64_t from, std::uint64_t to) { return from < end && to > begin; };
+    return touches(stack - stack_below, stack + abi::page_size) || touches(thread, thread + control_block) ||
+           touches(error_word, error_word + sizeof errno);
 }
 
 }  // namespace
@@ -47,11 +52,20 @@ void adoption::adopt(std::uint64_t begin, std::uint64_t end) noexcept {
     if (!offset) {
         return;  // no room: the range stays foreign, which is correct
     }
-    if (os::move_into_file(begin, bytes, memory_.fd(), *offset, memory_.at<std::byte>(*offset)) != 0) {
+    const auto it = extents_.emplace(begin, extent{bytes, *offset, 0, false, true, false, nullptr, {}}).first;
+    if (engines_outside && (!publish() || !engines_outside())) {
+        extents_.erase(it);
         arena_.give_pages(*offset, bytes);
+        (void)publish();
         return;
     }
-    extents_.emplace(begin, extent{bytes, *offset, 0, false, false, nullptr, {}});
+    if (os::move_into_file(begin, bytes, memory_.fd(), *offset, memory_.at<std::byte>(*offset)) != 0) {
+        extents_.erase(it);
+        arena_.give_pages(*offset, bytes);
+        (void)publish();
+        return;
+    }
+    it->second.moving = false;
 }
 
 result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t bytes, bool writable) {
@@ -157,6 +171,11 @@ void adoption::for_mapped_parts(std::uint64_t address, const extent& e, F f) con
 
 void adoption::give_back(extents::iterator it) noexcept {
     const extent e = it->second;
+    if (engines_outside) {
+        it->second.moving = true;
+        (void)publish();
+        (void)engines_outside();
+    }
     for_mapped_parts(it->first, e, [&](std::uint64_t from, std::uint64_t to) {
         if (os::move_out_of_file(from, to - from) != 0) {
             // Writers cannot be parked (no userfaultfd for shared memory): a private view of the
@@ -184,7 +203,7 @@ void adoption::release_all() noexcept {
 
 result<void> adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
                                   const std::shared_ptr<buffer_state>& buffer) {
-    extents_.emplace(address, extent{bytes, offset, 0, true, false, nullptr, buffer});
+    extents_.emplace(address, extent{bytes, offset, 0, true, false, false, nullptr, buffer});
     auto r = publish();
     if (!r) {
         extents_.erase(address);
@@ -217,7 +236,7 @@ result<void> adoption::publish() {
     for (const auto& [address, e] : extents_) {
         out->address.store_relaxed(address);
         out->bytes.store_relaxed(e.bytes);
-        out->offset.store_relaxed(e.offset);
+        out->offset.store_relaxed(e.moving ? abi::moving : e.offset);
         ++out;
     }
     p.extent_count.store_relaxed(static_cast<std::uint32_t>(extents_.size()));

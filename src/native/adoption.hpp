@@ -8,6 +8,7 @@
 //   foreign memory in any range.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,6 +33,10 @@ public:
         enum backing backing = backing::foreign;
         std::vector<std::shared_ptr<buffer_state>> buffers;  ///< native memory that must live as long
     };
+    /// Called after the extents say `moving`: waits until no engine can still use the old place.
+    /// Set when some region's bytes are looked up in the extents, empty otherwise.
+    std::function<bool()> engines_outside;
+
     /// Adopts what can be adopted of [address, address + bytes) and tells what the range is now.
     /// errc::invalid_argument: part of it is not mapped (or not writable, if `writable` is asked).
     [[nodiscard]] result<cover> hold(std::uint64_t address, std::uint64_t bytes, bool writable);
@@ -55,6 +60,7 @@ private:
         std::uint64_t offset;
         std::uint32_t holders;
         bool native;
+        bool moving;
         bool mapped_at_fork;
         std::byte* fork_copy;
         std::weak_ptr<buffer_state> buffer;  // native

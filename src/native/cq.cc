@@ -384,7 +384,8 @@ result<std::uint32_t> cq_state::attach(queue_tag tag) {
 }
 
 void cq_state::detach(std::uint32_t bit, queue_tag tag) noexcept {
-    const std::lock_guard hold(attach_mutex);
+    // In a forked child nobody else runs, and the mutex may be held by a thread of the parent.
+    const optional_lock hold(attach_mutex, !nic->forked());
     (*slots.load()[bit / 64].load())[bit % 64].store(0);
     for (auto& p : polled) {
         queue_tag expected = tag;
@@ -411,7 +412,7 @@ cq_state::~cq_state() {
         return;
     }
     if (event_fd >= 0) {
-        const std::lock_guard hold(nic->mutex);
+        const optional_lock hold(nic->mutex, !nic->forked());
         std::erase(nic->fd_queues, this);
         ::close(event_fd);
     }

@@ -59,20 +59,8 @@ void after_fork_in_child() {
 
 }  // namespace
 
-void enter_fork_registry(nic_state& nic) {
-    static const int once = ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-    (void)once;
-    const std::lock_guard hold(registry().mutex);
-    registry().nics.push_back(&nic);
-}
-
-void leave_fork_registry(nic_state& nic) noexcept {
-    const std::lock_guard hold(registry().mutex);
-    std::erase(registry().nics, &nic);
-}
 
 nic_state::~nic_state() {
-    leave_fork_registry(*this);
     if (bell.joinable()) {
         if (forked()) {
             bell.detach();  // the thread exists in the parent only
@@ -83,9 +71,13 @@ nic_state::~nic_state() {
             bell.join();
         }
     }
+    // From here to the end no fork: a child must not inherit the device's descriptor and its locks.
+    const std::lock_guard no_fork(registry().mutex);
+    std::erase(registry().nics, this);
     if (!forked()) {
         pages.release_all();
     }
+    memory.reset();
 }
 
 void nic_state::tick_now() noexcept {
@@ -132,7 +124,7 @@ void nic_state::ring_loop() noexcept {
 }
 
 domain_state::~domain_state() {
-    if (nic->forked()) {
+    if (!nic || nic->forked()) {
         return;
     }
     const device::control_lock hold(*nic->memory);
@@ -155,14 +147,17 @@ buffer_state::~buffer_state() {
 }  // namespace detail
 
 result<nic> nic::open(std::string_view device_address, const open_options& options) {
+    static const int handlers = ::pthread_atfork(detail::before_fork, detail::after_fork_in_parent, detail::after_fork_in_child);
+    (void)handlers;
+    (void)os::ticks_per_us();  // measured here, not in the first wait
+    const std::lock_guard no_fork(detail::registry().mutex);
     auto opened = device::memory::open(device_address, options, device::memory::role::participant);
     if (!opened) {
         return std::unexpected(opened.error());
     }
-    (void)os::ticks_per_us();  // measured here, not in the first wait
     nic n;
     n.state_ = std::make_shared<detail::nic_state>(std::move(*opened));
-    detail::enter_fork_registry(*n.state_);
+    detail::registry().nics.push_back(n.state_.get());
     return n;
 }
 

@@ -13,13 +13,13 @@ namespace {
 
 constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 
-/// Whether every engine that may have passed the check of a region of `domain` has left: the owner's
-/// own VIs in it, their peers, and senders of datagrams.
+/// Whether every engine that may have passed the check of a region of `domain` (nullptr: any) has
+/// left: the owner's own VIs in it, their peers, and senders of datagrams.
 bool engines_have_left(nic_state& nic, const domain_state* domain) {
     device::memory& m = *nic.memory;
     m.heavy_barrier();
     for (vi_state* v : nic.vis) {
-        if (v->domain.get() != domain) {
+        if (domain != nullptr && v->domain.get() != domain) {
             continue;
         }
         const std::uint32_t peer = v->entry->peer.load_acquire();
@@ -42,12 +42,21 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
         }
     }
     for (const nic_state::unclosed_vi& u : nic.unclosed) {
-        if (u.domain == domain->id && (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
+        if ((domain == nullptr || u.domain == domain->id) && (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
                                        (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), engine_patience_ns)))) {
             return false;
         }
     }
     return true;
+}
+
+/// Engines look addresses of pieced regions up in the extents, so pages may move only between them.
+void watch_engines(nic_state& nic) {
+    if (nic.pieced_regions == 0) {
+        nic.pages.engines_outside = nullptr;
+    } else {
+        nic.pages.engines_outside = [&nic] { return engines_have_left(nic, nullptr); };
+    }
 }
 
 }  // namespace
@@ -66,7 +75,9 @@ result<void> region_state::close() {
     if (!engines_have_left(nic, domain.get())) {
         return std::unexpected(nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
     }
+    watch_engines(nic);
     nic.pages.release(extents);
+    nic.pieced_regions -= pieced ? 1u : 0u;
     {
         const device::control_lock lock(*nic.memory);
         nic.memory->give(abi::regions, index);
@@ -108,6 +119,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     adoption::cover cover;  // outlives the lock: buffers' destructors take it
     const std::lock_guard hold(nic.mutex);
     device::memory& m = *nic.memory;
+    watch_engines(nic);
     if (whole_space) {
         cover.backing = backing::mixed;
     } else if (auto held = nic.pages.hold(address, length, rights != access::none && rights != access::remote_read); held) {
@@ -128,6 +140,8 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     made->backing = cover.backing;
     made->extents = std::move(cover.held);
     made->buffers = std::move(cover.buffers);
+    made->pieced = cover.offset == abi::none64;
+    nic.pieced_regions += made->pieced ? 1u : 0u;
     made->open = true;
     e.address.store_relaxed(address);
     e.length.store_relaxed(length);

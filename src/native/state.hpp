@@ -50,6 +50,7 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
         std::uint32_t peer;
         std::uint32_t domain;
     };
+    std::uint32_t pieced_regions = 0;   // whose bytes engines look up in the extents
     std::vector<unclosed_vi> unclosed;  // given up by the program while a stopped peer was inside
     std::vector<struct cq_state*> fd_queues;
     std::atomic<std::uint64_t> next_tick{0};
@@ -77,6 +78,7 @@ struct region_state {
     enum backing backing = backing::foreign;
     std::vector<std::uint64_t> extents;  // adopted extents this region holds
     std::vector<std::shared_ptr<buffer_state>> buffers;
+    bool pieced = false;  // not one piece of the device file
     bool open = true;
     ~region_state();
     [[nodiscard]] result<void> close();
@@ -178,6 +180,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
     [[nodiscard]] bool try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
     [[nodiscard]] errc prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept;
+    [[nodiscard]] errc post_once(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_checked(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_datagram(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op, const work_request& w) noexcept;
@@ -323,10 +326,6 @@ public:
 private:
     std::mutex* mutex_;
 };
-
-/// Adopted pages are copied into forked children, and the children's handles go dead.
-void enter_fork_registry(nic_state& nic);
-void leave_fork_registry(nic_state& nic) noexcept;
 
 [[nodiscard]] constexpr std::uint32_t next_power_of_two(std::uint32_t v) noexcept {
     std::uint32_t p = 1;

@@ -175,6 +175,17 @@ errc vi_state::post(const work_request& w) noexcept {
     if ((++posts & 255) == 0) {
         nic->tick();
     }
+    // Pages of the other side may be moving: out of the engine, so that they can, and in again.
+    errc e = post_once(op, w);
+    while (e == errc::not_done) {
+        std::this_thread::sleep_for(std::chrono::microseconds(20));
+        e = post_once(op, w);
+    }
+    return e;
+}
+
+/// errc::not_done: nothing was posted, the same call later will.
+errc vi_state::post_once(const device::operation& op, const work_request& w) noexcept {
     const engine_mark mark(*nic->memory, *entry, abi::posting);
     if (!mark.ok()) {
         return errc::concurrent_use;
@@ -220,6 +231,9 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
     const device::outcome o = outgoing.run(op);
     if (o.waits) {
         return stall(op, w);
+    }
+    if (o.again) {
+        return errc::not_done;
     }
     if (outgoing.foreign_copies != 0) {
         entry->counters[abi::tx_foreign_copies].add_single_writer(outgoing.foreign_copies);
@@ -269,6 +283,9 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
     while (os::ticks() < spin_end && entry->state.load_relaxed() == outgoing.connected) {
         if (outgoing.receiver_ready()) {
             const device::outcome o = outgoing.run(op);
+            if (o.again) {
+                return errc::not_done;
+            }
             finish(op.opcode, op.length, w.cookie, w.flags, o.status);
             return errc::ok;
         }
@@ -374,6 +391,9 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         to.receive_next.store_relaxed(r.fill);
     }
     to.receive_lock.store_release(0);
+    if (o.again) {
+        return errc::not_done;
+    }
     finish(op.opcode, op.length, w.cookie, w.flags, o.status);
     return errc::ok;
 }

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "fixture.hpp"
@@ -166,6 +166,35 @@ TEST(adopting, loses_no_write_of_another_thread) {
     }
     stop = true;
     for (auto& writer : writers) EXPECT_EQ(writer.get(), 0u) << "writes were lost";
+}
+
+TEST(adopting, leaves_nothing_of_the_device_in_memory_that_lives_on) {
+    // Memory stays mapped when a program has closed its device; what once was the device's must not hold on to its
+    // locks.  Another thread runs and the file lies on a disk, which are the harder cases for moving pages back.
+    if (!under_test().device.starts_with("shm:"))
+        GTEST_SKIP() << "this placement has no device file";
+    vinic::open_options on_disk;
+    on_disk.directory = std::filesystem::temp_directory_path();
+    const std::string address = "shm:" + unique_name("conformance-adopting");
+    const auto keeper = must(vinic::nic::open(address, on_disk));
+    std::atomic<bool> stop = false;
+    auto other_thread = in_thread([&] {
+        while (!stop) std::this_thread::sleep_for(1ms);
+    });
+    auto any = open_device();
+    const arena memory(any, memory_kind::anonymous, 64 * page);
+    for (std::uint32_t round = 0; round < 3; ++round) {
+        auto nic = vinic::nic::open(address, on_disk);
+        EXPECT_EQ(code_of(nic), vinic::errc::ok) << "closed in the round before, and still locked";
+        if (!nic)
+            break;
+        auto domain = must(nic->create_domain());
+        fill(memory.bytes(), round);
+        must(must(domain.register_memory(memory.bytes(), vinic::access::all)).close());
+        EXPECT_TRUE(matches(memory.bytes(), round));
+    }
+    stop = true;
+    other_thread.get();
 }
 
 TEST(adopting, keeps_untouched_pages_zero_and_neighbours_alone) {

@@ -23,7 +23,7 @@ protected:
     void SetUp() override {
         if (!under_test().device.starts_with("shm:"))
             GTEST_SKIP() << "this placement has no device file";
-        directory = (std::filesystem::temp_directory_path() / unique_name("vinic-device-file")).string();
+        directory = under_test().directory + "/" + unique_name("device-file");
         std::filesystem::create_directory(directory);
         options.directory = directory;
     }
@@ -108,7 +108,7 @@ TEST_F(device_file, stays_as_long_as_any_object_of_the_device_lives) {
 
 TEST_F(device_file, left_behind_by_a_dead_process_is_taken_over) {
     // What a killed process leaves is its file, full of its objects, that nobody has locked any more.
-    const std::string kept = directory + ".kept";
+    const std::string kept = directory + "-kept";
     std::string path;
     {
         auto nic = must(vinic::nic::open("shm:demo", options));

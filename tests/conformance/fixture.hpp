@@ -53,7 +53,7 @@ inline constexpr auto quiet_time = std::chrono::milliseconds(20);
 /// The device under test; set by main() from the command line.
 struct settings {
     std::string device;     ///< such as shm:NAME
-    std::string directory;  ///< where device files lie; "" when main() made no directory of its own
+    std::string directory;  ///< empty at the start; for the files of whatever devices a test makes beside it
 };
 [[nodiscard]] const settings& under_test();
 void set_under_test(settings chosen);

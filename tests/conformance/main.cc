@@ -4,7 +4,8 @@
 //
 //     conformance_test [--device=shm:NAME] [--gtest_...]
 //
-// Without --device the suite makes a device with a fresh name in a temporary directory, which is removed at the end.
+// Without --device the suite makes a device with a fresh name.  Device files go to a temporary directory below
+// $TMPDIR, /dev/shm or /tmp, whichever is the first that is there; what is left in it at the end is a failure.
 #include <unistd.h>
 
 #include <cstdio>
@@ -14,6 +15,34 @@
 #include <string_view>
 
 #include "fixture.hpp"
+
+namespace {
+
+/// A new directory for device files; "" when none can be made.
+std::string make_directory() {
+    const char* wanted = std::getenv("TMPDIR");
+    const std::string parents[] = {wanted == nullptr ? "" : wanted, "/dev/shm", "/tmp"};
+    for (const std::string& parent : parents) {
+        std::string made = parent + "/vinic-conformance-XXXXXX";
+        if (!parent.empty() && ::mkdtemp(made.data()) != nullptr)
+            return made;
+    }
+    return "";
+}
+
+/// Removes the directory.  Every device that the tests made is closed by now, so an entry is a leak of the library's.
+bool remove_directory(const std::string& directory) {
+    bool clean = true;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+        std::fprintf(stderr, "left behind: %s\n", entry.path().c_str());
+        clean = false;
+    }
+    std::filesystem::remove_all(directory, error);
+    return clean && !error;
+}
+
+}  // namespace
 
 int main(int argument_count, char** arguments) {
     testing::InitGoogleTest(&argument_count, arguments);
@@ -28,26 +57,16 @@ int main(int argument_count, char** arguments) {
         }
         chosen.device = argument.substr(device_flag.size());
     }
-    std::string made;
+    chosen.directory = make_directory();
+    if (chosen.directory.empty()) {
+        std::perror("making a temporary directory for device files");
+        return 1;
+    }
     if (chosen.device.empty()) {
-        made = (std::filesystem::temp_directory_path() / "vinic-conformance-XXXXXX").string();
-        if (::mkdtemp(made.data()) == nullptr || ::setenv("VINIC_SHM_DIR", made.c_str(), 1) != 0) {
-            std::perror("making a temporary directory for the device");
-            return 1;
-        }
-        chosen.directory = made;
         chosen.device = "shm:" + conformance::unique_name("conformance");
+        ::setenv("VINIC_SHM_DIR", chosen.directory.c_str(), 1);
     }
     conformance::set_under_test(chosen);
-    int outcome = RUN_ALL_TESTS();
-    if (!made.empty()) {
-        // Every device that the tests made is closed by now, so an entry that is left is a leak of the library's.
-        std::error_code ignored_by_design;
-        for (const auto& entry : std::filesystem::directory_iterator(made, ignored_by_design)) {
-            std::fprintf(stderr, "left behind: %s\n", entry.path().c_str());
-            outcome = 1;
-        }
-        std::filesystem::remove_all(made, ignored_by_design);
-    }
-    return outcome;
+    const int outcome = RUN_ALL_TESTS();
+    return remove_directory(chosen.directory) ? outcome : 1;
 }

@@ -101,7 +101,9 @@ TEST_F(vi, on_an_empty_completion_queue_or_one_of_another_device_is_refused) {
     const auto made = domain.create_vi(attributes);
     EXPECT_TRUE(code_of(made) == vinic::errc::invalid_argument || code_of(made) == vinic::errc::invalid_handle)
         << vinic::name(code_of(made));
-    auto other = must(vinic::nic::open("shm:" + unique_name("other")));
+    vinic::open_options elsewhere;
+    elsewhere.directory = under_test().directory;
+    auto other = must(vinic::nic::open("shm:" + unique_name("other"), elsewhere));
     auto foreign = must(other.create_completion_queue());
     attributes.send_cq = &foreign;
     const auto across = domain.create_vi(attributes);

@@ -30,6 +30,7 @@ class Workload:
     size_bytes: int
     operation: str = "send"  # send or write
     buffers: str = "rotating"  # streams of 4 KiB and more, vinic's side; see BUFFERS
+    touch: bool = False  # vinic's receiver reads the message
 
     def say(self, figure):
         """A figure in the workload's usual unit."""
@@ -58,6 +59,8 @@ WORKLOADS = [
     Workload("lat_8", "one way, 8 B", "lat", 8),
     Workload("lat_4096", "one way, 4 KiB", "lat", 4096),
     Workload("lat_65536", "one way, 64 KiB", "lat", 65536),
+    Workload("read_4096", "one way, 4 KiB, and read", "lat", 4096, touch=True),
+    Workload("read_65536", "one way, 64 KiB, and read", "lat", 65536, touch=True),
     Workload("put_lat_8", "one-sided write, 8 B", "lat", 8, "write"),
     Workload("rate_8", "stream, 8 B", "stream", 8),
     Workload("put_rate_8", "one-sided stream, 8 B", "stream", 8, "write"),
@@ -128,7 +131,7 @@ class Vinic:
 
     def measure(self, workload, seconds):
         if workload.kind == "lat":
-            command = ["lat"]
+            command = ["lat", *(["--touch"] if workload.touch else [])]
         elif workload.size_bytes < 1024:
             command = ["rate", *([] if workload.operation == "write" else ["--repost", "16"])]
         else:

@@ -79,6 +79,8 @@ void add_common(CLI::App& command, typed& words) {
     command.add_option("-I,--inline", wanted.inline_bytes, "Inline messages up to this many bytes")
         ->capture_default_str()
         ->check(CLI::Range(0, 1024));
+    command.add_flag("--touch", wanted.touch,
+                     "The receiver reads every cache line (lat: sends and writes; bw and rate: sends)");
     command.add_flag("-j,--json", wanted.json, "One JSON document instead of text");
 }
 
@@ -90,7 +92,6 @@ void add_stream(CLI::App& command, options& wanted) {
         .add_option("-r,--repost", wanted.reposts, "Receives given back in one post call; several: a row each (1,16)")
         ->delimiter(',')
         ->check(CLI::Range(1, 64));
-    command.add_flag("--touch", wanted.touch, "The target reads every cache line that arrives by send");
 }
 
 void settle(typed& words, const CLI::App& command) {

@@ -45,6 +45,14 @@ void fill_pattern(std::span<std::byte> bytes, std::uint64_t seed) noexcept;
 [[nodiscard]] std::optional<std::size_t> find_difference(std::span<const std::byte> bytes, std::uint64_t seed,
                                                          std::size_t from = 0) noexcept;
 
+/// Reads a byte of every cache line, so that the data really comes to this core.
+inline void read_lines(std::span<const std::byte> bytes) noexcept {
+    constexpr std::size_t line_bytes = 64;
+    for (std::size_t at = 0; at < bytes.size(); at += line_bytes) {
+        static_cast<void>(*static_cast<const volatile std::byte*>(&bytes[at]));
+    }
+}
+
 /// What is outstanding on the send queue, so that unsignalled descriptors never overfill it.
 class send_window {
 public:

@@ -34,7 +34,7 @@ void send_one(endpoint& on, std::uint64_t index, bool last) {
     expect_ok("posting a send", on.vi.post_send(on.source_segment(index), on.window.cookie(), flags));
 }
 
-void take_message(endpoint& on) {
+void take_message(endpoint& on, std::uint64_t index) {
     std::array<completion, 4> done;
     std::size_t count = 0;
     while ((count = on.receive_cq.poll(done)) == 0) {
@@ -49,6 +49,9 @@ void take_message(endpoint& on) {
     if (done[0].length != on.what.size_bytes) {
         throw failure("a message of " + std::to_string(on.what.size_bytes) + " bytes was reported as " +
                       std::to_string(done[0].length));
+    }
+    if (on.what.touch) {
+        read_lines(on.sink_piece(index));
     }
 }
 
@@ -65,7 +68,7 @@ void ping_pong_sends(endpoint& on, std::uint64_t count, std::span<std::uint32_t>
         if (first) {
             send_one(on, i, i + 1 == count);
         } else {
-            take_message(on);
+            take_message(on, i);
             send_one(on, i, i + 1 == count);
         }
         if (i > 0 && i - 1 + ahead < count) {
@@ -73,7 +76,7 @@ void ping_pong_sends(endpoint& on, std::uint64_t count, std::span<std::uint32_t>
         }
         make_room(on);
         if (first) {
-            take_message(on);
+            take_message(on, i);
             const std::uint64_t now = ticks();
             samples[i] = static_cast<std::uint32_t>(std::min<std::uint64_t>(now - before, ~std::uint32_t{0}));
             before = now;
@@ -130,6 +133,9 @@ void await_write(endpoint& on, std::uint64_t index) {
     while (!end.is(wanted)) {
         relax();
         on.with.spin();
+    }
+    if (on.what.touch) {
+        read_lines(on.sink_piece(index));
     }
 }
 

@@ -45,7 +45,7 @@ struct options {
     std::uint32_t post_list = 1;         ///< descriptors handed over in one post call (streams)
     std::vector<std::uint32_t> reposts;  ///< receives given back per post call (streams of sends); empty: 1
     std::uint32_t inline_bytes = 48;     ///< messages up to this length are posted inlined
-    bool touch = false;                  ///< the target reads every cache line that arrives (streams of sends)
+    bool touch = false;  ///< the receiver reads every cache line that arrives (not of streams of writes)
     bool json = false;
 };
 

@@ -120,7 +120,8 @@ table latency_table() {
                         {"ratio_to_handoff", "ratio", 8, 2},
                         {"inlined", "", 0, 0},
                         {"backing", "", 0, 0},
-                        {"buffers", "", 0, 0}}};
+                        {"buffers", "", 0, 0},
+                        {"touched", "", 0, 0}}};
 }
 
 void latency_row(session& with, device_side& on, const options& wanted, const row& what, double tick_ns,
@@ -147,7 +148,7 @@ void latency_row(session& with, device_side& on, const options& wanted, const ro
                   static_cast<std::int64_t>(figures.count), figures.min, figures.max, figures.p50, figures.average,
                   figures.deviation, figures.p50, figures.p99, figures.p999, bare, figures.p50 / bare,
                   std::string(what.inlined() ? "yes" : "no"), std::string(vinic::name(ends.sink_region.backing())),
-                  static_cast<std::int64_t>(what.buffers)});
+                  static_cast<std::int64_t>(what.buffers), std::string(what.touch ? "yes" : "no")});
     }
     with.meet();
 }

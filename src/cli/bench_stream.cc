@@ -133,9 +133,7 @@ std::uint64_t read_piece(const endpoint& on, std::uint64_t message) {
     std::uint64_t first = 0;
     std::memcpy(&first, piece.data(), std::min<std::size_t>(sizeof(first), piece.size()));
     if (on.what.touch) {
-        for (std::size_t at = small_bytes; at < piece.size(); at += small_bytes) {
-            static_cast<void>(*static_cast<const volatile std::byte*>(&piece[at]));
-        }
+        read_lines(piece);
     }
     return first;
 }

@@ -13,6 +13,16 @@ namespace vinic::device {
 /// poll memory.  Why no memcpy: glibc's stores head and tail first, and `rep movsb` promises no order.
 void copy_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
 
+/// Asks for a line in order to write it.  __builtin_prefetch(p, 1) asks for reading only, unless the
+/// compiler may assume a CPU with PREFETCHW; the instruction is a no-op where it is missing.
+inline void prefetch_for_write(const void* p) noexcept {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /// memcpy for payloads of a few words, without a call.
 inline void copy_small(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
     if (bytes == 8) {

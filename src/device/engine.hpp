@@ -100,6 +100,19 @@ struct route {
         return {};
     }
 
+    /// A write without immediate data whose source lies at `data`, checked, into memory that this
+    /// process can reach in one piece: the fast path of run().  `waits`: not such a case; nothing was done.
+    [[nodiscard]] outcome run_small_write(const std::byte* data, std::uint32_t bytes, std::uint64_t address,
+                                          std::uint32_t key) noexcept {
+        place p;
+        if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||
+            !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p) || p.offset == abi::none64) [[unlikely]] {
+            return {status::success, true, false};
+        }
+        copy_ascending(device->at<std::byte>(p.offset), data, bytes);
+        return {};
+    }
+
 private:
     [[nodiscard]] std::uint64_t capacity(const abi::receive_descriptor& d) const noexcept {
         std::uint64_t sum = 0;
@@ -123,7 +136,7 @@ private:
         c.sequence.store_release(fill + 1);
         ++fill;
         __builtin_prefetch(&target.slots[fill & target.mask].descriptor);
-        __builtin_prefetch(&target.slots[fill & target.mask].completion, 1);
+        prefetch_for_write(&target.slots[fill & target.mask].completion);
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
     /// The receive descriptor ends with `receivers`; reliable connections break.

@@ -17,6 +17,7 @@ static_assert(sizeof(segment) == sizeof(abi::segment) && offsetof(segment, lengt
 namespace {
 
 constexpr std::size_t inline_space_bytes = 1024;
+constexpr std::uint32_t small_write_bytes_max = 64 << 10;
 /// A receiver that is about to post shall not cost a hand-over.
 /// It costs about as much, so waiting that long is never more than twice the best choice.
 constexpr std::uint64_t stall_spin_us = 10;
@@ -43,7 +44,7 @@ void vi_state::push(const send_entry& e) noexcept {
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
     sends[at & send_mask] = e;
     send_posted.store(at + 1, std::memory_order_release);
-    device::signal_if_wanted(*nic->memory, *entry, abi::send_queue);
+    device::signal_if_wanted(*nic_memory, *entry, abi::send_queue);
 }
 
 void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags, enum status s) noexcept {
@@ -58,7 +59,7 @@ void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t co
 
 /// The common case without detours: a small single-segment send that can be executed now.
 bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
-    const engine_mark mark(*nic->memory, *entry, abi::posting);
+    const engine_mark mark(*nic_memory, *entry, abi::posting);
     if (!mark.ok() || handed || s.length > outgoing.payload_limit() || entry->state.load_acquire() != outgoing.connected ||
         send_queue_full()) {
         return false;
@@ -69,7 +70,7 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
         }
     } else {
         device::place p;
-        if (s.length != 0 && !device::check(*nic->memory, outgoing.from_domain, s.key, s.address, s.length, 0, p)) {
+        if (s.length != 0 && !device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p)) {
             return false;
         }
     }
@@ -80,6 +81,42 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
     }
     finish(opcode::send, s.length, cookie, flags, o.status);
     return true;
+}
+
+/// Likewise for RDMA writes.
+bool vi_state::try_small_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
+    const engine_mark mark(*nic_memory, *entry, abi::posting);
+    if (!mark.ok() || handed || s.length == 0 || s.length > small_write_bytes_max || entry->state.load_acquire() != outgoing.connected ||
+        send_queue_full()) {
+        return false;
+    }
+    device::place p;
+    if (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) ||
+        outgoing.run_small_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits) {
+        return false;
+    }
+    finish(opcode::write, s.length, cookie, flags, status::success);
+    return true;
+}
+
+errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    if (static_cast<std::uint8_t>(flags) <= static_cast<std::uint8_t>(send_flag::unsignalled) && !has(flags, send_flag::immediate)) [[likely]] {
+        const optional_lock hold(send_mutex, attributes.thread_safe);
+        if (try_small_write(s, to, cookie, flags)) {
+            if ((++posts & 255) == 0) {
+                nic->tick();
+            }
+            return errc::ok;
+        }
+    }
+    work_request w;
+    w.opcode = opcode::write;
+    w.flags = flags;
+    w.immediate = immediate;
+    w.cookie = cookie;
+    w.segments = {&s, 1};
+    w.remote = to;
+    return post(w);
 }
 
 errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
@@ -514,7 +551,7 @@ errc virtual_interface::send_to(datagram_address destination, std::span<const se
 }
 
 errc virtual_interface::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
-    return post_write(std::span(&s, 1), to, cookie, flags, immediate);
+    return state_ ? state_->post_write(s, to, cookie, flags, immediate) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie, send_flag flags,

@@ -69,14 +69,14 @@ place route::local_place(const operation& op, std::uint32_t segment) const noexc
     const abi::segment& s = op.segments[segment];
     place p;
     (void)check(*device, from_domain, s.key, s.address, s.length, no_rights, p);
-    p.whole_space = false;
     return p;
 }
 
-enum status route::status_of(moved how, bool remote) const noexcept {
+enum status route::status_of(moved how, bool outward) const noexcept {
     switch (how) {
         case moved::all: return status::success;
-        case moved::unmapped: return remote ? status::remote_protection : status::local_protection;
+        case moved::unmapped_to: return outward ? status::remote_protection : status::local_protection;
+        case moved::unmapped_from: return outward ? status::local_protection : status::remote_protection;
         case moved::unreachable: return status::unreachable_memory;
         case moved::process_gone: return status::connection_lost;
         case moved::again:
@@ -110,9 +110,8 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
         place target_place;
         if (!check(*device, to_domain, s.key, s.address, s.length, local_write_right, target_place)) {
             receiver_refused = true;
-            return moved::unmapped;
+            return moved::unmapped_to;
         }
-        target_place.whole_space = false;
         target_place.length = std::min(target_place.length, left);
         while (target_place.length != 0) {
             while (source.length == 0) {
@@ -149,7 +148,7 @@ outcome route::send(const operation& op) noexcept {
         return refuse(status::local_length, status::remote_length, op.has_immediate, op.immediate, op.length);
     }
     std::uint8_t flags = op.has_immediate ? abi::has_immediate : 0;
-    if (op.length <= payload_limit()) {
+    if (op.length <= payload_max) {
         // Into the completion itself; the poller places it.
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
@@ -157,7 +156,7 @@ outcome route::send(const operation& op) noexcept {
         for (std::uint32_t i = 0; i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
             const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : local_place(op, i);
             if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
-                return stopped(how, false);
+                return stopped(how, true);
             }
             sink.address += source.length;
             sink.length -= source.length;
@@ -166,7 +165,7 @@ outcome route::send(const operation& op) noexcept {
     } else {
         bool receiver_refused = false;
         const moved how = scatter(op, d, receiver_refused);
-        if (receiver_refused || (how == moved::unmapped && to_process != device->self())) {
+        if (receiver_refused || how == moved::unmapped_to) {
             return refuse(status::local_protection, status::remote_descriptor, op.has_immediate, op.immediate, 0);
         }
         if (how != moved::all) {
@@ -223,7 +222,7 @@ outcome route::read(const operation& op) noexcept {
         }
         const place sink = local_place(op, i);
         if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
-            return stopped(how, true);
+            return stopped(how, false);
         }
         source.address += sink.length;
         source.length -= sink.length;

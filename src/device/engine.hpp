@@ -71,19 +71,17 @@ struct route {
     std::uint64_t datagram_source = 0;
     bool reliable = false;
     bool datagram = false;
+    std::uint32_t payload_max = abi::payload_in_completion;  ///< up to here a message travels in its completion
     std::uint64_t foreign_copies = 0;
 
     [[nodiscard]] bool receiver_ready() const noexcept {
         return target.slots[fill & target.mask].descriptor.sequence.load_acquire() == fill + 1;
     }
-    [[nodiscard]] std::uint32_t payload_limit() const noexcept {
-        return datagram ? abi::payload_in_completion - 8 : abi::payload_in_completion;
-    }
 
     /// Runs one operation.  The caller is marked as executing and `from` is connected.
     [[nodiscard]] outcome run(const operation& op) noexcept;
 
-    /// A send of at most payload_limit() bytes that lie at `data`, checked: the fast path of run().
+    /// A send of at most payload_max bytes that lie at `data`, checked: the fast path of run().
     [[nodiscard]] outcome run_small(const std::byte* data, std::uint32_t bytes, bool has_immediate,
                                     std::uint32_t immediate) noexcept {
         abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
@@ -146,8 +144,8 @@ private:
     [[nodiscard]] outcome refuse_access(enum status senders) noexcept;
     [[nodiscard]] outcome fail(enum status senders) noexcept;
     /// What a move that did not bring all means for the operation.
-    [[nodiscard]] outcome stopped(moved how, bool remote) noexcept {
-        return how == moved::again ? outcome{status::success, false, true} : fail(status_of(how, remote));
+    [[nodiscard]] outcome stopped(moved how, bool outward) noexcept {
+        return how == moved::again ? outcome{status::success, false, true} : fail(status_of(how, outward));
     }
 
     [[nodiscard]] outcome send(const operation& op) noexcept;
@@ -160,7 +158,8 @@ private:
     [[nodiscard]] bool check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag, place& out) const noexcept;
     [[nodiscard]] place local_place(const operation& op, std::uint32_t segment) const noexcept;
     [[nodiscard]] moved scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept;
-    [[nodiscard]] enum status status_of(moved how, bool remote) const noexcept;
+    /// `outward`: the move was from the initiator to the target.
+    [[nodiscard]] enum status status_of(moved how, bool outward) const noexcept;
 };
 
 }  // namespace vinic::device

@@ -213,6 +213,14 @@ result<bool> memory::attach_once(const open_options& options) {
         return std::unexpected(r.error());
     }
     os::unlock_byte(fd_.get(), opening_byte);
+    const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
+    mapping_fd_.reset(::open(again.c_str(), O_RDWR | O_CLOEXEC));
+    if (!mapping_fd_) {
+        const int e = errno;
+        leave();
+        self_ = abi::none32;
+        return std::unexpected(fail_os(e, "opening the device file again through /proc"));
+    }
     control_lock hold(*this);
     bury_the_dead(*this);
     return true;
@@ -342,11 +350,12 @@ void memory::leave() noexcept {
         control_lock hold(*this);
         retire_process(*this, self_, abi::break_reason::remote_disconnect);
     }
+    os::unlock_byte(fd_.get(), process_byte + self_);
     if (may_remove) {
-        os::unlock_byte(fd_.get(), process_byte + self_);
         if (!os::is_locked_by_other(fd_.get(), process_byte, abi::process_count) && same_file(fd_.get(), path_)) {
             ::unlink(path_.c_str());
         }
+        os::unlock_byte(fd_.get(), opening_byte);
     }
     fd_.reset();
 }
@@ -454,6 +463,7 @@ void memory::recount() noexcept {
 void memory::forget_after_fork() noexcept {
     forked_ = true;
     map_.replace_by_zeros();
+    mapping_fd_.reset();
     fd_.reset();
 }
 

@@ -63,6 +63,9 @@ public:
     [[nodiscard]] std::uint32_t self() const noexcept { return self_; }
     [[nodiscard]] std::uint32_t owner_word() const noexcept { return self_ + 1; }
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+    /// For mappings that may outlive the nic: a mapping keeps its open file alive, and with it that
+    /// file's locks; this one has none.
+    [[nodiscard]] int mapping_fd() const noexcept { return mapping_fd_.get(); }
     [[nodiscard]] bool fenced() const noexcept { return fenced_; }
     [[nodiscard]] const std::string& address() const noexcept { return address_; }
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
@@ -106,6 +109,7 @@ private:
     std::string address_;
     std::string path_;
     os::unique_fd fd_;
+    os::unique_fd mapping_fd_;
     os::mapping map_;
     std::uint32_t self_ = abi::none32;
     std::uint64_t pid_namespace_ = 0;

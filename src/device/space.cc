@@ -67,13 +67,39 @@ found_extent find_extent(const memory& m, std::uint32_t process, std::uint64_t a
     return {true, true, 0, address + 1};
 }
 
-moved from_errno(int e) noexcept {
+moved from_errno(int e, moved unmapped) noexcept {
     switch (e) {
         case 0: return moved::all;
         case ESRCH: return moved::process_gone;
-        case EFAULT: return moved::unmapped;
+        case EFAULT: return unmapped;
         default: return moved::unreachable;
     }
+}
+
+/// One side or both are foreign; both happens with memory of the whole address space, and goes
+/// through a buffer here.
+moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s, std::uint64_t bytes) noexcept {
+    const auto pid = [&](std::uint32_t process) { return m.process(process).pid.load_relaxed(); };
+    if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
+        return moved::unreachable;
+    }
+    if (d.direct != nullptr) {
+        return from_errno(os::read_process(pid(from), s.address, d.direct, bytes), moved::unmapped_from);
+    }
+    if (s.direct != nullptr) {
+        return from_errno(os::write_process(pid(to), d.address, s.direct, bytes), moved::unmapped_to);
+    }
+    std::byte bounce[16 << 10];
+    moved how = moved::all;
+    for (std::uint64_t done = 0; done < bytes && how == moved::all;) {
+        const std::uint64_t n = std::min<std::uint64_t>(bytes - done, sizeof bounce);
+        how = from_errno(os::read_process(pid(from), s.address + done, bounce, n), moved::unmapped_from);
+        if (how == moved::all) {
+            how = from_errno(os::write_process(pid(to), d.address + done, bounce, n), moved::unmapped_to);
+        }
+        done += n;
+    }
+    return how;
 }
 
 }  // namespace
@@ -124,17 +150,11 @@ moved move(const memory& m, place to, place from, bool ascending, const abi::wor
             s.direct += n;
         } else {
             ++foreign_copies;
-            const bool into = d.direct == nullptr;
-            const std::uint32_t process = into ? to.process : from.process;
-            if ((into && s.direct == nullptr) || !m.same_pid_namespace(process)) {
-                return moved::unreachable;
+            if (const moved how = move_foreign(m, to.process, from.process, d, s, n); how != moved::all) {
+                return how;
             }
-            const std::uint32_t pid = m.process(process).pid.load_relaxed();
-            const int e = into ? os::write_process(pid, d.address, s.direct, n) : os::read_process(pid, s.address, d.direct, n);
-            if (e != 0) {
-                return from_errno(e);
-            }
-            (into ? s.direct : d.direct) += n;
+            d.direct += d.direct != nullptr ? n : 0;
+            s.direct += s.direct != nullptr ? n : 0;
         }
         d.address += n;
         s.address += n;

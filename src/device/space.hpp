@@ -16,8 +16,8 @@ struct place {
     bool whole_space = false;            ///< region over the whole address space: may not be mapped at all
 };
 
-/// The initiator's own pointers are used as they are, as by any memcpy; a remote address that was
-/// never promised to be mapped is reached by system call, even inside one process.
+/// An address of a region over the whole address space was never promised to be mapped, so outside
+/// the extents it is reached by system call, even inside one process.
 ///
 /// Checks domain, key (generation), bounds and rights of [address, address + length).  The caller is
 /// marked as executing, so that what was checked stays true until it leaves.
@@ -57,7 +57,7 @@ struct piece {
 [[nodiscard]] piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept;
 
 /// How a move ended.
-enum class moved : std::uint8_t { all, unmapped, unreachable, process_gone, broken, again };
+enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone, broken, again };
 
 /// Moves min(to.length, from.length) bytes.  At least one side lies in this process or in the device.
 /// Gives up with `broken` between pieces once `state` differs from `connected`.

@@ -59,7 +59,7 @@ void adoption::adopt(std::uint64_t begin, std::uint64_t end) noexcept {
         (void)publish();
         return;
     }
-    if (os::move_into_file(begin, bytes, memory_.fd(), *offset, memory_.at<std::byte>(*offset)) != 0) {
+    if (os::move_into_file(begin, bytes, memory_.mapping_fd(), *offset, memory_.at<std::byte>(*offset)) != 0) {
         extents_.erase(it);
         arena_.give_pages(*offset, bytes);
         (void)publish();
@@ -180,7 +180,7 @@ void adoption::give_back(extents::iterator it) noexcept {
         if (os::move_out_of_file(from, to - from) != 0) {
             // Writers cannot be parked (no userfaultfd for shared memory): a private view of the
             // file, each page made our own by writing what it holds.
-            (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, memory_.fd(),
+            (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, memory_.mapping_fd(),
                          static_cast<off_t>(e.offset + (from - it->first)));
             for (std::uint64_t page = from; page < to; page += abi::page_size) {
                 __atomic_fetch_or(reinterpret_cast<std::uint8_t*>(page), std::uint8_t{0}, __ATOMIC_RELAXED);

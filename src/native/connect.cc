@@ -220,6 +220,9 @@ result<peer_information> vi_state::finish_request(std::uint32_t request) {
     {
         const device::control_lock hold(m);
         abi::request_entry& r = m.request(request);
+        if (pending_request != request) {
+            return std::unexpected(nic->fail(errc::invalid_state, "connecting: given up by disconnect()"));
+        }
         const abi::request_state s = state_of(r);
         const std::uint64_t state = entry->state.load_acquire();
         const bool broken = abi::link_of(state) == abi::link::error;
@@ -362,6 +365,12 @@ void become_connecting(detail::vi_state& v) noexcept {
 result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t deadline) {
     device::memory& m = *v.nic->memory;
     for (;;) {
+        {
+            const device::control_lock hold(m);
+            if (v.pending_request != request) {
+                return std::unexpected(v.nic->fail(errc::invalid_state, "connecting: given up by disconnect()"));
+            }
+        }
         auto done = v.finish_request(request);
         if (done || done.error().code != errc::not_done) {
             return done;
@@ -370,6 +379,9 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
         if (now >= deadline) {
             const device::control_lock hold(m);
             const abi::request_state s = detail::state_of(m.request(request));
+            if (v.pending_request != request) {
+                continue;
+            }
             if (s != abi::request_state::pending && s != abi::request_state::taken) {
                 continue;  // settled at the last moment
             }
@@ -397,7 +409,7 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
     if (!key) {
         return std::unexpected(key.error());
     }
-    const std::lock_guard hold(v.connect_mutex);
+    std::unique_lock hold(v.connect_mutex);
     if (auto r = may_connect(v, data, timeout); !r) {
         return std::unexpected(r.error());
     }
@@ -419,10 +431,12 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
         r.name.store_relaxed(name);
         r.name_generation.store_relaxed(m.name(name).generation.load_relaxed());
         become_connecting(v);
+        v.pending_request = request;
         r.state.store_release(static_cast<std::uint32_t>(abi::request_state::pending));
         m.name(name).arrivals.fetch_add(1);
         os::futex_wake(&m.name(name).arrivals.raw_);
     }
+    hold.unlock();  // so that disconnect() can end the waiting
     return await(v, request, detail::deadline_of(timeout));
 }
 
@@ -509,14 +523,16 @@ result<peer_information> virtual_interface::connect_peer_wait() {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
     detail::vi_state& v = *state_;
-    const std::lock_guard hold(v.connect_mutex);
+    std::unique_lock hold(v.connect_mutex);
     if (v.nic->forked()) {
         return std::unexpected(v.nic->fail(errc::forked, "connecting to a peer"));
     }
-    if (v.pending_request == abi::none32) {
+    const std::uint32_t request = v.pending_request;
+    if (request == abi::none32) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "connecting to a peer: no request is pending"));
     }
-    return await(v, v.pending_request, v.request_deadline_ns);
+    hold.unlock();
+    return await(v, request, v.request_deadline_ns);
 }
 
 }  // namespace vinic

@@ -49,7 +49,7 @@ void after_fork_in_parent() {
 
 void after_fork_in_child() {
     for (nic_state* n : registry().nics) {
-        n->pages.after_fork_in_child(n->memory->fd());
+        n->pages.after_fork_in_child(n->memory->mapping_fd());
         n->memory->forget_after_fork();
         n->mutex.unlock();
     }

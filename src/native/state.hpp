@@ -221,6 +221,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     // -- control (vi.cc, connect.cc) ---------------------------------------------------------------
     void on_connected() noexcept;
     [[nodiscard]] result<void> disconnect();
+    void flush_posted(enum status as) noexcept;
     [[nodiscard]] result<void> close();
     [[nodiscard]] result<peer_information> finish_request(std::uint32_t request);
 

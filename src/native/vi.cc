@@ -131,6 +131,8 @@ void vi_state::on_connected() noexcept {
     outgoing.to_process = peer_owner == 0 ? abi::none32 : peer_owner - 1;
     outgoing.fill = peer.receive_base.load_relaxed();
     outgoing.reliable = attributes.reliability != reliability::unreliable;
+    // At reliable reception a completed send lies in the receiver's memory, not in its ring.
+    outgoing.payload_max = attributes.reliability == reliability::reception ? 0 : abi::payload_in_completion;
     incoming = {};
     incoming.device = &m;
     incoming.from = &peer;
@@ -141,6 +143,7 @@ void vi_state::on_connected() noexcept {
     incoming.to_process = m.self();
     incoming.connected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
     incoming.reliable = outgoing.reliable;
+    incoming.payload_max = outgoing.payload_max;
     peer_queue.look_at(m, peer);
     handed = false;
     stall_deadline_ns.store(0);
@@ -187,10 +190,12 @@ result<void> vi_state::disconnect() {
                 m.give(abi::requests, pending_request);
                 pending_request = abi::none32;
             }
+            flush_posted(status::flushed);
             return {};
         }
     }
     if (abi::link_of(state) == abi::link::idle) {
+        flush_posted(status::flushed);
         return {};
     }
     {
@@ -221,17 +226,22 @@ result<void> vi_state::disconnect() {
         std::erase(nic->stalled, this);
     }
     state = entry->state.load_acquire();
-    flush_status.store(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
-    flush_limit[abi::send_queue].store(send_posted.load(), std::memory_order_release);
-    flush_limit[abi::receive_queue].store(receive_posted.load(), std::memory_order_release);
-    entry->receive_base.store_relaxed(receive_posted.load());
     entry->receive_attention.store_relaxed(0);
     const device::control_lock lock(m);
     entry->peer.store_relaxed(abi::none32);
     entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
-    device::signal(m, *entry, abi::send_queue);
-    device::signal(m, *entry, abi::receive_queue);
+    flush_posted(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
     return {};
+}
+
+/// What is posted by now and was not executed belongs to the past; the next connection starts behind it.
+void vi_state::flush_posted(enum status as) noexcept {
+    flush_status.store(as);
+    flush_limit[abi::send_queue].store(send_posted.load(), std::memory_order_release);
+    flush_limit[abi::receive_queue].store(receive_posted.load(), std::memory_order_release);
+    entry->receive_base.store_relaxed(receive_posted.load());
+    device::signal(*nic->memory, *entry, abi::send_queue);
+    device::signal(*nic->memory, *entry, abi::receive_queue);
 }
 
 result<void> vi_state::close() {

@@ -25,7 +25,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
     const abi::receive_completion& c = slot.completion;
     const abi::receive_descriptor& d = slot.descriptor;
     const auto* from = reinterpret_cast<const std::byte*>(c.payload) + (outgoing.datagram ? 8 : 0);
-    std::uint32_t left = std::min(c.length, outgoing.payload_limit());
+    std::uint32_t left = std::min<std::uint32_t>(c.length, abi::payload_in_completion);
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
         const abi::segment& s = receives.segment_of(d, at, i);
         const std::uint32_t n = std::min(left, s.length);
@@ -33,7 +33,10 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
         if (n == 0) {
             continue;
         }
-        if (!device::check(*nic->memory, domain->id, s.key, s.address, s.length, static_cast<std::uint32_t>(access::local_write), p)) {
+        device::place source{nic->memory->self(), reinterpret_cast<std::uint64_t>(from), n, abi::none64, false};
+        std::uint64_t foreign_copies = 0;
+        if (!device::check(*nic->memory, domain->id, s.key, s.address, s.length, static_cast<std::uint32_t>(access::local_write), p) ||
+            device::move(*nic->memory, p, source, false, entry->state, entry->state.load_relaxed(), foreign_copies) != device::moved::all) {
             // Deregistered, or never right: found only now because the payload travelled inside.
             out.status = status::local_protection;
             if (attributes.reliability != reliability::unreliable && attributes.service == service::connected) {
@@ -43,7 +46,6 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
             }
             return;
         }
-        device::copy_small(reinterpret_cast<std::byte*>(s.address), from, n);
         from += n;
         left -= n;
     }

@@ -60,7 +60,7 @@ void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t co
 /// The common case without detours: a small single-segment send that can be executed now.
 bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || handed || s.length > outgoing.payload_limit() || entry->state.load_acquire() != outgoing.connected ||
+    if (!mark.ok() || handed || s.length > outgoing.payload_max || s.length > attributes.transfer_bytes_max || entry->state.load_acquire() != outgoing.connected ||
         send_queue_full()) {
         return false;
     }
@@ -70,7 +70,7 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
         }
     } else {
         device::place p;
-        if (s.length != 0 && !device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p)) {
+        if (s.length != 0 && (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) || p.whole_space)) {
             return false;
         }
     }
@@ -86,12 +86,13 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
 /// Likewise for RDMA writes.
 bool vi_state::try_small_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || handed || s.length == 0 || s.length > small_write_bytes_max || entry->state.load_acquire() != outgoing.connected ||
+    if (!mark.ok() || handed || s.length == 0 || s.length > small_write_bytes_max || s.length > attributes.transfer_bytes_max ||
+        entry->state.load_acquire() != outgoing.connected ||
         send_queue_full()) {
         return false;
     }
     device::place p;
-    if (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) ||
+    if (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) || p.whole_space ||
         outgoing.run_small_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits) {
         return false;
     }

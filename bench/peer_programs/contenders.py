@@ -216,8 +216,8 @@ class Ucx:
         return dict(zip(lines[-2], (float(word) for word in lines[-1])))
 
     def measure(self, workload, seconds):
-        if workload.buffers == "all rotating":
-            return None  # it can not
+        if workload.buffers == "all rotating" or workload.touch:
+            return None  # it can do neither
         test = self.tests[(workload.kind, workload.operation)]
         if workload.key not in self.iterations:
             rate = self.perftest(test, workload.size_bytes, 2000)["overall_mr"]
@@ -253,7 +253,7 @@ class SmallProgram:
                 *(str(core) for core in self.cores)]
 
     def measure(self, workload, seconds):
-        if workload.operation != "send" or workload.buffers == "all rotating":
+        if workload.operation != "send" or workload.buffers == "all rotating" or workload.touch:
             return None
         row = last_json_line(run(self.command(workload, seconds), self.environment(), self.name))
         if workload.kind == "lat":

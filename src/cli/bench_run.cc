@@ -274,11 +274,13 @@ void run(const options& wanted) {
     reporter out(std::string("bench ") + name(wanted.what), wanted.json);
     std::vector<field> block = environment(cores, tick_ns);
     block.push_back({"device", device});
-    out.environment(block);
-    out.begin(latency ? latency_table() : stream_table(wanted.what));
     run_pair(cores, [&](session& with) {
         device_side on(with, device, wanted.directory, unique);
         reporter* to = with.initiator() ? &out : nullptr;
+        if (to != nullptr) {
+            to->environment(block);
+            to->begin(latency ? latency_table() : stream_table(wanted.what));
+        }
         for (const row& what : rows) {
             if (latency) {
                 latency_row(with, on, wanted, what, tick_ns, to);

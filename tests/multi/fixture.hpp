@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fixture.hpp -- what the tests with several processes stand on: children (process.hpp), endpoints (endpoint.hpp),
+// a look into the device (census.hpp), and a fresh directory for device files.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vinic/vinic.hpp>
+
+#include "multi/census.hpp"
+#include "multi/endpoint.hpp"
+#include "multi/process.hpp"
+
+namespace vinic {
+// GoogleTest prints the library's words by name; it finds these by argument-dependent look-up.
+inline void PrintTo(errc code, std::ostream* out) { *out << name(code); }
+inline void PrintTo(enum status value, std::ostream* out) { *out << name(value); }
+inline void PrintTo(vi_state value, std::ostream* out) { *out << name(value); }
+inline void PrintTo(backing value, std::ostream* out) { *out << name(value); }
+}  // namespace vinic
+
+namespace multi {
+
+/// "Within 100 ms" is what the design promises; a loaded machine is given this much, and the time is printed.
+inline constexpr double generous_ms = 5000;
+
+// -- devices ----------------------------------------------------------------------------------
+
+/// A fresh directory for device files, on a memory file system where there is one; removed at the end.  Anything
+/// left in it is reported as a failure unless leftovers_expected().
+class directory {
+public:
+    directory();
+    directory(const directory&) = delete;
+    directory& operator=(const directory&) = delete;
+    ~directory();
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    [[nodiscard]] vinic::open_options options() const { return {.directory = path_, .group = {}}; }
+    [[nodiscard]] vinic::nic open(std::string_view address = "shm:test") const {
+        return must(vinic::nic::open(address, options()));
+    }
+    [[nodiscard]] std::string file(std::string_view name = "test") const {
+        return path_ + "/vinic-" + std::string(name);
+    }
+    [[nodiscard]] bool exists(std::string_view name = "test") const;
+    void leftovers_expected() noexcept { report_leftovers_ = false; }
+
+private:
+    std::string path_;
+    pid_t maker_;
+    bool report_leftovers_ = true;
+};
+
+/// What the device holds now; see census.hpp.
+[[nodiscard]] census count(const directory& d, std::string_view name = "test");
+
+/// Whether these bytes are what fill() made of this seed.
+[[nodiscard]] testing::AssertionResult matches(std::span<const std::byte> bytes, std::uint64_t seed);
+
+}  // namespace multi

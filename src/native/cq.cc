@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::uint32_t idle_turns = 1024;  ///< a polled queue this idle may lose its place
 constexpr std::uint64_t sleep_slice_ns = 10'000'000;
-constexpr int hot_looks = 64;
+constexpr int hot_looks = 16;
 constexpr std::uint64_t tight_ticks = 400;
 
 vi_state& vi_of(queue_tag tag) noexcept { return *reinterpret_cast<vi_state*>(tag & ~queue_tag{1}); }

@@ -22,7 +22,7 @@ constexpr std::uint32_t small_write_bytes_max = 64 << 10;
 /// It costs about as much, so waiting that long is never more than twice the best choice.
 constexpr std::uint64_t stall_spin_us = 10;
 constexpr std::uint64_t return_spin_us = 1;
-constexpr std::uint64_t return_spin_us_max = 50;
+constexpr std::uint64_t return_spin_us_max = 1000;
 constexpr std::uint64_t datagram_lock_spin_us = 20;
 
 }  // namespace

@@ -181,14 +181,14 @@ struct handover {
             MODEL_STEP(t);
             t.store(executed, l.i);
         }
-        if (rule != attention_rule::set_after_hand_over) {
+        if (!set_late()) {
             MODEL_STEP(t);
             t.store(attention, 1);
         }
         MODEL_STEP(t);
         t.store(exec, pack(l.i + 1, handed));
         l.is_handed = 1;
-        if (rule == attention_rule::set_after_hand_over) {
+        if (set_late()) {
             MODEL_STEP(t);
             t.store(attention, 1);
         }
@@ -208,7 +208,7 @@ struct handover {
             } else if (t.compare_swap(exec, pack(l.i + 1, handed), pack(l.i + 1, own))) {
                 l.is_handed = 0;
             }
-            if (l.is_handed == 0 && rule != attention_rule::never_cleared) {
+            if (l.is_handed == 0 && rule != attention_rule::never_cleared && !claims_clear()) {
                 MODEL_STEP(t);
                 t.store(attention, 0);
             }
@@ -286,6 +286,12 @@ struct handover {
         l.i = i;
     }
 
+    /// The engine's rule: the receiver clears the flag, then claims by a locked instruction.
+    [[nodiscard]] bool claims_clear() const {
+        return rule == attention_rule::cleared_before_claim || rule == attention_rule::cleared_without_lock;
+    }
+    [[nodiscard]] bool set_late() const { return rule == attention_rule::set_after_hand_over || claims_clear(); }
+
     bool post_receive(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);
@@ -293,10 +299,20 @@ struct handover {
         t.store(static_cast<word>(slot + l.i), 1);
         MODEL_STEP(t);
         l.value = t.load(attention);
+        if (l.value != 0 && claims_clear()) {
+            MODEL_STEP(t);
+            t.store(attention, 0);
+        }
         while (l.value != 0) {
             MODEL_STEP(t);
             l.seen = t.load(exec);
             if (who(l.seen) != handed) {
+                if (rule == attention_rule::cleared_before_claim) {
+                    MODEL_STEP(t);  // a locked instruction even then: it orders the store above
+                    if (!t.compare_swap(exec, l.seen, l.seen)) {
+                        continue;
+                    }
+                }
                 l.value = 0;
                 break;
             }
@@ -350,9 +366,13 @@ struct handover {
     bool pass_on(context& t) const {
         auto& l = t.locals();
         const bool clears = rule != attention_rule::never_cleared && rule != attention_rule::receiver_clears_own &&
-                            rule != attention_rule::cleared_after_return;
+                            rule != attention_rule::cleared_after_return && !claims_clear();
         MODEL_BEGIN(t);
         if (l.next < produced(l.seen)) {  // no slot: only this thread posts them, so none can come now
+            if (claims_clear()) {
+                MODEL_STEP(t);
+                t.store(attention, 1);
+            }
             MODEL_STEP(t);
             l.value = t.compare_swap(exec, l.seen, pack(produced(l.seen), handed)) ? 1 : 0;
         } else {

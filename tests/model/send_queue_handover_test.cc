@@ -26,6 +26,20 @@ TEST(send_queue_handover, holds_when_the_flag_is_set_late_or_never_cleared) {
     expect_passes(handover{.rule = attention_rule::never_cleared});
 }
 
+TEST(send_queue_handover, holds_when_the_receiver_clears_the_flag_before_it_claims_as_the_engine_does) {
+    for (word messages = 1; messages <= count_max; ++messages) {
+        for (word slots = 1; slots <= count_max; ++slots) {
+            SCOPED_TRACE(testing::Message() << int{messages} << " messages, " << int{slots} << " slots");
+            expect_passes(handover{.messages = messages, .slots = slots, .rule = attention_rule::cleared_before_claim});
+        }
+    }
+    for (ending ends : {ending::receiver_dies, ending::sender_dies, ending::sender_flushes}) {
+        SCOPED_TRACE(static_cast<int>(ends));
+        expect_passes(handover{.rule = attention_rule::cleared_before_claim, .ends = ends});
+    }
+    expect_fails(handover{.messages = 4, .slots = 4, .rule = attention_rule::cleared_without_lock}, "stuck");
+}
+
 TEST(send_queue_handover, holds_when_one_side_dies_or_the_sender_takes_the_queue_back) {
     for (ending ends : {ending::receiver_dies, ending::sender_dies, ending::sender_flushes}) {
         SCOPED_TRACE(static_cast<int>(ends));

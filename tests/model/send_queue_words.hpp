@@ -66,6 +66,8 @@ enum class attention_rule {
     receiver_clears_own,   ///< the receiver clears it when it sees that the sender executes
     cleared_after_return,  ///< the receiver clears it after it has passed the right on
     not_restored,          ///< the receiver clears it, cannot pass the right on, and does not set it again
+    cleared_before_claim,  ///< the engine's: by the receiver, and the claim is a locked instruction even if it fails
+    cleared_without_lock,  ///< as before, but a claim that cannot succeed is only a load
 };
 
 }  // namespace vinic::model::send_queue

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// cq_control.cc -- making, resizing and closing completion queues, and which VIs are attached to them.
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "native/state.hpp"
+
+namespace vinic::detail {
+
+result<void> cq_state::set_capacity(std::uint32_t queues) {
+    const std::uint32_t leaf_count = std::max<std::uint32_t>(1, (queues + 63) / 64);
+    const std::uint32_t known = bitmap_count.load();
+    const std::uint32_t have = known == 0 ? 0 : bitmaps[known - 1].leaves;
+    if (leaf_count > have) {
+        // Doubling keeps the number of bitmaps, all of which stay in use, small.
+        const std::uint32_t grown = next_power_of_two(std::max(leaf_count, have * 2));
+        auto offset = nic->arena.take((abi::summary_words(grown) + grown) * sizeof(abi::word64));
+        if (!offset) {
+            return std::unexpected(offset.error());
+        }
+        auto table = std::make_unique<std::atomic<leaf_slots*>[]>(grown);
+        for (std::uint32_t i = 0; i < have; ++i) {
+            table[i].store(slots.load()[i].load());
+        }
+        slots.store(table.get(), std::memory_order_release);
+        slot_tables.push_back(std::move(table));
+        bitmaps[known] = {*offset, grown};
+        bitmap_count.store(known + 1, std::memory_order_release);
+        entry->bitmap.store_release(abi::make_bitmap(*offset, static_cast<std::uint32_t>(std::countr_zero(grown))));
+    }
+    entry->queues_max.store_relaxed(queues);
+    attributes.queues_max = queues;
+    return {};
+}
+
+result<void> cq_state::resize(std::uint32_t queues) {
+    if (nic->forked()) {
+        return std::unexpected(nic->fail(errc::forked, "resizing a completion queue"));
+    }
+    const std::lock_guard hold(nic->mutex);
+    const std::lock_guard attached(attach_mutex);
+    if (queues == 0 || queues > 2 * abi::vi_count) {
+        return std::unexpected(nic->fail(errc::invalid_argument, "resizing a completion queue to " + std::to_string(queues) + " queues"));
+    }
+    if (queues < entry->attached.load_relaxed()) {
+        return std::unexpected(nic->fail(errc::busy, "resizing a completion queue: more queues are attached"));
+    }
+    return set_capacity(queues);
+}
+
+result<std::uint32_t> cq_state::attach(queue_tag tag) {
+    const std::lock_guard hold(attach_mutex);
+    if (entry->attached.load_relaxed() >= attributes.queues_max) {
+        return std::unexpected(nic->fail(errc::limit_reached, "attaching a VI: the completion queue serves cq_attributes::queues_max already"));
+    }
+    std::uint32_t bit = 0;
+    if (!free_bits.empty()) {
+        bit = free_bits.back();
+        free_bits.pop_back();
+    } else {
+        bit = next_bit++;
+    }
+    std::atomic<leaf_slots*>& leaf = slots.load()[bit / 64];
+    if (leaf.load() == nullptr) {
+        leaves.push_back(std::make_unique<leaf_slots>());
+        leaf.store(leaves.back().get(), std::memory_order_release);
+    }
+    (*leaf.load())[bit % 64].store(tag, std::memory_order_release);
+    entry->attached.add_single_writer(1);
+    return bit;
+}
+
+void cq_state::detach(std::uint32_t bit, queue_tag tag) noexcept {
+    // In a forked child nobody else runs, and the mutex may be held by a thread of the parent.
+    const optional_lock hold(attach_mutex, !nic->forked());
+    (*slots.load()[bit / 64].load())[bit % 64].store(0);
+    for (auto& p : polled) {
+        queue_tag expected = tag;
+        (void)p.compare_exchange_strong(expected, 0);
+    }
+    if (!nic->forked()) {
+        nic->memory->heavy_barrier();
+        const std::uint32_t seen = inside.load(std::memory_order_acquire);
+        while ((seen & 1) != 0 && inside.load(std::memory_order_acquire) == seen) {
+            std::this_thread::yield();
+        }
+        // Once more: a poll that was under way may have promoted it.
+        for (auto& p : polled) {
+            queue_tag expected = tag;
+            (void)p.compare_exchange_strong(expected, 0);
+        }
+    }
+    free_bits.push_back(bit);
+    entry->attached.add_single_writer(~std::uint32_t{0});
+}
+
+cq_state::~cq_state() {
+    if (entry == nullptr) {
+        return;
+    }
+    if (event_fd >= 0) {
+        const optional_lock hold(nic->mutex, !nic->forked());
+        std::erase(nic->fd_queues, this);
+        ::close(event_fd);
+    }
+    if (nic->forked()) {
+        return;
+    }
+    const std::lock_guard hold(nic->mutex);
+    entry->bitmap.store_release(0);
+    {
+        const device::control_lock lock(*nic->memory);
+        nic->memory->give(abi::cqs, index);
+    }
+    for (std::uint32_t b = 0; b < bitmap_count.load(); ++b) {
+        nic->arena.give(bitmaps[b].offset, (abi::summary_words(bitmaps[b].leaves) + bitmaps[b].leaves) * sizeof(abi::word64));
+    }
+}
+
+}  // namespace vinic::detail
+
+namespace vinic {
+
+result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "creating a completion queue"});
+    }
+    if (state_->forked()) {
+        return std::unexpected(state_->fail(errc::forked, "creating a completion queue"));
+    }
+    if (attributes.queues_max == 0 || attributes.queues_max > 2 * abi::vi_count || attributes.spin_max.count() < 0) {
+        return std::unexpected(state_->fail(errc::invalid_argument, "creating a completion queue: queues_max is 1 to 131072, spin_max not negative"));
+    }
+    auto made = std::make_shared<detail::cq_state>();
+    made->nic = state_;
+    made->nic_memory = state_->memory.get();
+    made->attributes = attributes;
+    const std::uint64_t spin_us = std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
+    made->spin_ticks_max = std::thread::hardware_concurrency() > 1 ? spin_us * os::ticks_per_us() : 0;
+    made->spin_ticks = made->spin_ticks_max;
+    {
+        const std::lock_guard hold(state_->mutex);
+        {
+            const device::control_lock lock(*state_->memory);
+            auto i = state_->memory->take(abi::cqs);
+            if (!i) {
+                return std::unexpected(i.error());
+            }
+            made->index = *i;
+        }
+        abi::cq_entry& e = state_->memory->cq(made->index);
+        e.generation.add_single_writer(1);
+        e.bitmap.store_relaxed(0);
+        e.attached.store_relaxed(0);
+        e.bell.store_relaxed(0);
+        e.armed.store_relaxed(0);
+        made->entry = &e;
+        if (auto r = made->set_capacity(attributes.queues_max); !r) {
+            made->entry = nullptr;
+            const device::control_lock lock(*state_->memory);
+            state_->memory->give(abi::cqs, made->index);
+            return std::unexpected(r.error());
+        }
+    }
+    completion_queue q;
+    q.state_ = std::move(made);
+    return q;
+}
+
+std::size_t completion_queue::poll(std::span<completion> out) noexcept { return state_ ? state_->poll(out) : 0; }
+
+result<std::size_t> completion_queue::wait(std::span<completion> out, nanoseconds timeout) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
+    }
+    return state_->wait(out, timeout);
+}
+
+result<int> completion_queue::fd() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "making a completion queue's file descriptor"});
+    }
+    return state_->descriptor();
+}
+
+result<bool> completion_queue::arm() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "arming a completion queue"});
+    }
+    return state_->arm();
+}
+
+result<void> completion_queue::resize(std::uint32_t queues_max) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "resizing a completion queue"});
+    }
+    return state_->resize(queues_max);
+}
+
+std::uint32_t completion_queue::queues_max() const noexcept { return state_ ? state_->entry->queues_max.load_relaxed() : 0; }
+std::uint32_t completion_queue::queues_attached() const noexcept { return state_ ? state_->entry->attached.load_relaxed() : 0; }
+
+result<void> completion_queue::close() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "closing a completion queue"});
+    }
+    if (!state_->nic->forked() && state_->entry->attached.load_relaxed() != 0) {
+        return std::unexpected(state_->nic->fail(errc::busy, "closing a completion queue that VIs report to"));
+    }
+    state_.reset();
+    return {};
+}
+
+}  // namespace vinic

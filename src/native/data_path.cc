@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// data_path.cc -- virtual_interface's posting calls, in terms of vi_state.
+#include "native/state.hpp"
+
+namespace vinic {
+
+namespace {
+
+work_request request(opcode o, std::span<const segment> segments, std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w;
+    w.opcode = o;
+    w.segments = segments;
+    w.cookie = cookie;
+    w.flags = flags;
+    return w;
+}
+
+}  // namespace
+
+errc virtual_interface::post_receive(const segment& s, std::uint64_t cookie) noexcept { return post_receive(std::span(&s, 1), cookie); }
+
+errc virtual_interface::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
+    const receive_request r{segments, cookie};
+    return post_receives({&r, 1}).code;
+}
+
+posted virtual_interface::post_receives(std::span<const receive_request> requests) noexcept {
+    if (!state_) {
+        return {0, errc::invalid_handle};
+    }
+    posted p;
+    const detail::optional_lock hold(state_->receive_mutex, state_->attributes.thread_safe);
+    for (; p.count < requests.size(); ++p.count) {
+        const receive_request& r = requests[p.count];
+        if (r.segments.size() > state_->attributes.segments_max) {
+            p.code = errc::too_many_segments;
+            break;
+        }
+        if (!state_->post_receive(r.segments, r.cookie)) {
+            p.code = errc::queue_full;
+            break;
+        }
+    }
+    if (p.count != 0) {
+        if (const errc e = state_->receives_posted(); e != errc::ok) [[unlikely]] {
+            return {0, e};
+        }
+    }
+    return p;
+}
+
+errc virtual_interface::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    return state_ ? state_->post_send(s, cookie, flags, immediate) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_send(std::span<const segment> gather, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    work_request w = request(opcode::send, gather, cookie, flags);
+    w.immediate = immediate;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie, send_flag flags,
+                                std::uint32_t immediate) noexcept {
+    if (!state_) {
+        return errc::invalid_handle;
+    }
+    if (state_->attributes.service != service::datagram) {
+        return errc::not_supported;
+    }
+    work_request w = request(opcode::send, gather, cookie, flags);
+    w.immediate = immediate;
+    w.destination = destination;
+    return state_->post(w);
+}
+
+errc virtual_interface::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+    return state_ ? state_->post_write(s, to, cookie, flags, immediate) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie, send_flag flags,
+                                   std::uint32_t immediate) noexcept {
+    work_request w = request(opcode::write, gather, cookie, flags);
+    w.immediate = immediate;
+    w.remote = to;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_read(const segment& s, remote_address from, std::uint64_t cookie, send_flag flags) noexcept {
+    return post_read(std::span(&s, 1), from, cookie, flags);
+}
+
+errc virtual_interface::post_read(std::span<const segment> scatter, remote_address from, std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w = request(opcode::read, scatter, cookie, flags);
+    w.remote = from;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_fetch_add(const segment& old, remote_address at, std::uint64_t addend, std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w = request(opcode::fetch_add, {&old, 1}, cookie, flags);
+    w.remote = at;
+    w.operand = addend;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+errc virtual_interface::post_compare_swap(const segment& old, remote_address at, std::uint64_t expected, std::uint64_t desired,
+                                          std::uint64_t cookie, send_flag flags) noexcept {
+    work_request w = request(opcode::compare_swap, {&old, 1}, cookie, flags);
+    w.remote = at;
+    w.compare = expected;
+    w.operand = desired;
+    return state_ ? state_->post(w) : errc::invalid_handle;
+}
+
+posted virtual_interface::post(std::span<const work_request> requests) noexcept {
+    if (!state_) {
+        return {0, errc::invalid_handle};
+    }
+    posted p;
+    for (; p.count < requests.size(); ++p.count) {
+        if (const errc e = state_->post(requests[p.count]); e != errc::ok) {
+            p.code = e;
+            break;
+        }
+    }
+    return p;
+}
+
+}  // namespace vinic

@@ -280,20 +280,20 @@ struct posted {
 class completion_queue;
 
 struct cq_attributes {
-    std::uint32_t queues_max = 16384;  ///< send and receive queues it can serve; it never overflows
-    bool thread_safe = false;          ///< several threads may poll it at once
+    std::uint32_t queues_max = 16384;                      ///< send and receive queues it can serve; it never overflows
+    bool thread_safe = false;                              ///< several threads may poll it at once
     nanoseconds spin_max = std::chrono::microseconds(20);  ///< how long wait() spins before it sleeps, at most
 };
 
 struct vi_attributes {
     vinic::reliability reliability = vinic::reliability::delivery;
     vinic::service service = vinic::service::connected;
-    completion_queue* send_cq = nullptr;     ///< required; lives as long as the VI
-    completion_queue* receive_cq = nullptr;  ///< required; may be the same
-    std::uint32_t send_depth = 64;           ///< rounded up to a power of two; 1 to 32768
-    std::uint32_t receive_depth = 64;        ///< likewise
-    std::uint32_t segments_max = 3;          ///< segments per descriptor; 1 to 256
-    std::uint32_t inline_bytes_max = 48;     ///< 0 to 1024
+    completion_queue* send_cq = nullptr;          ///< required; lives as long as the VI
+    completion_queue* receive_cq = nullptr;       ///< required; may be the same
+    std::uint32_t send_depth = 64;                ///< rounded up to a power of two; 1 to 32768
+    std::uint32_t receive_depth = 64;             ///< likewise
+    std::uint32_t segments_max = 3;               ///< segments per descriptor; 1 to 256
+    std::uint32_t inline_bytes_max = 48;          ///< 0 to 1024
     std::uint32_t transfer_bytes_max = 1u << 31;  ///< largest message; peers must agree
     /// Reliable VIs: how long a message waits for a receive descriptor.  0 breaks the connection at
     /// once (VIA), `forever` waits, anything else is a limit (InfiniBand's RNR retry).
@@ -493,8 +493,8 @@ public:
                                  send_flag flags = send_flag::none) noexcept;
     /// Adds to the 64-bit word at `at` (8-byte aligned, atomic against the CPUs too); the value
     /// before goes to `old`, 8 bytes long.
-    [[nodiscard]] errc post_fetch_add(const segment& old, remote_address at, std::uint64_t addend,
-                                      std::uint64_t cookie, send_flag flags = send_flag::none) noexcept;
+    [[nodiscard]] errc post_fetch_add(const segment& old, remote_address at, std::uint64_t addend, std::uint64_t cookie,
+                                      send_flag flags = send_flag::none) noexcept;
     [[nodiscard]] errc post_compare_swap(const segment& old, remote_address at, std::uint64_t expected,
                                          std::uint64_t desired, std::uint64_t cookie,
                                          send_flag flags = send_flag::none) noexcept;

@@ -63,7 +63,7 @@ struct process_entry {
     word32 state;
     word32 generation;  ///< counts the entry's users
     word32 pid;
-    word32 bell;  ///< futex: bumped to wake the forwarding thread of completion_queue::fd()
+    word32 bell;           ///< futex: bumped to wake the forwarding thread of completion_queue::fd()
     word64 start_time;     ///< field 22 of /proc/PID/stat, with pid a unique name
     word64 pid_namespace;  ///< inode of /proc/self/ns/pid: a pid means nothing elsewhere
     // Extents: which virtual addresses of this process lie in the file.  A sequence lock guards
@@ -127,7 +127,7 @@ static_assert(sizeof(address_key) == 132);
 enum class name_kind : std::uint32_t { listener = 1, datagram = 2 };
 
 struct name_entry {
-    word32 owner;       ///< process index + 1, 0 = free
+    word32 owner;  ///< process index + 1, 0 = free
     word32 generation;
     word32 kind;
     word32 arrivals;  ///< futex: bumped with each request
@@ -138,11 +138,11 @@ struct name_entry {
 static_assert(sizeof(name_entry) == 256);
 
 enum class request_state : std::uint32_t {
-    pending = 1,   ///< waits for the listener (or for its peer-to-peer counterpart)
-    taken = 2,     ///< the listener's program holds it
+    pending = 1,  ///< waits for the listener (or for its peer-to-peer counterpart)
+    taken = 2,    ///< the listener's program holds it
     accepted = 3,
     rejected = 4,
-    failed = 5,  ///< listener gone
+    failed = 5,    ///< listener gone
     mismatch = 6,  ///< peer-to-peer only: the counterpart's attributes do not fit
 };
 
@@ -150,13 +150,13 @@ enum class request_state : std::uint32_t {
 struct request_entry {
     word32 owner;  ///< process index + 1, 0 = free
     word32 generation;
-    word32 state;     ///< request_state; futex
-    word32 vi;        ///< the requester's
-    word32 name;      ///< index of the listener, none32 for peer-to-peer
+    word32 state;  ///< request_state; futex
+    word32 vi;     ///< the requester's
+    word32 name;   ///< index of the listener, none32 for peer-to-peer
     word32 name_generation;
-    word64 order;     ///< oldest first
-    address_key local;   ///< peer-to-peer
-    address_key remote;  ///< peer-to-peer
+    word64 order;                ///< oldest first
+    address_key local;           ///< peer-to-peer
+    address_key remote;          ///< peer-to-peer
     std::uint16_t data_bytes;    ///< private data of the requester
     std::uint16_t answer_bytes;  ///< private data of the answer
     std::uint32_t peer_vi;       ///< the answering VI
@@ -183,8 +183,8 @@ struct device_header {
     word32 version;
     word32 fence;  ///< 1: processes without membarrier share the device, light sides fence
     word64 created_ns;
-    alignas(line_size) word32 lock;  ///< 0 free, else process index + 1, | lock_waiters
-    word32 lock_breaks;              ///< how often a dead holder's lock was broken
+    alignas(line_size) word32 lock;          ///< 0 free, else process index + 1, | lock_waiters
+    word32 lock_breaks;                      ///< how often a dead holder's lock was broken
     alignas(line_size) word64 last_scan_ns;  ///< when somebody last looked for dead processes
     word64 order;                            ///< next request_entry::order
     word64 deaths;                           ///< processes found dead

@@ -98,12 +98,19 @@ static_assert(sizeof(send_descriptor) == line_size);
 enum class link : std::uint32_t { none = 0, idle = 1, connecting = 2, connected = 3, error = 4 };
 
 /// Why a VI is in error; second byte of vi_entry::state.
-enum class break_reason : std::uint32_t { none = 0, local_error = 1, remote_error = 2, remote_disconnect = 3, peer_died = 4 };
+enum class break_reason : std::uint32_t {
+    none = 0,
+    local_error = 1,
+    remote_error = 2,
+    remote_disconnect = 3,
+    peer_died = 4
+};
 
 /// state = epoch << 32 | reason << 8 | link.  The epoch counts connections, so that a late break
 /// cannot hit the next one.
 constexpr std::uint64_t make_state(std::uint32_t epoch, link l, break_reason r = break_reason::none) {
-    return std::uint64_t{epoch} << 32 | std::uint64_t{static_cast<std::uint32_t>(r)} << 8 | static_cast<std::uint32_t>(l);
+    return std::uint64_t{epoch} << 32 | std::uint64_t{static_cast<std::uint32_t>(r)} << 8 |
+           static_cast<std::uint32_t>(l);
 }
 constexpr link link_of(std::uint64_t state) { return static_cast<link>(state & 0xff); }
 constexpr break_reason reason_of(std::uint64_t state) { return static_cast<break_reason>(state >> 8 & 0xff); }
@@ -132,9 +139,22 @@ enum engine_kind : std::uint32_t { posting = 0, draining = 1, placing = 2, engin
 
 /// Written by the owner's posting thread (tx_) and polling thread (rx_, completions).
 enum counter : std::uint32_t {
-    tx_send_messages, tx_send_bytes, tx_write_messages, tx_write_bytes, tx_read_messages, tx_read_bytes,
-    tx_atomic_messages, tx_handed_over, tx_foreign_copies, tx_refused_posts, tx_datagram_drops, rx_messages, rx_bytes,
-    rx_posted, cq_send_completions, cq_receive_completions,
+    tx_send_messages,
+    tx_send_bytes,
+    tx_write_messages,
+    tx_write_bytes,
+    tx_read_messages,
+    tx_read_bytes,
+    tx_atomic_messages,
+    tx_handed_over,
+    tx_foreign_copies,
+    tx_refused_posts,
+    tx_datagram_drops,
+    rx_messages,
+    rx_bytes,
+    rx_posted,
+    cq_send_completions,
+    cq_receive_completions,
     tx_status_first,                         // one per status
     rx_status_first = tx_status_first + 12,  // one per status
     counter_count = rx_status_first + 12,
@@ -164,10 +184,10 @@ struct vi_entry {
     std::uint64_t reserved0_[3];
     // line 2
     alignas(line_size) word64 state;
-    word32 peer;             ///< index of the connected VI
-    word32 peer_epoch;       ///< its epoch
+    word32 peer;               ///< index of the connected VI
+    word32 peer_epoch;         ///< its epoch
     word32 receive_attention;  ///< 1: the peer's send queue was handed over to us
-    word32 receive_base;     ///< index of the first receive descriptor of this connection
+    word32 receive_base;       ///< index of the first receive descriptor of this connection
     // line 3
     alignas(line_size) word32 notify[2];  ///< per queue: 1 = whoever completes marks the CQ's ready bit
     // line 4
@@ -209,7 +229,7 @@ struct cq_entry {
     word64 bitmap;  ///< make_bitmap, 0 = none
     word32 attached;
     word32 queues_max;
-    word32 bell;  ///< 1: also ring the process' bell (fd)
+    word32 bell;                      ///< 1: also ring the process' bell (fd)
     alignas(line_size) word32 armed;  ///< 1: the owner sleeps or wants its fd written
     word32 wakes;                     ///< futex
 };

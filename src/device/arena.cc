@@ -57,7 +57,9 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
         insert(free_pages_, first * abi::chunk_size, want * abi::chunk_size);
         return {};
     }
-    return std::unexpected(error{errc::out_of_memory, 0, "device " + memory_.address() + ": finding room for " + std::to_string(bytes) + " bytes"});
+    return std::unexpected(
+        error{errc::out_of_memory, 0,
+              "device " + memory_.address() + ": finding room for " + std::to_string(bytes) + " bytes"});
 }
 
 result<std::uint64_t> arena::reserve(std::uint64_t bytes) {
@@ -73,7 +75,8 @@ result<std::uint64_t> arena::reserve(std::uint64_t bytes) {
 result<std::uint64_t> arena::take_pages(std::uint64_t bytes) {
     bytes = abi::align_up(bytes, abi::page_size);
     if (bytes == 0 || bytes > abi::file_size) {
-        return std::unexpected(error{errc::invalid_argument, 0, "taking " + std::to_string(bytes) + " bytes of device memory"});
+        return std::unexpected(
+            error{errc::invalid_argument, 0, "taking " + std::to_string(bytes) + " bytes of device memory"});
     }
     auto offset = reserve(bytes);
     if (!offset) {
@@ -83,8 +86,9 @@ result<std::uint64_t> arena::take_pages(std::uint64_t bytes) {
         os::release_storage(memory_.fd(), *offset, bytes);
         insert(free_pages_, *offset, bytes);
         release_chunks(*offset);
-        return std::unexpected(error{errc::out_of_memory, e, "device " + memory_.address() + " (" + memory_.path() + "): taking " +
-                                                                 std::to_string(bytes) + " bytes of storage"});
+        return std::unexpected(error{errc::out_of_memory, e,
+                                     "device " + memory_.address() + " (" + memory_.path() + "): taking " +
+                                         std::to_string(bytes) + " bytes of storage"});
     }
     return offset;
 }
@@ -144,8 +148,9 @@ result<std::uint64_t> arena::take(std::uint64_t bytes) {
     if (need > stored) {
         if (const int e = os::allocate_storage(memory_.fd(), slab + stored, need - stored); e != 0) {
             insert(free_lines_, offset, bytes);
-            return std::unexpected(error{errc::out_of_memory, e, "device " + memory_.address() + " (" + memory_.path() + "): taking " +
-                                                                     std::to_string(bytes) + " bytes of storage"});
+            return std::unexpected(error{errc::out_of_memory, e,
+                                         "device " + memory_.address() + " (" + memory_.path() + "): taking " +
+                                             std::to_string(bytes) + " bytes of storage"});
         }
         stored = need;
     }

@@ -37,8 +37,8 @@ private:
     void release_chunks(std::uint64_t offset) noexcept;
 
     memory& memory_;
-    spans free_pages_;   // without storage
-    spans free_lines_;   // inside slabs
+    spans free_pages_;    // without storage
+    spans free_lines_;    // inside slabs
     spans slab_storage_;  // slab -> bytes of it that have storage
 };
 

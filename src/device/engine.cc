@@ -58,11 +58,13 @@ bool route::check_local(const operation& op, std::uint32_t rights) const noexcep
     return true;
 }
 
-bool route::check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag, place& out) const noexcept {
+bool route::check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag,
+                         place& out) const noexcept {
     if ((to->flags.load_relaxed() & flag) == 0) {
         return false;
     }
-    return bytes == 0 || check(*device, to_domain, op.remote_key, op.remote_address, bytes, static_cast<std::uint32_t>(rights), out);
+    return bytes == 0 ||
+           check(*device, to_domain, op.remote_key, op.remote_address, bytes, static_cast<std::uint32_t>(rights), out);
 }
 
 place route::local_place(const operation& op, std::uint32_t segment) const noexcept {
@@ -74,13 +76,19 @@ place route::local_place(const operation& op, std::uint32_t segment) const noexc
 
 enum status route::status_of(moved how, bool outward) const noexcept {
     switch (how) {
-        case moved::all: return status::success;
-        case moved::unmapped_to: return outward ? status::remote_protection : status::local_protection;
-        case moved::unmapped_from: return outward ? status::local_protection : status::remote_protection;
-        case moved::unreachable: return status::unreachable_memory;
-        case moved::process_gone: return status::connection_lost;
+        case moved::all:
+            return status::success;
+        case moved::unmapped_to:
+            return outward ? status::remote_protection : status::local_protection;
+        case moved::unmapped_from:
+            return outward ? status::local_protection : status::remote_protection;
+        case moved::unreachable:
+            return status::unreachable_memory;
+        case moved::process_gone:
+            return status::connection_lost;
         case moved::again:
-        case moved::broken: break;
+        case moved::broken:
+            break;
     }
     const std::uint64_t s = from->state.load_acquire();
     return abi::reason_of(s) == abi::break_reason::peer_died ? status::connection_lost : status::flushed;
@@ -88,12 +96,17 @@ enum status route::status_of(moved how, bool outward) const noexcept {
 
 outcome route::run(const operation& op) noexcept {
     switch (op.opcode) {
-        case opcode::send: return send(op);
-        case opcode::write: return write(op);
-        case opcode::read: return read(op);
+        case opcode::send:
+            return send(op);
+        case opcode::write:
+            return write(op);
+        case opcode::read:
+            return read(op);
         case opcode::fetch_add:
-        case opcode::compare_swap: return atomic(op);
-        default: return fail(status::local_protection);
+        case opcode::compare_swap:
+            return atomic(op);
+        default:
+            return fail(status::local_protection);
     }
 }
 
@@ -122,7 +135,8 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
             const std::uint64_t n = std::min(to_now.length, from_now.length);
             to_now.length = n;
             from_now.length = n;
-            if (const moved how = move(*device, to_now, from_now, false, from->state, connected, foreign_copies); how != moved::all) {
+            if (const moved how = move(*device, to_now, from_now, false, from->state, connected, foreign_copies);
+                how != moved::all) {
                 return how;
             }
             for (place* p : {&target_place, &source}) {
@@ -154,8 +168,10 @@ outcome route::send(const operation& op) noexcept {
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
         place sink = inline_place(*device, to_payload, op.length);
         for (std::uint32_t i = 0; i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
-            const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : local_place(op, i);
-            if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
+            const place source =
+                op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : local_place(op, i);
+            if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
+                how != moved::all) {
                 return stopped(how, true);
             }
             sink.address += source.length;
@@ -193,9 +209,11 @@ outcome route::write(const operation& op) noexcept {
         return refuse_access(status::remote_protection);
     }
     for (std::uint32_t i = 0; op.length != 0 && i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
-        const place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length)
-                             : op.segments[i].length != 0 ? local_place(op, i) : place{};
-        if (const moved how = move(*device, sink, source, true, from->state, connected, foreign_copies); how != moved::all) {
+        const place source = op.inline_data != nullptr    ? inline_place(*device, op.inline_data, op.length)
+                             : op.segments[i].length != 0 ? local_place(op, i)
+                                                          : place{};
+        if (const moved how = move(*device, sink, source, true, from->state, connected, foreign_copies);
+            how != moved::all) {
             return stopped(how, true);
         }
         sink.address += source.length;
@@ -221,7 +239,8 @@ outcome route::read(const operation& op) noexcept {
             continue;
         }
         const place sink = local_place(op, i);
-        if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
+        if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
+            how != moved::all) {
             return stopped(how, false);
         }
         source.address += sink.length;
@@ -258,7 +277,8 @@ outcome route::atomic(const operation& op) noexcept {
     }
     const place sink = local_place(op, 0);
     const place source = inline_place(*device, reinterpret_cast<const std::byte*>(&old), 8);
-    if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies); how != moved::all) {
+    if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
+        how != moved::all) {
         return stopped(how, false);
     }
     return {};

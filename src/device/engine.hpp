@@ -19,9 +19,9 @@ struct operation {
     bool has_immediate = false;
     std::uint16_t segment_count = 0;
     std::uint32_t immediate = 0;
-    std::uint32_t length = 0;                 ///< sum of the segments, or of inline_data
+    std::uint32_t length = 0;  ///< sum of the segments, or of inline_data
     const abi::segment* segments = nullptr;
-    const std::byte* inline_data = nullptr;   ///< instead of segments
+    const std::byte* inline_data = nullptr;  ///< instead of segments
     std::uint64_t remote_address = 0;
     std::uint32_t remote_key = 0;
     std::uint64_t operand = 0;
@@ -51,7 +51,8 @@ struct receive_side {
         extra_per_slot = most > abi::receive_segments_in_line ? most - abi::receive_segments_in_line : 0;
     }
     /// Segment i of descriptor d, which has this index.
-    [[nodiscard]] const abi::segment& segment_of(const abi::receive_descriptor& d, std::uint32_t index, std::uint32_t i) const noexcept {
+    [[nodiscard]] const abi::segment& segment_of(const abi::receive_descriptor& d, std::uint32_t index,
+                                                 std::uint32_t i) const noexcept {
         return i < abi::receive_segments_in_line
                    ? d.segments[i]
                    : extra[std::size_t{index & mask} * extra_per_slot + i - abi::receive_segments_in_line];
@@ -66,8 +67,8 @@ struct route {
     std::uint32_t from_domain = 0;
     std::uint32_t to_domain = 0;
     std::uint32_t to_process = 0;
-    std::uint32_t fill = 0;           ///< index of the next receive descriptor to use
-    std::uint64_t connected = 0;      ///< from->state while this connection lives
+    std::uint32_t fill = 0;       ///< index of the next receive descriptor to use
+    std::uint64_t connected = 0;  ///< from->state while this connection lives
     std::uint64_t datagram_source = 0;
     bool reliable = false;
     bool datagram = false;
@@ -93,8 +94,9 @@ struct route {
         }
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
-        complete(status::success, static_cast<std::uint8_t>(abi::payload_inside | (has_immediate ? abi::has_immediate : 0)),
-                 bytes, immediate);
+        complete(status::success,
+                 static_cast<std::uint8_t>(abi::payload_inside | (has_immediate ? abi::has_immediate : 0)), bytes,
+                 immediate);
         return {};
     }
 
@@ -104,7 +106,8 @@ struct route {
                                           std::uint32_t key) noexcept {
         place p;
         if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||
-            !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p) || p.offset == abi::none64) [[unlikely]] {
+            !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p) ||
+            p.offset == abi::none64) [[unlikely]] {
             return {status::success, true, false};
         }
         copy_ascending(device->at<std::byte>(p.offset), data, bytes);
@@ -138,8 +141,8 @@ private:
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
     /// The receive descriptor ends with `receivers`; reliable connections break.
-    [[nodiscard]] outcome refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
-                                 std::uint32_t bytes) noexcept;
+    [[nodiscard]] outcome refuse(enum status receivers, enum status senders, bool has_immediate,
+                                 std::uint32_t immediate, std::uint32_t bytes) noexcept;
     /// A remote access was refused before a descriptor was used.
     [[nodiscard]] outcome refuse_access(enum status senders) noexcept;
     [[nodiscard]] outcome fail(enum status senders) noexcept;
@@ -155,7 +158,8 @@ private:
 
     /// Checks the initiator's segments.  `rights`: none to read from them, local_write to fill them.
     [[nodiscard]] bool check_local(const operation& op, std::uint32_t rights) const noexcept;
-    [[nodiscard]] bool check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag, place& out) const noexcept;
+    [[nodiscard]] bool check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag,
+                                    place& out) const noexcept;
     [[nodiscard]] place local_place(const operation& op, std::uint32_t segment) const noexcept;
     [[nodiscard]] moved scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept;
     /// `outward`: the move was from the initiator to the target.

@@ -57,7 +57,8 @@ void send_side::store(std::uint32_t index, const operation& op) noexcept {
     abi::send_descriptor& d = descriptors[slot];
     const bool is_inline = op.inline_data != nullptr;
     d.opcode = static_cast<std::uint8_t>(op.opcode);
-    d.flags = static_cast<std::uint8_t>((op.has_immediate ? abi::has_immediate : 0) | (is_inline ? abi::payload_inside : 0));
+    d.flags =
+        static_cast<std::uint8_t>((op.has_immediate ? abi::has_immediate : 0) | (is_inline ? abi::payload_inside : 0));
     d.status = 0;
     d.immediate = op.immediate;
     d.segment_count = op.segment_count;
@@ -75,7 +76,8 @@ void send_side::store(std::uint32_t index, const operation& op) noexcept {
         std::memcpy(extra + slot * extra_bytes, bytes_from + in_line, bytes - in_line);
     }
     if (op.opcode == opcode::fetch_add || op.opcode == opcode::compare_swap) {
-        d.segments[1] = {op.operand, static_cast<std::uint32_t>(op.compare), static_cast<std::uint32_t>(op.compare >> 32)};
+        d.segments[1] = {op.operand, static_cast<std::uint32_t>(op.compare),
+                         static_cast<std::uint32_t>(op.compare >> 32)};
     }
 }
 
@@ -122,8 +124,10 @@ bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t pr
         return true;
     }
     switch (drain(r, queue, produced)) {
-        case drained::waits: return hand_over(r, queue, r.from->send_next.load_relaxed(), produced);
-        default: return false;
+        case drained::waits:
+            return hand_over(r, queue, r.from->send_next.load_relaxed(), produced);
+        default:
+            return false;
     }
 }
 

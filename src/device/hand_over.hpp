@@ -28,7 +28,8 @@ struct send_side {
 };
 
 /// What a send queue needs beside its ring: bytes per descriptor for what the line cannot hold.
-[[nodiscard]] constexpr std::uint32_t send_extra_bytes(std::uint32_t segments_max, std::uint32_t inline_bytes_max) noexcept {
+[[nodiscard]] constexpr std::uint32_t send_extra_bytes(std::uint32_t segments_max,
+                                                       std::uint32_t inline_bytes_max) noexcept {
     constexpr std::uint32_t in_line = abi::send_segments_in_line * sizeof(abi::segment);
     const std::uint32_t segment_bytes = segments_max * static_cast<std::uint32_t>(sizeof(abi::segment));
     const std::uint32_t most = segment_bytes > inline_bytes_max ? segment_bytes : inline_bytes_max;

@@ -44,8 +44,8 @@ bool break_link(const memory& m, abi::vi_entry& v, std::uint64_t connected, abi:
     const std::uint32_t peer = v.peer.load_relaxed();
     const std::uint32_t peer_epoch = v.peer_epoch.load_relaxed();
     std::uint64_t expected = connected;
-    const bool broke = v.state.compare_exchange(
-        expected, abi::make_state(abi::epoch_of(connected), abi::link::error, mine));
+    const bool broke =
+        v.state.compare_exchange(expected, abi::make_state(abi::epoch_of(connected), abi::link::error, mine));
     if (!broke) {
         return false;
     }

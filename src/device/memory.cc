@@ -43,12 +43,15 @@ struct table_shape {
 
 const table_shape& shape(abi::table t) {
     static constexpr table_shape shapes[abi::table_kinds] = {
-        {abi::domains_offset, sizeof(abi::domain_entry), abi::domain_count, offsetof(abi::domain_entry, owner), "protection domains"},
-        {abi::regions_offset, sizeof(abi::region_entry), abi::region_count, offsetof(abi::region_entry, owner), "memory regions"},
+        {abi::domains_offset, sizeof(abi::domain_entry), abi::domain_count, offsetof(abi::domain_entry, owner),
+         "protection domains"},
+        {abi::regions_offset, sizeof(abi::region_entry), abi::region_count, offsetof(abi::region_entry, owner),
+         "memory regions"},
         {abi::cqs_offset, sizeof(abi::cq_entry), abi::cq_count, offsetof(abi::cq_entry, owner), "completion queues"},
         {abi::vis_offset, sizeof(abi::vi_entry), abi::vi_count, offsetof(abi::vi_entry, owner), "virtual interfaces"},
         {abi::names_offset, sizeof(abi::name_entry), abi::name_count, offsetof(abi::name_entry, owner), "names"},
-        {abi::requests_offset, sizeof(abi::request_entry), abi::request_count, offsetof(abi::request_entry, owner), "connection requests"},
+        {abi::requests_offset, sizeof(abi::request_entry), abi::request_count, offsetof(abi::request_entry, owner),
+         "connection requests"},
     };
     return shapes[t];
 }
@@ -77,7 +80,7 @@ bool lock_opening(int fd) noexcept {
         }
         std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution(50, longest_us)(random)));
     }
-    struct stat s {};
+    struct stat s{};
     if (::fstat(fd, &s) == 0 && static_cast<std::uint64_t>(s.st_size) == abi::file_size) {
         ++seen;
         (void)!::pwrite(fd, &seen, sizeof seen, offsetof(abi::device_header, openings));
@@ -86,9 +89,10 @@ bool lock_opening(int fd) noexcept {
 }
 
 bool same_file(int fd, const std::string& path) noexcept {
-    struct stat mine {};
-    struct stat named {};
-    return ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino && named.st_dev == mine.st_dev;
+    struct stat mine{};
+    struct stat named{};
+    return ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino &&
+           named.st_dev == mine.st_dev;
 }
 
 /// Opens the device file or makes it; fd or -1.  Never O_CREAT on a file that is there: in a sticky
@@ -110,11 +114,14 @@ int open_or_make(const std::string& path) noexcept {
 errc code_of(int os_errno) {
     switch (os_errno) {
         case EACCES:
-        case EPERM: return errc::permission_denied;
+        case EPERM:
+            return errc::permission_denied;
         case ENOSPC:
         case EDQUOT:
-        case ENOMEM: return errc::out_of_memory;
-        default: return errc::os_failure;
+        case ENOMEM:
+            return errc::out_of_memory;
+        default:
+            return errc::os_failure;
     }
 }
 
@@ -124,7 +131,9 @@ error memory::fail(errc code, int os_errno, std::string what) const {
     return {code, os_errno, "device " + address_ + " (" + path_ + "): " + std::move(what)};
 }
 
-error memory::fail_os(int os_errno, std::string what) const { return fail(code_of(os_errno), os_errno, std::move(what)); }
+error memory::fail_os(int os_errno, std::string what) const {
+    return fail(code_of(os_errno), os_errno, std::move(what));
+}
 
 result<std::unique_ptr<memory>> memory::open(std::string_view device_address, const open_options& options, role as) {
     constexpr std::string_view scheme = "shm:";
@@ -167,19 +176,23 @@ result<bool> memory::attach_once(const open_options& options) {
     if (!fd_) {
         return std::unexpected(fail_os(errno, "opening the device file"));
     }
-    struct stat mine {};
+    struct stat mine{};
     if (::fstat(fd_.get(), &mine) != 0 || !S_ISREG(mine.st_mode)) {
-        return std::unexpected(fail(errc::version_mismatch, 0, "the name is taken by something that is no regular file; choose another name"));
+        return std::unexpected(fail(errc::version_mismatch, 0,
+                                    "the name is taken by something that is no regular file; choose another name"));
     }
     rlimit limit{};
     if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < abi::file_size) {
         if (mine.st_size == 0) {
             ::unlink(path_.c_str());
         }
-        return std::unexpected(fail(errc::out_of_memory, EFBIG, "the limit on file sizes (ulimit -f) is below the 256 GiB that the sparse device file spans; raise it"));
+        return std::unexpected(fail(
+            errc::out_of_memory, EFBIG,
+            "the limit on file sizes (ulimit -f) is below the 256 GiB that the sparse device file spans; raise it"));
     }
     if (!lock_opening(fd_.get())) {
-        return std::unexpected(fail(errc::timed_out, errno, "another process is stopped while it opens or leaves the device"));
+        return std::unexpected(
+            fail(errc::timed_out, errno, "another process is stopped while it opens or leaves the device"));
     }
     if (::fstat(fd_.get(), &mine) != 0) {
         return std::unexpected(fail_os(errno, "reading the device file's size"));
@@ -192,7 +205,8 @@ result<bool> memory::attach_once(const open_options& options) {
         std::uint64_t found = 0;
         if (mine.st_size != 0 && (::pread(fd_.get(), &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found) ||
                                   (found != 0 && found != abi::magic))) {
-            return std::unexpected(fail(errc::version_mismatch, 0, "the file exists and is no vinic device; remove it or choose another name"));
+            return std::unexpected(fail(errc::version_mismatch, 0,
+                                        "the file exists and is no vinic device; remove it or choose another name"));
         }
         if (auto r = initialise(options); !r) {
             ::unlink(path_.c_str());
@@ -232,9 +246,10 @@ result<void> memory::initialise(const open_options& options) {
         if (g == nullptr) {
             return std::unexpected(fail(errc::invalid_argument, 0, "group '" + options.group + "' does not exist"));
         }
-        struct stat s {};
+        struct stat s{};
         const bool is_already = ::fstat(fd_.get(), &s) == 0 && s.st_gid == g->gr_gid && (s.st_mode & 0777) == 0660;
-        if (!is_already && (::fchown(fd_.get(), static_cast<uid_t>(-1), g->gr_gid) != 0 || ::fchmod(fd_.get(), 0660) != 0)) {
+        if (!is_already &&
+            (::fchown(fd_.get(), static_cast<uid_t>(-1), g->gr_gid) != 0 || ::fchmod(fd_.get(), 0660) != 0)) {
             return std::unexpected(fail_os(errno, "giving the device file to group '" + options.group + "'"));
         }
     } else {
@@ -264,8 +279,8 @@ result<void> memory::initialise(const open_options& options) {
 result<void> memory::check_version() const {
     if (header().magic.load_acquire() != abi::magic || header().version.load_relaxed() != abi::layout_version) {
         return std::unexpected(fail(errc::version_mismatch, 0,
-                                    "layout version " + std::to_string(header().version.load_relaxed()) + ", this library has version " +
-                                        std::to_string(abi::layout_version)));
+                                    "layout version " + std::to_string(header().version.load_relaxed()) +
+                                        ", this library has version " + std::to_string(abi::layout_version)));
     }
     return {};
 }
@@ -273,14 +288,17 @@ result<void> memory::check_version() const {
 result<void> memory::enter() {
     fenced_ = header().fence.load_relaxed() != 0;
     if (!fenced_ && !os::register_asymmetric_barrier()) {
-        return std::unexpected(fail(errc::not_supported, errno,
-                                    "its processes use membarrier(2), which is refused to this one; allow that system call"));
+        return std::unexpected(
+            fail(errc::not_supported, errno,
+                 "its processes use membarrier(2), which is refused to this one; allow that system call"));
     }
     std::uint32_t i = 0;
     while (i < abi::process_count) {
         if (i == header().processes_backed.load_relaxed()) {
             const auto per_page = static_cast<std::uint32_t>(abi::page_size / sizeof(abi::process_entry));
-            if (const int e = os::allocate_storage(fd_.get(), abi::processes_offset + i * sizeof(abi::process_entry), abi::page_size); e != 0) {
+            if (const int e = os::allocate_storage(fd_.get(), abi::processes_offset + i * sizeof(abi::process_entry),
+                                                   abi::page_size);
+                e != 0) {
                 return std::unexpected(fail_os(e, "taking storage"));
             }
             header().processes_backed.store_release(i + per_page);
@@ -292,7 +310,8 @@ result<void> memory::enter() {
         ++i;
     }
     if (i == abi::process_count) {
-        return std::unexpected(fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
+        return std::unexpected(
+            fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
     }
     // A process that died between freeing this entry and unlocking left its lock behind; to everybody
     // it would now look as if we held it.
@@ -325,9 +344,10 @@ result<void> memory::inspect() {
     fd_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd_) {
         const int e = errno;
-        return std::unexpected(e == ENOENT ? fail(errc::unknown_address, e, "no such device") : fail_os(e, "opening the device file"));
+        return std::unexpected(e == ENOENT ? fail(errc::unknown_address, e, "no such device")
+                                           : fail_os(e, "opening the device file"));
     }
-    struct stat s {};
+    struct stat s{};
     if (::fstat(fd_.get(), &s) != 0 || static_cast<std::uint64_t>(s.st_size) != abi::file_size) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the file is no vinic device of this version"));
     }
@@ -393,7 +413,8 @@ void memory::lock() noexcept {
         seen |= abi::lock_waiters;
         os::futex_wait(&word.raw_, seen, 5'000'000);
         const std::uint32_t holder = (seen & ~abi::lock_waiters) - 1;
-        if (word.load_relaxed() == seen && !alive(holder) && word.compare_exchange(seen, owner_word() | abi::lock_waiters)) {
+        if (word.load_relaxed() == seen && !alive(holder) &&
+            word.compare_exchange(seen, owner_word() | abi::lock_waiters)) {
             header().lock_breaks.fetch_add(1);
             recount();
             return;
@@ -418,12 +439,14 @@ result<std::uint32_t> memory::take(abi::table t) {
     std::uint32_t backed_now = marks.backed.load_relaxed();
     if (marks.used.load_relaxed() == backed_now) {
         if (backed_now == s.capacity) {
-            return std::unexpected(fail(errc::limit_reached, 0, "all " + std::to_string(s.capacity) + " " + s.what + " are taken"));
+            return std::unexpected(
+                fail(errc::limit_reached, 0, "all " + std::to_string(s.capacity) + " " + s.what + " are taken"));
         }
         // A page at first, then an eighth more each time.
         const std::uint64_t begin = s.offset + backed_now * s.entry_bytes;
         const std::uint64_t want = std::max<std::uint64_t>(abi::page_size, backed_now * s.entry_bytes / 8);
-        const std::uint64_t end = std::min(abi::align_up(begin + want, abi::page_size), s.offset + s.capacity * s.entry_bytes);
+        const std::uint64_t end =
+            std::min(abi::align_up(begin + want, abi::page_size), s.offset + s.capacity * s.entry_bytes);
         if (const int e = os::allocate_storage(fd_.get(), begin, end - begin); e != 0) {
             return std::unexpected(fail_os(e, std::string("taking storage for more ") + s.what));
         }

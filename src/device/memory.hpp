@@ -23,8 +23,8 @@ public:
     enum class role { participant, inspector };
 
     /// Opens or makes the device.  An inspector maps read-only, takes no entry and makes nothing.
-    [[nodiscard]] static result<std::unique_ptr<memory>> open(std::string_view device_address, const open_options& options,
-                                                              role as);
+    [[nodiscard]] static result<std::unique_ptr<memory>> open(std::string_view device_address,
+                                                              const open_options& options, role as);
     memory(const memory&) = delete;
     memory& operator=(const memory&) = delete;
     /// Leaves the device; the last one out removes the file.

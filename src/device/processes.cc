@@ -112,7 +112,8 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
     for (std::uint32_t v = 0; v < m.backed(abi::vis); ++v) {
         if (m.vi(v).owner.load_relaxed() == owner) {
             // The epoch goes on: survivors may still hold the dead connection's.
-            m.vi(v).state.store_release(abi::make_state(abi::epoch_of(m.vi(v).state.load_relaxed()) + 1, abi::link::none));
+            m.vi(v).state.store_release(
+                abi::make_state(abi::epoch_of(m.vi(v).state.load_relaxed()) + 1, abi::link::none));
             retire_counters(m, m.vi(v));
             m.give(abi::vis, v);
         }
@@ -154,7 +155,8 @@ void retire_counters(memory& m, const abi::vi_entry& v) noexcept {
     for (std::uint32_t i = 0; i < abi::counter_count; ++i) {
         h.retired[i].fetch_add(v.counters[i].load_relaxed());
     }
-    const abi::word64* drops[] = {&v.rx_no_descriptor_drops, &v.rx_length_drops, &v.rx_busy_drops, &v.rx_protection_drops};
+    const abi::word64* drops[] = {&v.rx_no_descriptor_drops, &v.rx_length_drops, &v.rx_busy_drops,
+                                  &v.rx_protection_drops};
     for (std::uint32_t i = 0; i < 4; ++i) {
         h.retired[abi::counter_count + i].fetch_add(drops[i]->load_relaxed());
     }

@@ -69,16 +69,21 @@ found_extent find_extent(const memory& m, std::uint32_t process, std::uint64_t a
 
 moved from_errno(int e, moved unmapped) noexcept {
     switch (e) {
-        case 0: return moved::all;
-        case ESRCH: return moved::process_gone;
-        case EFAULT: return unmapped;
-        default: return moved::unreachable;
+        case 0:
+            return moved::all;
+        case ESRCH:
+            return moved::process_gone;
+        case EFAULT:
+            return unmapped;
+        default:
+            return moved::unreachable;
     }
 }
 
 /// One side or both are foreign; both happens with memory of the whole address space, and goes
 /// through a buffer here.
-moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s, std::uint64_t bytes) noexcept {
+moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s,
+                   std::uint64_t bytes) noexcept {
     const auto pid = [&](std::uint32_t process) { return m.process(process).pid.load_relaxed(); };
     if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
         return moved::unreachable;

@@ -9,8 +9,8 @@ namespace vinic::device {
 
 /// A range of one process' memory that passed the check.
 struct place {
-    std::uint32_t process = 0;      ///< whose
-    std::uint64_t address = 0;      ///< virtual address there
+    std::uint32_t process = 0;  ///< whose
+    std::uint64_t address = 0;  ///< virtual address there
     std::uint64_t length = 0;
     std::uint64_t offset = abi::none64;  ///< in the device file, if the whole range lies there in one piece
     bool whole_space = false;            ///< region over the whole address space: may not be mapped at all

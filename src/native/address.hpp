@@ -12,8 +12,10 @@ namespace vinic::detail {
 
 [[nodiscard]] inline result<abi::address_key> to_key(const address& a) {
     abi::address_key key{};
-    if (a.name.empty() || a.name.size() > abi::name_bytes_max || a.discriminator.size() > abi::discriminator_bytes_max) {
-        return std::unexpected(error{errc::invalid_argument, 0, "address '" + a.name + "': a name has 1 to 63 bytes, a discriminator at most 64"});
+    if (a.name.empty() || a.name.size() > abi::name_bytes_max ||
+        a.discriminator.size() > abi::discriminator_bytes_max) {
+        return std::unexpected(error{errc::invalid_argument, 0,
+                                     "address '" + a.name + "': a name has 1 to 63 bytes, a discriminator at most 64"});
     }
     key.name_bytes = static_cast<std::uint16_t>(a.name.size());
     key.discriminator_bytes = static_cast<std::uint16_t>(a.discriminator.size());
@@ -46,6 +48,7 @@ namespace vinic::detail {
 
 struct nic_state;
 /// Enters a name into the device's directory; its index.  errc::name_in_use.
-[[nodiscard]] result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kind kind, std::uint64_t target);
+[[nodiscard]] result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kind kind,
+                                              std::uint64_t target);
 
 }  // namespace vinic::detail

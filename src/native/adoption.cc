@@ -98,7 +98,8 @@ result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t byte
         covered = a.end;
     }
     if (covered < last) {
-        return std::unexpected(error{errc::invalid_argument, EFAULT, "registering memory: the range is not mapped as a whole with these rights"});
+        return std::unexpected(error{errc::invalid_argument, EFAULT,
+                                     "registering memory: the range is not mapped as a whole with these rights"});
     }
     // What is private and anonymous and not in the file yet moves, one extent per stretch.
     if (aligned || bytes >= unaligned_bytes_min) {
@@ -131,7 +132,10 @@ result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t byte
         }
         at = until;
     }
-    c.backing = direct == 0 ? backing::foreign : direct < bytes ? backing::mixed : native == bytes ? backing::native : backing::adopted;
+    c.backing = direct == 0       ? backing::foreign
+                : direct < bytes  ? backing::mixed
+                : native == bytes ? backing::native
+                                  : backing::adopted;
     if (auto r = publish(); !r) {
         release(c.held);
         return std::unexpected(r.error());
@@ -157,13 +161,14 @@ void adoption::release(const std::vector<std::uint64_t>& held) noexcept {
 /// Pages that the program has unmapped or replaced meanwhile are none of our business.
 template <class F>
 void adoption::for_mapped_parts(std::uint64_t address, const extent& e, F f) const {
-    struct stat file {};
+    struct stat file{};
     (void)::fstat(memory_.fd(), &file);
     const std::uint64_t device = std::uint64_t{major(file.st_dev)} << 32 | minor(file.st_dev);
     for (const os::memory_area& a : os::areas(address, address + e.bytes)) {
         const std::uint64_t from = std::max(a.begin, address);
         const std::uint64_t to = std::min(a.end, address + e.bytes);
-        if (a.inode == file.st_ino && a.device == device && a.offset + (from - a.begin) == e.offset + (from - address)) {
+        if (a.inode == file.st_ino && a.device == device &&
+            a.offset + (from - a.begin) == e.offset + (from - address)) {
             f(from, to);
         }
     }
@@ -180,8 +185,8 @@ void adoption::give_back(extents::iterator it) noexcept {
         if (os::move_out_of_file(from, to - from) != 0) {
             // Writers cannot be parked (no userfaultfd for shared memory): a private view of the
             // file, each page made our own by writing what it holds.
-            (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, memory_.mapping_fd(),
-                         static_cast<off_t>(e.offset + (from - it->first)));
+            (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+                         memory_.mapping_fd(), static_cast<off_t>(e.offset + (from - it->first)));
             for (std::uint64_t page = from; page < to; page += abi::page_size) {
                 __atomic_fetch_or(reinterpret_cast<std::uint8_t*>(page), std::uint8_t{0}, __ATOMIC_RELAXED);
             }

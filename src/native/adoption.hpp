@@ -28,8 +28,8 @@ public:
     adoption& operator=(const adoption&) = delete;
 
     struct cover {
-        std::vector<std::uint64_t> held;       ///< adopted extents to release later
-        std::uint64_t offset = abi::none64;    ///< file offset, if the range lies in one extent
+        std::vector<std::uint64_t> held;     ///< adopted extents to release later
+        std::uint64_t offset = abi::none64;  ///< file offset, if the range lies in one extent
         enum backing backing = backing::foreign;
         std::vector<std::shared_ptr<buffer_state>> buffers;  ///< native memory that must live as long
     };

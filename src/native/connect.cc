@@ -41,7 +41,8 @@ bool match(const abi::vi_entry& a, const abi::vi_entry& b) noexcept {
 void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noexcept {
     abi::vi_entry* ends[2] = {&m.vi(a), &m.vi(b)};
     const std::uint32_t numbers[2] = {a, b};
-    const std::uint32_t epochs[2] = {abi::epoch_of(ends[0]->state.load_relaxed()) + 1, abi::epoch_of(ends[1]->state.load_relaxed()) + 1};
+    const std::uint32_t epochs[2] = {abi::epoch_of(ends[0]->state.load_relaxed()) + 1,
+                                     abi::epoch_of(ends[1]->state.load_relaxed()) + 1};
     for (std::uint32_t i = 0; i < 2; ++i) {
         ends[i]->peer.store_relaxed(numbers[1 - i]);
         ends[i]->peer_epoch.store_relaxed(epochs[1 - i]);
@@ -88,7 +89,9 @@ std::uint16_t put(std::uint8_t (&to)[Size], std::span<const std::byte> data) noe
     return static_cast<std::uint16_t>(data.size());
 }
 
-abi::request_state state_of(const abi::request_entry& r) noexcept { return static_cast<abi::request_state>(r.state.load_acquire()); }
+abi::request_state state_of(const abi::request_entry& r) noexcept {
+    return static_cast<abi::request_state>(r.state.load_acquire());
+}
 
 void settle(abi::request_entry& r, abi::request_state s) noexcept {
     r.state.store_release(static_cast<std::uint32_t>(s));
@@ -166,7 +169,8 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         return std::unexpected(nic->fail(errc::forked, doing));
     }
     if (data.size() > abi::private_data_bytes_max) {
-        return std::unexpected(nic->fail(errc::invalid_argument, std::string(doing) + ": private data has at most 256 bytes"));
+        return std::unexpected(
+            nic->fail(errc::invalid_argument, std::string(doing) + ": private data has at most 256 bytes"));
     }
     if (answered) {
         return std::unexpected(nic->fail(errc::invalid_handle, std::string(doing) + ": it was answered before"));
@@ -176,7 +180,8 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         const device::control_lock hold(m);
         abi::request_entry& r = m.request(index);
         const std::uint32_t owner = r.owner.load_relaxed();
-        if (owner == 0 || r.generation.load_relaxed() != generation || state_of(r) != abi::request_state::taken || !m.alive(owner - 1)) {
+        if (owner == 0 || r.generation.load_relaxed() != generation || state_of(r) != abi::request_state::taken ||
+            !m.alive(owner - 1)) {
             answered = true;
             return std::unexpected(nic->fail(errc::peer_gone, std::string(doing) + ": the requester gave up"));
         }
@@ -187,7 +192,8 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
             return {};
         }
         if (vi->nic != nic) {
-            return std::unexpected(nic->fail(errc::invalid_argument, "accepting a connection: the VI belongs to another nic"));
+            return std::unexpected(
+                nic->fail(errc::invalid_argument, "accepting a connection: the VI belongs to another nic"));
         }
         if (abi::link_of(vi->entry->state.load_acquire()) != abi::link::idle) {
             return std::unexpected(nic->fail(errc::invalid_state, "accepting a connection: the VI is not idle"));
@@ -241,9 +247,12 @@ result<peer_information> vi_state::finish_request(std::uint32_t request) {
         if (s != abi::request_state::accepted && !broken) {
             entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
             switch (s) {
-                case abi::request_state::rejected: return std::unexpected(nic->fail(errc::rejected, "connecting"));
-                case abi::request_state::mismatch: return std::unexpected(nic->fail(errc::attribute_mismatch, "connecting"));
-                default: return std::unexpected(nic->fail(errc::peer_gone, "connecting: the listener has gone"));
+                case abi::request_state::rejected:
+                    return std::unexpected(nic->fail(errc::rejected, "connecting"));
+                case abi::request_state::mismatch:
+                    return std::unexpected(nic->fail(errc::attribute_mismatch, "connecting"));
+                default:
+                    return std::unexpected(nic->fail(errc::peer_gone, "connecting: the listener has gone"));
             }
         }
     }
@@ -290,8 +299,9 @@ result<connection_request> listener::wait(nanoseconds timeout) {
             std::uint32_t oldest = abi::none32;
             for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
                 abi::request_entry& r = m.request(i);
-                if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending && r.name.load_relaxed() == state_->index &&
-                    r.name_generation.load_relaxed() == state_->generation && m.alive(r.owner.load_relaxed() - 1) &&
+                if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending &&
+                    r.name.load_relaxed() == state_->index && r.name_generation.load_relaxed() == state_->generation &&
+                    m.alive(r.owner.load_relaxed() - 1) &&
                     (oldest == abi::none32 || r.order.load_relaxed() < m.request(oldest).order.load_relaxed())) {
                     oldest = i;
                 }
@@ -346,7 +356,8 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
         return std::unexpected(v.nic->fail(errc::forked, "connecting"));
     }
     if (data.size() > abi::private_data_bytes_max || timeout.count() <= 0) {
-        return std::unexpected(v.nic->fail(errc::invalid_argument, "connecting: private data has at most 256 bytes, the time-out is positive"));
+        return std::unexpected(v.nic->fail(errc::invalid_argument,
+                                           "connecting: private data has at most 256 bytes, the time-out is positive"));
     }
     if (v.attributes.service == service::datagram) {
         return std::unexpected(v.nic->fail(errc::not_supported, "connecting: a datagram VI has no peer; use send_to"));
@@ -358,7 +369,8 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
 }
 
 void become_connecting(detail::vi_state& v) noexcept {
-    v.entry->state.store_release(abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::connecting));
+    v.entry->state.store_release(
+        abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::connecting));
 }
 
 /// Waits for a request's outcome, and gives the request up at the deadline.
@@ -387,11 +399,13 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
             }
             m.give(abi::requests, request);
             v.pending_request = abi::none32;
-            v.entry->state.store_release(abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::idle));
+            v.entry->state.store_release(
+                abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::idle));
             return std::unexpected(v.nic->fail(errc::timed_out, "connecting"));
         }
         const std::uint32_t seen = m.request(request).state.load_acquire();
-        if (seen == static_cast<std::uint32_t>(abi::request_state::pending) || seen == static_cast<std::uint32_t>(abi::request_state::taken)) {
+        if (seen == static_cast<std::uint32_t>(abi::request_state::pending) ||
+            seen == static_cast<std::uint32_t>(abi::request_state::taken)) {
             os::futex_wait(&m.request(request).state.raw_, seen, std::min(detail::sleep_slice_ns, deadline - now));
         }
         v.nic->tick_now();
@@ -400,7 +414,8 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
 
 }  // namespace
 
-result<peer_information> virtual_interface::connect(const address& to, nanoseconds timeout, std::span<const std::byte> data) {
+result<peer_information> virtual_interface::connect(const address& to, nanoseconds timeout,
+                                                    std::span<const std::byte> data) {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting"});
     }
@@ -418,7 +433,8 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
     {
         const device::control_lock lock(m);
         const std::uint32_t name = detail::find_name(m, *key);
-        if (name == abi::none32 || m.name(name).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::listener) ||
+        if (name == abi::none32 ||
+            m.name(name).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::listener) ||
             !m.alive(m.name(name).owner.load_relaxed() - 1)) {
             return std::unexpected(v.nic->fail(errc::no_listener, "connecting to '" + to.name + "'"));
         }
@@ -440,9 +456,12 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
     return await(v, request, detail::deadline_of(timeout));
 }
 
-std::vector<std::byte> virtual_interface::rejection_data() const { return state_ ? state_->rejection : std::vector<std::byte>{}; }
+std::vector<std::byte> virtual_interface::rejection_data() const {
+    return state_ ? state_->rejection : std::vector<std::byte>{};
+}
 
-result<void> virtual_interface::connect_peer(const address& local, const address& remote, nanoseconds timeout, std::span<const std::byte> data) {
+result<void> virtual_interface::connect_peer(const address& local, const address& remote, nanoseconds timeout,
+                                             std::span<const std::byte> data) {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
@@ -461,8 +480,9 @@ result<void> virtual_interface::connect_peer(const address& local, const address
     std::uint32_t other = abi::none32;
     for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
         abi::request_entry& r = m.request(i);
-        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending && r.name.load_relaxed() == abi::none32 &&
-            detail::same(r.local, *remote_key) && detail::same(r.remote, *local_key) && m.alive(r.owner.load_relaxed() - 1) &&
+        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending &&
+            r.name.load_relaxed() == abi::none32 && detail::same(r.local, *remote_key) &&
+            detail::same(r.remote, *local_key) && m.alive(r.owner.load_relaxed() - 1) &&
             (other == abi::none32 || r.order.load_relaxed() < m.request(other).order.load_relaxed())) {
             other = i;
         }
@@ -512,7 +532,8 @@ result<peer_information> virtual_interface::connect_peer_done() {
         return std::unexpected(v.nic->fail(errc::invalid_state, "connecting to a peer: no request is pending"));
     }
     v.nic->tick();
-    if (auto done = v.finish_request(v.pending_request); done || done.error().code != errc::not_done || os::now_ns() < v.request_deadline_ns) {
+    if (auto done = v.finish_request(v.pending_request);
+        done || done.error().code != errc::not_done || os::now_ns() < v.request_deadline_ns) {
         return done;
     }
     return await(v, v.pending_request, 0);

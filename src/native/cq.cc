@@ -246,7 +246,9 @@ bool cq_state::arm_once() noexcept {
 
 result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeout) {
     const std::uint64_t start = os::now_ns();
-    const std::uint64_t limit = timeout == forever ? abi::none64 : start + static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 0));
+    const std::uint64_t limit = timeout == forever
+                                    ? abi::none64
+                                    : start + static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 0));
     if (out.empty()) {
         return std::unexpected(nic->fail(errc::invalid_argument, "waiting for completions: no room for one"));
     }

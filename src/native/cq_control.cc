@@ -43,7 +43,8 @@ result<void> cq_state::resize(std::uint32_t queues) {
     const std::lock_guard hold(nic->mutex);
     const std::lock_guard attached(attach_mutex);
     if (queues == 0 || queues > 2 * abi::vi_count) {
-        return std::unexpected(nic->fail(errc::invalid_argument, "resizing a completion queue to " + std::to_string(queues) + " queues"));
+        return std::unexpected(
+            nic->fail(errc::invalid_argument, "resizing a completion queue to " + std::to_string(queues) + " queues"));
     }
     if (queues < entry->attached.load_relaxed()) {
         return std::unexpected(nic->fail(errc::busy, "resizing a completion queue: more queues are attached"));
@@ -54,7 +55,8 @@ result<void> cq_state::resize(std::uint32_t queues) {
 result<std::uint32_t> cq_state::attach(queue_tag tag) {
     const std::lock_guard hold(attach_mutex);
     if (entry->attached.load_relaxed() >= attributes.queues_max) {
-        return std::unexpected(nic->fail(errc::limit_reached, "attaching a VI: the completion queue serves cq_attributes::queues_max already"));
+        return std::unexpected(nic->fail(
+            errc::limit_reached, "attaching a VI: the completion queue serves cq_attributes::queues_max already"));
     }
     std::uint32_t bit = 0;
     if (!free_bits.empty()) {
@@ -116,7 +118,8 @@ cq_state::~cq_state() {
         nic->memory->give(abi::cqs, index);
     }
     for (std::uint32_t b = 0; b < bitmap_count.load(); ++b) {
-        nic->arena.give(bitmaps[b].offset, (abi::summary_words(bitmaps[b].leaves) + bitmaps[b].leaves) * sizeof(abi::word64));
+        nic->arena.give(bitmaps[b].offset,
+                        (abi::summary_words(bitmaps[b].leaves) + bitmaps[b].leaves) * sizeof(abi::word64));
     }
 }
 
@@ -132,13 +135,15 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         return std::unexpected(state_->fail(errc::forked, "creating a completion queue"));
     }
     if (attributes.queues_max == 0 || attributes.queues_max > 2 * abi::vi_count || attributes.spin_max.count() < 0) {
-        return std::unexpected(state_->fail(errc::invalid_argument, "creating a completion queue: queues_max is 1 to 131072, spin_max not negative"));
+        return std::unexpected(state_->fail(
+            errc::invalid_argument, "creating a completion queue: queues_max is 1 to 131072, spin_max not negative"));
     }
     auto made = std::make_shared<detail::cq_state>();
     made->nic = state_;
     made->nic_memory = state_->memory.get();
     made->attributes = attributes;
-    const std::uint64_t spin_us = std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
+    const std::uint64_t spin_us =
+        std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
     made->spin_ticks_max = std::thread::hardware_concurrency() > 1 ? spin_us * os::ticks_per_us() : 0;
     made->spin_ticks = made->spin_ticks_max;
     {
@@ -200,8 +205,12 @@ result<void> completion_queue::resize(std::uint32_t queues_max) {
     return state_->resize(queues_max);
 }
 
-std::uint32_t completion_queue::queues_max() const noexcept { return state_ ? state_->entry->queues_max.load_relaxed() : 0; }
-std::uint32_t completion_queue::queues_attached() const noexcept { return state_ ? state_->entry->attached.load_relaxed() : 0; }
+std::uint32_t completion_queue::queues_max() const noexcept {
+    return state_ ? state_->entry->queues_max.load_relaxed() : 0;
+}
+std::uint32_t completion_queue::queues_attached() const noexcept {
+    return state_ ? state_->entry->attached.load_relaxed() : 0;
+}
 
 result<void> completion_queue::close() {
     if (!state_) {

@@ -18,7 +18,9 @@ work_request request(opcode o, std::span<const segment> segments, std::uint64_t 
 
 }  // namespace
 
-errc virtual_interface::post_receive(const segment& s, std::uint64_t cookie) noexcept { return post_receive(std::span(&s, 1), cookie); }
+errc virtual_interface::post_receive(const segment& s, std::uint64_t cookie) noexcept {
+    return post_receive(std::span(&s, 1), cookie);
+}
 
 errc virtual_interface::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
     const receive_request r{segments, cookie};
@@ -50,18 +52,20 @@ posted virtual_interface::post_receives(std::span<const receive_request> request
     return p;
 }
 
-errc virtual_interface::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+errc virtual_interface::post_send(const segment& s, std::uint64_t cookie, send_flag flags,
+                                  std::uint32_t immediate) noexcept {
     return state_ ? state_->post_send(s, cookie, flags, immediate) : errc::invalid_handle;
 }
 
-errc virtual_interface::post_send(std::span<const segment> gather, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+errc virtual_interface::post_send(std::span<const segment> gather, std::uint64_t cookie, send_flag flags,
+                                  std::uint32_t immediate) noexcept {
     work_request w = request(opcode::send, gather, cookie, flags);
     w.immediate = immediate;
     return state_ ? state_->post(w) : errc::invalid_handle;
 }
 
-errc virtual_interface::send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie, send_flag flags,
-                                std::uint32_t immediate) noexcept {
+errc virtual_interface::send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie,
+                                send_flag flags, std::uint32_t immediate) noexcept {
     if (!state_) {
         return errc::invalid_handle;
     }
@@ -74,37 +78,41 @@ errc virtual_interface::send_to(datagram_address destination, std::span<const se
     return state_->post(w);
 }
 
-errc virtual_interface::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+errc virtual_interface::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
+                                   std::uint32_t immediate) noexcept {
     return state_ ? state_->post_write(s, to, cookie, flags, immediate) : errc::invalid_handle;
 }
 
-errc virtual_interface::post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie, send_flag flags,
-                                   std::uint32_t immediate) noexcept {
+errc virtual_interface::post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie,
+                                   send_flag flags, std::uint32_t immediate) noexcept {
     work_request w = request(opcode::write, gather, cookie, flags);
     w.immediate = immediate;
     w.remote = to;
     return state_ ? state_->post(w) : errc::invalid_handle;
 }
 
-errc virtual_interface::post_read(const segment& s, remote_address from, std::uint64_t cookie, send_flag flags) noexcept {
+errc virtual_interface::post_read(const segment& s, remote_address from, std::uint64_t cookie,
+                                  send_flag flags) noexcept {
     return post_read(std::span(&s, 1), from, cookie, flags);
 }
 
-errc virtual_interface::post_read(std::span<const segment> scatter, remote_address from, std::uint64_t cookie, send_flag flags) noexcept {
+errc virtual_interface::post_read(std::span<const segment> scatter, remote_address from, std::uint64_t cookie,
+                                  send_flag flags) noexcept {
     work_request w = request(opcode::read, scatter, cookie, flags);
     w.remote = from;
     return state_ ? state_->post(w) : errc::invalid_handle;
 }
 
-errc virtual_interface::post_fetch_add(const segment& old, remote_address at, std::uint64_t addend, std::uint64_t cookie, send_flag flags) noexcept {
+errc virtual_interface::post_fetch_add(const segment& old, remote_address at, std::uint64_t addend,
+                                       std::uint64_t cookie, send_flag flags) noexcept {
     work_request w = request(opcode::fetch_add, {&old, 1}, cookie, flags);
     w.remote = at;
     w.operand = addend;
     return state_ ? state_->post(w) : errc::invalid_handle;
 }
 
-errc virtual_interface::post_compare_swap(const segment& old, remote_address at, std::uint64_t expected, std::uint64_t desired,
-                                          std::uint64_t cookie, send_flag flags) noexcept {
+errc virtual_interface::post_compare_swap(const segment& old, remote_address at, std::uint64_t expected,
+                                          std::uint64_t desired, std::uint64_t cookie, send_flag flags) noexcept {
     work_request w = request(opcode::compare_swap, {&old, 1}, cookie, flags);
     w.remote = at;
     w.compare = expected;

@@ -59,7 +59,6 @@ void after_fork_in_child() {
 
 }  // namespace
 
-
 nic_state::~nic_state() {
     if (bell.joinable()) {
         if (forked()) {
@@ -147,7 +146,8 @@ buffer_state::~buffer_state() {
 }  // namespace detail
 
 result<nic> nic::open(std::string_view device_address, const open_options& options) {
-    static const int handlers = ::pthread_atfork(detail::before_fork, detail::after_fork_in_parent, detail::after_fork_in_child);
+    static const int handlers =
+        ::pthread_atfork(detail::before_fork, detail::after_fork_in_parent, detail::after_fork_in_child);
     (void)handlers;
     (void)os::ticks_per_us();  // measured here, not in the first wait
     const std::lock_guard no_fork(detail::registry().mutex);
@@ -232,7 +232,8 @@ result<datagram_address> nic::resolve(const address& name) {
     }
     const device::control_lock hold(*state_->memory);
     const std::uint32_t i = detail::find_name(*state_->memory, *key);
-    if (i == abi::none32 || state_->memory->name(i).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::datagram)) {
+    if (i == abi::none32 ||
+        state_->memory->name(i).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::datagram)) {
         return std::unexpected(state_->fail(errc::no_listener, "resolving '" + name.name + "'"));
     }
     return datagram_address{state_->memory->name(i).target.load_relaxed()};

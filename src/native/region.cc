@@ -42,8 +42,9 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
         }
     }
     for (const nic_state::unclosed_vi& u : nic.unclosed) {
-        if ((domain == nullptr || u.domain == domain->id) && (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
-                                       (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), engine_patience_ns)))) {
+        if ((domain == nullptr || u.domain == domain->id) &&
+            (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
+             (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), engine_patience_ns)))) {
             return false;
         }
     }
@@ -73,7 +74,8 @@ result<void> region_state::close() {
     const std::lock_guard hold(nic.mutex);
     nic.memory->region(index).key.store_release(0);
     if (!engines_have_left(nic, domain.get())) {
-        return std::unexpected(nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
+        return std::unexpected(
+            nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
     }
     watch_engines(nic);
     nic.pages.release(extents);
@@ -109,8 +111,10 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     if (nic.forked()) {
         return std::unexpected(nic.fail(errc::forked, "registering memory"));
     }
-    if (length == 0 || (!whole_space && address + length < address) || (static_cast<std::uint32_t>(rights) & ~15u) != 0) {
-        return std::unexpected(nic.fail(errc::invalid_argument, "registering memory: empty range, range that wraps round, or unknown rights"));
+    if (length == 0 || (!whole_space && address + length < address) ||
+        (static_cast<std::uint32_t>(rights) & ~15u) != 0) {
+        return std::unexpected(nic.fail(errc::invalid_argument,
+                                        "registering memory: empty range, range that wraps round, or unknown rights"));
     }
     auto made = std::make_shared<region_state>();
     made->open = false;
@@ -122,7 +126,8 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     watch_engines(nic);
     if (whole_space) {
         cover.backing = backing::mixed;
-    } else if (auto held = nic.pages.hold(address, length, rights != access::none && rights != access::remote_read); held) {
+    } else if (auto held = nic.pages.hold(address, length, rights != access::none && rights != access::remote_read);
+               held) {
         cover = std::move(*held);
     } else {
         return std::unexpected(held.error());

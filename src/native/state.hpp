@@ -11,7 +11,6 @@
 #include <mutex>
 #include <thread>
 #include <vector>
-
 #include <vinic/vinic.hpp>
 
 #include "device/arena.hpp"
@@ -21,7 +20,8 @@
 namespace vinic::detail {
 
 struct nic_state : std::enable_shared_from_this<nic_state> {
-    explicit nic_state(std::unique_ptr<device::memory> m) : memory(std::move(m)), arena(*memory), pages(*memory, arena) {}
+    explicit nic_state(std::unique_ptr<device::memory> m)
+        : memory(std::move(m)), arena(*memory), pages(*memory, arena) {}
     ~nic_state();
     nic_state(const nic_state&) = delete;
     nic_state& operator=(const nic_state&) = delete;
@@ -44,7 +44,7 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     std::unique_ptr<device::memory> memory;
     device::arena arena;
     adoption pages;
-    std::vector<struct vi_state*> vis;      // for deregistration
+    std::vector<struct vi_state*> vis;  // for deregistration
     struct unclosed_vi {
         std::uint32_t vi;
         std::uint32_t peer;
@@ -89,7 +89,8 @@ struct buffer_state {
     std::uint64_t offset = 0;
     std::uint64_t bytes = 0;
     bool kept = false;  // under nic->mutex
-    buffer_state(std::shared_ptr<nic_state> n, std::uint64_t at, std::uint64_t size) : nic(std::move(n)), offset(at), bytes(size) {}
+    buffer_state(std::shared_ptr<nic_state> n, std::uint64_t at, std::uint64_t size)
+        : nic(std::move(n)), offset(at), bytes(size) {}
     ~buffer_state();
 };
 
@@ -135,8 +136,8 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     std::uint32_t turn = 0;
     std::uint32_t empty_polls = 0;
     std::uint32_t hot_expected = 0;
-    std::uint32_t hot_place = 0;  // its index in `polled`
-    std::uint64_t empty_ticks = 0;  // when the last poll found nothing
+    std::uint32_t hot_place = 0;                // its index in `polled`
+    std::uint64_t empty_ticks = 0;              // when the last poll found nothing
     const abi::word32* hot_sequence = nullptr;  // the next entry of the queue that was busy last
     std::int32_t until_tick = 0;
     std::uint64_t spin_ticks = 0;
@@ -177,21 +178,27 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
 
     // -- data path (vi_post.cc) --------------------------------------------------------------------
     [[nodiscard]] errc post(const work_request& w) noexcept;
-    [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
-    [[nodiscard]] bool try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
-    [[nodiscard]] errc post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept;
-    [[nodiscard]] bool try_small_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept;
+    [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags,
+                                 std::uint32_t immediate) noexcept;
+    [[nodiscard]] bool try_small(const segment& s, std::uint64_t cookie, send_flag flags,
+                                 std::uint32_t immediate) noexcept;
+    [[nodiscard]] errc post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
+                                  std::uint32_t immediate) noexcept;
+    [[nodiscard]] bool try_small_write(const segment& s, remote_address to, std::uint64_t cookie,
+                                       send_flag flags) noexcept;
     [[nodiscard]] errc prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept;
     [[nodiscard]] errc post_once(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_checked(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_datagram(const device::operation& op, const work_request& w) noexcept;
-    [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op, const work_request& w) noexcept;
+    [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op,
+                                        const work_request& w) noexcept;
     [[nodiscard]] errc stall(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] bool send_queue_full() const noexcept {
         return send_posted.load(std::memory_order_relaxed) - send_reported.load(std::memory_order_acquire) > send_mask;
     }
     /// The operation is over: a completion, unless it succeeded unsignalled.
-    void finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags, enum status s) noexcept;
+    void finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags,
+                enum status s) noexcept;
     void push(const send_entry& e) noexcept;
     void await_return() noexcept;
     void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
@@ -289,7 +296,8 @@ struct request_state {
 /// Marks the calling thread as executing for VI `entry`.
 class engine_mark {
 public:
-    engine_mark(const device::memory& m, abi::vi_entry& v, abi::engine_kind kind) noexcept : word_(v.executing[kind]), seen_(word_.load_relaxed()) {
+    engine_mark(const device::memory& m, abi::vi_entry& v, abi::engine_kind kind) noexcept
+        : word_(v.executing[kind]), seen_(word_.load_relaxed()) {
         if (ok()) {
             word_.store_relaxed(seen_ + 1);
             m.light_barrier();  // marked before anything is checked; pairs with a heavy barrier

@@ -17,10 +17,13 @@ inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t
     const abi::segment& s = slot.descriptor.segments[0];
     const engine_mark mark(*nic_memory, *entry, abi::placing);
     device::place p;
-    if (slot.descriptor.segment_count == 1 && !outgoing.datagram && c.length <= s.length && c.length <= abi::payload_in_completion &&
-        device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, static_cast<std::uint32_t>(access::local_write), p) &&
+    if (slot.descriptor.segment_count == 1 && !outgoing.datagram && c.length <= s.length &&
+        c.length <= abi::payload_in_completion &&
+        device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length,
+                      static_cast<std::uint32_t>(access::local_write), p) &&
         !p.whole_space) [[likely]] {
-        device::copy_small(reinterpret_cast<std::byte*>(s.address), reinterpret_cast<const std::byte*>(c.payload), c.length);
+        device::copy_small(reinterpret_cast<std::byte*>(s.address), reinterpret_cast<const std::byte*>(c.payload),
+                           c.length);
     } else {
         place_pieces(slot, at, out);
     }

@@ -19,8 +19,8 @@ constexpr std::uint32_t segments_limit = 256;
 constexpr std::uint32_t inline_limit = 1024;
 
 std::uint32_t flags_of(const vi_attributes& a) noexcept {
-    return (a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) | (a.rdma_atomic ? abi::allow_atomic : 0u) |
-           (a.service == service::datagram ? abi::is_datagram : 0u);
+    return (a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) |
+           (a.rdma_atomic ? abi::allow_atomic : 0u) | (a.service == service::datagram ? abi::is_datagram : 0u);
 }
 
 /// What the rings of a VI take, piece by piece.
@@ -39,9 +39,11 @@ ring_sizes sizes_of(const vi_attributes& a) noexcept {
     // make any connected VI such a one.
     const bool waits = a.service == service::connected;
     s.send = waits ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0;
-    const std::uint32_t beyond = a.segments_max > abi::receive_segments_in_line ? a.segments_max - abi::receive_segments_in_line : 0;
+    const std::uint32_t beyond =
+        a.segments_max > abi::receive_segments_in_line ? a.segments_max - abi::receive_segments_in_line : 0;
     s.receive_extra = std::uint64_t{a.receive_depth} * beyond * sizeof(abi::segment);
-    s.send_extra = waits ? std::uint64_t{a.send_depth} * device::send_extra_bytes(a.segments_max, a.inline_bytes_max) : 0;
+    s.send_extra =
+        waits ? std::uint64_t{a.send_depth} * device::send_extra_bytes(a.segments_max, a.inline_bytes_max) : 0;
     return s;
 }
 
@@ -74,7 +76,8 @@ void publish_attributes(abi::vi_entry& e, const vi_attributes& a) noexcept {
     e.flags.store_relaxed(flags_of(a));
     e.reliability.store_relaxed(static_cast<std::uint32_t>(a.reliability));
     e.transfer_bytes_max.store_relaxed(a.transfer_bytes_max);
-    e.receiver_wait_ns.store_relaxed(a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count()));
+    e.receiver_wait_ns.store_relaxed(a.receiver_wait == forever ? abi::none64
+                                                                : static_cast<std::uint64_t>(a.receiver_wait.count()));
     e.context.store_relaxed(a.context);
 }
 
@@ -83,7 +86,8 @@ void reset_entry(abi::vi_entry& e) noexcept {
     const std::uint32_t owner = e.owner.load_relaxed();
     const std::uint32_t generation = e.generation.load_relaxed() % 0x7fffffff + 1;
     const std::uint32_t epoch = abi::epoch_of(e.state.load_relaxed());
-    const std::uint32_t executing[abi::engine_kinds] = {e.executing[0].load_relaxed(), e.executing[1].load_relaxed(), e.executing[2].load_relaxed()};
+    const std::uint32_t executing[abi::engine_kinds] = {e.executing[0].load_relaxed(), e.executing[1].load_relaxed(),
+                                                        e.executing[2].load_relaxed()};
     std::memset(static_cast<void*>(&e), 0, sizeof e);
     e.owner.store_relaxed(owner);
     e.generation.store_relaxed(generation);
@@ -166,7 +170,8 @@ result<void> vi_state::disconnect() {
         std::uint32_t holder = 0;
         const std::uint64_t end = os::now_ns() + engine_patience_ns;
         while (!entry->receive_lock.compare_exchange(holder, m.owner_word())) {
-            if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word()) : false) {
+            if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word())
+                                                    : false) {
                 break;
             }
             if (os::now_ns() > end) {
@@ -208,7 +213,8 @@ result<void> vi_state::disconnect() {
         const std::uint32_t peer = entry->peer.load_relaxed();
         if (peer < abi::vi_count) {
             std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
-            if (m.vi(peer).state.compare_exchange(expected, abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_disconnect))) {
+            if (m.vi(peer).state.compare_exchange(expected, abi::make_state(abi::epoch_of(expected), abi::link::error,
+                                                                            abi::break_reason::remote_disconnect))) {
                 device::signal(m, m.vi(peer), abi::send_queue);
                 device::signal(m, m.vi(peer), abi::receive_queue);
             }
@@ -258,7 +264,8 @@ result<void> vi_state::close() {
             entry->generation.add_single_writer(1);
             for (std::uint32_t i = 0; i < nic->memory->backed(abi::names); ++i) {
                 abi::name_entry& n = nic->memory->name(i);
-                if (n.owner.load_relaxed() == nic->memory->owner_word() && n.kind.load_relaxed() == static_cast<std::uint32_t>(abi::name_kind::datagram) &&
+                if (n.owner.load_relaxed() == nic->memory->owner_word() &&
+                    n.kind.load_relaxed() == static_cast<std::uint32_t>(abi::name_kind::datagram) &&
                     static_cast<std::uint32_t>(n.target.load_relaxed()) == index) {
                     nic->memory->give(abi::names, i);
                 }
@@ -272,7 +279,8 @@ result<void> vi_state::close() {
     }
     open = false;
     cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
-    cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(), reinterpret_cast<queue_tag>(this) | 1);
+    cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(),
+                                    reinterpret_cast<queue_tag>(this) | 1);
     if (!nic->forked()) {
         const std::lock_guard hold(nic->mutex);
         std::erase(nic->vis, this);
@@ -288,7 +296,8 @@ vi_state::~vi_state() {
         std::erase(nic->vis, this);
         nic->unclosed.push_back({index, entry->peer.load_relaxed(), domain->id});
         cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
-        cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(), reinterpret_cast<queue_tag>(this) | 1);
+        cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(),
+                                        reinterpret_cast<queue_tag>(this) | 1);
     }
 }
 
@@ -313,7 +322,8 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     made->cqs[abi::send_queue] = wanted.send_cq->state_;
     made->cqs[abi::receive_queue] = wanted.receive_cq->state_;
     if (made->cqs[0]->nic != made->nic || made->cqs[1]->nic != made->nic) {
-        return std::unexpected(nic.fail(errc::invalid_argument, "creating a VI: its completion queues belong to another nic"));
+        return std::unexpected(
+            nic.fail(errc::invalid_argument, "creating a VI: its completion queues belong to another nic"));
     }
     vi_attributes& a = made->attributes;
     a = wanted;
@@ -375,7 +385,8 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     nic.vis.push_back(made.get());
     // A datagram VI needs no peer: it is connected from the start.
     const std::uint32_t epoch = abi::epoch_of(e.state.load_relaxed()) + 1;
-    e.state.store_release(abi::make_state(epoch, a.service == service::datagram ? abi::link::connected : abi::link::idle));
+    e.state.store_release(
+        abi::make_state(epoch, a.service == service::datagram ? abi::link::connected : abi::link::idle));
     made->open = true;
     virtual_interface v;
     v.state_ = std::move(made);
@@ -429,7 +440,8 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
     if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
     }
-    if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 || wanted.service != v.attributes.service) {
+    if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 ||
+        wanted.service != v.attributes.service) {
         return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
     }
     v.attributes.reliability = wanted.reliability;
@@ -469,7 +481,8 @@ result<void> virtual_interface::bind(const address& name) {
         return std::unexpected(nic.fail(errc::forked, "binding a name"));
     }
     if (state_->attributes.service != service::datagram) {
-        return std::unexpected(nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
+        return std::unexpected(
+            nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
     }
     if (auto made = detail::make_name(nic, name, abi::name_kind::datagram, local_address().value); !made) {
         return std::unexpected(made.error());

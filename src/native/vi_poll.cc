@@ -35,8 +35,10 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
         }
         device::place source{nic->memory->self(), reinterpret_cast<std::uint64_t>(from), n, abi::none64, false};
         std::uint64_t foreign_copies = 0;
-        if (!device::check(*nic->memory, domain->id, s.key, s.address, s.length, static_cast<std::uint32_t>(access::local_write), p) ||
-            device::move(*nic->memory, p, source, false, entry->state, entry->state.load_relaxed(), foreign_copies) != device::moved::all) {
+        if (!device::check(*nic->memory, domain->id, s.key, s.address, s.length,
+                           static_cast<std::uint32_t>(access::local_write), p) ||
+            device::move(*nic->memory, p, source, false, entry->state, entry->state.load_relaxed(), foreign_copies) !=
+                device::moved::all) {
             // Deregistered, or never right: found only now because the payload travelled inside.
             out.status = status::local_protection;
             if (attributes.reliability != reliability::unreliable && attributes.service == service::connected) {
@@ -99,7 +101,8 @@ bool vi_state::engines_outside() noexcept {
             // engine looks at.
             const device::control_lock hold(m);
             std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
-            const std::uint64_t broken = abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_error);
+            const std::uint64_t broken =
+                abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_error);
             if (m.vi(peer).state.compare_exchange(expected, broken)) {
                 device::signal(m, m.vi(peer), abi::send_queue);
                 device::signal(m, m.vi(peer), abi::receive_queue);
@@ -122,7 +125,9 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
     const std::uint64_t state = entry->state.load_acquire();
     const bool in_error = abi::link_of(state) == abi::link::error;
     std::uint32_t at = reported.load(std::memory_order_relaxed);
-    const auto posted_now = [&] { return (receives_kind ? receive_posted : send_posted).load(std::memory_order_acquire); };
+    const auto posted_now = [&] {
+        return (receives_kind ? receive_posted : send_posted).load(std::memory_order_acquire);
+    };
     std::uint32_t limit = in_error ? posted_now() : flush_limit[kind].load(std::memory_order_acquire);
     if (static_cast<std::int32_t>(limit - at) <= 0 && !in_error) {
         return 0;
@@ -135,8 +140,9 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
     std::size_t n = take(kind, out);
     at = reported.load(std::memory_order_relaxed);
     limit = in_error ? posted_now() : limit;
-    const enum status flushed = in_error ? (abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed)
-                                         : flush_status.load(std::memory_order_relaxed);
+    const enum status flushed =
+        in_error ? (abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed)
+                 : flush_status.load(std::memory_order_relaxed);
     for (; n < out.size() && static_cast<std::int32_t>(limit - at) > 0; ++at) {
         enum status s = flushed;
         enum opcode o = opcode::receive;
@@ -156,7 +162,8 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
             o = e.opcode;
             if (!e.deferred) {
                 s = e.status;
-            } else if (const abi::send_descriptor& d = queue.descriptors[at & send_mask]; d.done.load_acquire() == at + 1) {
+            } else if (const abi::send_descriptor& d = queue.descriptors[at & send_mask];
+                       d.done.load_acquire() == at + 1) {
                 s = static_cast<enum status>(d.status);
             }
             if (s == status::success && !e.signalled) {

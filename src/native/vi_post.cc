@@ -12,7 +12,8 @@
 namespace vinic::detail {
 
 static_assert(sizeof(segment) == sizeof(abi::segment) && offsetof(segment, length) == offsetof(abi::segment, length) &&
-              offsetof(segment, key) == offsetof(abi::segment, key), "the interface's segments are the engine's");
+                  offsetof(segment, key) == offsetof(abi::segment, key),
+              "the interface's segments are the engine's");
 
 namespace {
 
@@ -30,11 +31,18 @@ constexpr std::uint64_t datagram_lock_spin_us = 20;
 void vi_state::count_sent(enum opcode opcode, std::uint32_t length) noexcept {
     std::uint32_t first = abi::tx_send_messages;
     switch (opcode) {
-        case opcode::write: first = abi::tx_write_messages; break;
-        case opcode::read: first = abi::tx_read_messages; break;
+        case opcode::write:
+            first = abi::tx_write_messages;
+            break;
+        case opcode::read:
+            first = abi::tx_read_messages;
+            break;
         case opcode::fetch_add:
-        case opcode::compare_swap: entry->counters[abi::tx_atomic_messages].add_single_writer(1); return;
-        default: break;
+        case opcode::compare_swap:
+            entry->counters[abi::tx_atomic_messages].add_single_writer(1);
+            return;
+        default:
+            break;
     }
     entry->counters[first].add_single_writer(1);
     entry->counters[first + 1].add_single_writer(length);
@@ -47,7 +55,8 @@ void vi_state::push(const send_entry& e) noexcept {
     device::signal_if_wanted(*nic_memory, *entry, abi::send_queue);
 }
 
-void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags, enum status s) noexcept {
+void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags,
+                      enum status s) noexcept {
     if (s == status::success) [[likely]] {
         count_sent(opcode, length);
         if (has(flags, send_flag::unsignalled)) {
@@ -60,8 +69,8 @@ void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t co
 /// The common case without detours: a small single-segment send that can be executed now.
 bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || handed || s.length > outgoing.payload_max || s.length > attributes.transfer_bytes_max || entry->state.load_acquire() != outgoing.connected ||
-        send_queue_full()) {
+    if (!mark.ok() || handed || s.length > outgoing.payload_max || s.length > attributes.transfer_bytes_max ||
+        entry->state.load_acquire() != outgoing.connected || send_queue_full()) {
         return false;
     }
     if (has(flags, send_flag::inlined)) {
@@ -70,7 +79,8 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
         }
     } else {
         device::place p;
-        if (s.length != 0 && (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) || p.whole_space)) {
+        if (s.length != 0 &&
+            (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) || p.whole_space)) {
             return false;
         }
     }
@@ -86,8 +96,8 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
 /// Likewise for RDMA writes.
 bool vi_state::try_small_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || handed || s.length == 0 || s.length > small_write_bytes_max || s.length > attributes.transfer_bytes_max ||
-        entry->state.load_acquire() != outgoing.connected ||
+    if (!mark.ok() || handed || s.length == 0 || s.length > small_write_bytes_max ||
+        s.length > attributes.transfer_bytes_max || entry->state.load_acquire() != outgoing.connected ||
         send_queue_full()) {
         return false;
     }
@@ -100,8 +110,10 @@ bool vi_state::try_small_write(const segment& s, remote_address to, std::uint64_
     return true;
 }
 
-errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
-    if (static_cast<std::uint8_t>(flags) <= static_cast<std::uint8_t>(send_flag::unsignalled) && !has(flags, send_flag::immediate)) [[likely]] {
+errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
+                          std::uint32_t immediate) noexcept {
+    if (static_cast<std::uint8_t>(flags) <= static_cast<std::uint8_t>(send_flag::unsignalled) &&
+        !has(flags, send_flag::immediate)) [[likely]] {
         const optional_lock hold(send_mutex, attributes.thread_safe);
         if (try_small_write(s, to, cookie, flags)) {
             if ((++posts & 255) == 0) {
@@ -154,7 +166,8 @@ errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* 
     const bool inlined = has(w.flags, send_flag::inlined);
     const bool is_datagram = attributes.service == service::datagram;
     switch (w.opcode) {
-        case opcode::send: break;
+        case opcode::send:
+            break;
         case opcode::write:
             if (is_datagram) {
                 return errc::not_supported;
@@ -174,7 +187,8 @@ errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* 
                 return errc::invalid_argument;
             }
             break;
-        default: return errc::invalid_argument;
+        default:
+            return errc::invalid_argument;
     }
     op.opcode = w.opcode;
     op.has_immediate = immediate;
@@ -292,8 +306,10 @@ void vi_state::await_return() noexcept {
     const std::uint64_t start = os::ticks();
     const std::uint64_t per_us = os::ticks_per_us();
     std::uint64_t progress = start;
-    for (std::uint64_t now = start; now - progress < return_spin_us * per_us && now - start < return_spin_us_max * per_us; now = os::ticks()) {
-        if (abi::executor_of(entry->hand_over.load_acquire()) == abi::executor::owner || entry->state.load_relaxed() != outgoing.connected) {
+    for (std::uint64_t now = start;
+         now - progress < return_spin_us * per_us && now - start < return_spin_us_max * per_us; now = os::ticks()) {
+        if (abi::executor_of(entry->hand_over.load_acquire()) == abi::executor::owner ||
+            entry->state.load_relaxed() != outgoing.connected) {
             break;
         }
         if (const std::uint32_t seen = entry->send_next.load_relaxed(); seen != next) {
@@ -313,7 +329,8 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
     }
     if (attributes.receiver_wait.count() == 0) {
         outgoing.to->rx_no_descriptor_drops.fetch_add(1);
-        (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error, abi::break_reason::remote_error);
+        (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
+                                 abi::break_reason::remote_error);
         finish(op.opcode, op.length, w.cookie, w.flags, status::receiver_not_ready);
         return errc::ok;
     }
@@ -339,7 +356,8 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
     if (handed && attributes.receiver_wait != forever) {
         const std::lock_guard hold(nic->stalled_mutex);
         stall_head = at;
-        if (stall_deadline_ns.exchange(os::now_ns() + static_cast<std::uint64_t>(attributes.receiver_wait.count())) == 0 &&
+        if (stall_deadline_ns.exchange(os::now_ns() + static_cast<std::uint64_t>(attributes.receiver_wait.count())) ==
+                0 &&
             std::find(nic->stalled.begin(), nic->stalled.end(), this) == nic->stalled.end()) {
             nic->stalled.push_back(this);
         }
@@ -375,7 +393,8 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     d.done.store_release(head + 1);
     outgoing.to->rx_no_descriptor_drops.fetch_add(1);
     const device::control_lock hold(*nic->memory);
-    (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error, abi::break_reason::remote_error);
+    (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
+                             abi::break_reason::remote_error);
 }
 
 errc vi_state::post_datagram(const device::operation& op, const work_request& w) noexcept {
@@ -451,8 +470,8 @@ bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t coo
         d.segments[i] = {segments[i].address, segments[i].length, segments[i].key};
     }
     if (segments.size() > in_line) [[unlikely]] {
-        std::memcpy(receives.extra + std::size_t{at & receives.mask} * receives.extra_per_slot, segments.data() + in_line,
-                    (segments.size() - in_line) * sizeof(segment));
+        std::memcpy(receives.extra + std::size_t{at & receives.mask} * receives.extra_per_slot,
+                    segments.data() + in_line, (segments.size() - in_line) * sizeof(segment));
     }
     // Release: pairs with the sender's acquire of the sequence.
     d.sequence.store_release(at + 1);

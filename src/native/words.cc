@@ -3,7 +3,6 @@
 // words.cc -- every code of the interface in words, each table proved complete.
 #include <array>
 #include <cstring>
-
 #include <vinic/vinic.hpp>
 
 namespace vinic {
@@ -19,9 +18,14 @@ constexpr auto errc_words = std::to_array<words>({
     {"ok", "success"},
     {"invalid_argument", "a parameter is outside what the call accepts; see its documentation"},
     {"invalid_handle", "the handle is empty, was moved from, or its object is closed; create it first"},
-    {"unknown_address", "no such device; write shm:NAME with 1 to 63 of the characters A-Z a-z 0-9 . _ -, and see `vinic device show`"},
-    {"permission_denied", "access is refused; the device belongs to another user: choose another name, or let its owner open it with a group"},
-    {"version_mismatch", "the device file was made by another version of vinic or by another program; end its users or choose another name"},
+    {"unknown_address",
+     "no such device; write shm:NAME with 1 to 63 of the characters A-Z a-z 0-9 . _ -, and see `vinic device show`"},
+    {"permission_denied",
+     "access is refused; the device belongs to another user: choose another name, or let its owner open it with a "
+     "group"},
+    {"version_mismatch",
+     "the device file was made by another version of vinic or by another program; end its users or choose another "
+     "name"},
     {"out_of_memory", "no space is left; free some, enlarge /dev/shm, or point VINIC_SHM_DIR to a larger file system"},
     {"limit_reached", "a table of the device is full; close objects that are no longer needed"},
     {"invalid_state", "the VI is in a state in which this call makes no sense; see virtual_interface::state()"},
@@ -32,7 +36,8 @@ constexpr auto errc_words = std::to_array<words>({
     {"attribute_mismatch", "reliability, service and transfer_bytes_max of the two VIs must be equal; change one side"},
     {"queue_full", "the queue holds as many descriptors as it is deep; poll completions first or make it deeper"},
     {"too_many_segments", "more segments than vi_attributes::segments_max; raise it or use fewer"},
-    {"message_too_large", "more bytes than vi_attributes::transfer_bytes_max or inline_bytes_max; raise it or send less"},
+    {"message_too_large",
+     "more bytes than vi_attributes::transfer_bytes_max or inline_bytes_max; raise it or send less"},
     {"not_supported", "this kind of VI or this machine does not offer the operation"},
     {"peer_gone", "the other side has disconnected or died; disconnect and connect again"},
     {"forked", "the handle belongs to the parent process; open the device anew in the child"},
@@ -43,11 +48,14 @@ constexpr auto errc_words = std::to_array<words>({
 });
 static_assert(errc_words.size() == static_cast<std::size_t>(errc::concurrent_use) + 1);
 
-constexpr auto status_names = std::to_array<const char*>({"success", "local_protection", "local_length", "remote_protection",
-    "remote_length", "remote_descriptor", "receiver_not_ready", "bad_alignment", "unreachable_memory", "flushed", "connection_lost"});
-static_assert(status_names.size() == status_count && status_count == static_cast<std::size_t>(status::connection_lost) + 1);
+constexpr auto status_names = std::to_array<const char*>(
+    {"success", "local_protection", "local_length", "remote_protection", "remote_length", "remote_descriptor",
+     "receiver_not_ready", "bad_alignment", "unreachable_memory", "flushed", "connection_lost"});
+static_assert(status_names.size() == status_count &&
+              status_count == static_cast<std::size_t>(status::connection_lost) + 1);
 
-constexpr auto opcode_names = std::to_array<const char*>({"send", "write", "read", "fetch_add", "compare_swap", "receive", "receive_write"});
+constexpr auto opcode_names =
+    std::to_array<const char*>({"send", "write", "read", "fetch_add", "compare_swap", "receive", "receive_write"});
 static_assert(opcode_names.size() == static_cast<std::size_t>(opcode::receive_write) + 1);
 
 constexpr auto backing_names = std::to_array<const char*>({"native", "adopted", "foreign", "mixed"});

@@ -42,14 +42,15 @@ bool mapping::map_shared(int fd, std::size_t size, bool writable) noexcept {
 
 void mapping::replace_by_zeros() noexcept {
     if (data_ != nullptr) {
-        (void)::mmap(data_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        (void)::mmap(data_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+                     0);
     }
 }
 
 namespace {
 
 int lock_call(int fd, int command, short type, std::uint64_t first, std::uint64_t count, struct flock* out = nullptr) {
-    struct flock lock {};
+    struct flock lock{};
     lock.l_type = type;
     lock.l_whence = SEEK_SET;
     lock.l_start = static_cast<off_t>(first);
@@ -73,7 +74,7 @@ bool lock_byte(int fd, std::uint64_t at) noexcept { return lock_call(fd, F_OFD_S
 void unlock_byte(int fd, std::uint64_t at) noexcept { (void)lock_call(fd, F_OFD_SETLK, F_UNLCK, at, 1); }
 
 bool is_locked_by_other(int fd, std::uint64_t first, std::uint64_t count) noexcept {
-    struct flock found {};
+    struct flock found{};
     // A failing query must not bury the living: assume that the lock is held.
     return lock_call(fd, F_OFD_GETLK, F_WRLCK, first, count, &found) != 0 || found.l_type != F_UNLCK;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/memory.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
@@ -17,7 +18,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <dirent.h>
 
 #include "abi/layout.hpp"
 #include "os/file.hpp"
@@ -45,7 +45,8 @@ public:
         uffdio_api api{};
         api.api = UFFD_API;
 #if defined(UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
-        api.features = shared ? UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM : UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+        api.features =
+            shared ? UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM : UFFD_FEATURE_PAGEFAULT_FLAG_WP;
 #else
         if (shared) {
             return ENOSYS;
@@ -130,8 +131,8 @@ std::vector<memory_area> areas(std::uint64_t begin, std::uint64_t end) {
         unsigned int major = 0;
         unsigned int minor = 0;
         char path[256] = {};
-        if (!is_start || std::sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64 " %255s", &a.begin, &a.end, mode,
-                                     &a.offset, &major, &minor, &a.inode, path) < 7) {
+        if (!is_start || std::sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64 " %255s", &a.begin,
+                                     &a.end, mode, &a.offset, &major, &minor, &a.inode, path) < 7) {
             continue;
         }
         if (a.end <= begin) {
@@ -249,7 +250,7 @@ std::uint64_t process_start_time(std::uint32_t pid) noexcept {
 }
 
 std::uint64_t pid_namespace() noexcept {
-    struct stat s {};
+    struct stat s{};
     return ::stat("/proc/self/ns/pid", &s) == 0 ? static_cast<std::uint64_t>(s.st_ino) : 0;
 }
 

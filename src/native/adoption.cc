@@ -188,7 +188,7 @@ void adoption::give_back(extents::iterator it) noexcept {
             (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
                          memory_.mapping_fd(), static_cast<off_t>(e.offset + (from - it->first)));
             for (std::uint64_t page = from; page < to; page += abi::page_size) {
-                __atomic_fetch_or(reinterpret_cast<std::uint8_t*>(page), std::uint8_t{0}, __ATOMIC_RELAXED);
+                os::own_private_page(page);
             }
         }
     });

@@ -42,6 +42,10 @@ struct memory_area {
 void place_copy(std::byte* copy, std::uint64_t address, std::uint64_t bytes) noexcept;
 void drop_copy(std::byte* copy, std::uint64_t bytes) noexcept;
 
+/// Makes the page of a private file mapping this process' own, contents kept, by a write that changes
+/// nothing and loses nobody else's.
+void own_private_page(std::uint64_t address) noexcept;
+
 /// process_vm_writev / process_vm_readv of one piece, whole or not at all.  0 or errno.
 [[nodiscard]] int write_process(std::uint32_t pid, std::uint64_t remote, const void* local, std::size_t bytes) noexcept;
 [[nodiscard]] int read_process(std::uint32_t pid, std::uint64_t remote, void* local, std::size_t bytes) noexcept;

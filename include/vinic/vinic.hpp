@@ -189,7 +189,8 @@ enum class send_flag : std::uint8_t {
     immediate = 1,    ///< carry 32 bits of immediate data (send and write; consumes a receive)
     unsignalled = 2,  ///< no completion when it succeeds; errors are always reported
     inlined = 4,      ///< copy the payload at post: no key needed, the buffer is free at once
-    fence = 8,        ///< start after all earlier reads and atomics of this queue are complete
+    fence = 8,        ///< start after all earlier reads and atomics of this queue are complete; here a
+                      ///< queue is executed in order anyway, so every operation is fenced
 };
 [[nodiscard]] constexpr send_flag operator|(send_flag a, send_flag b) noexcept {
     return static_cast<send_flag>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));
@@ -432,8 +433,10 @@ public:
     // -- connection ---------------------------------------------------------------------------
 
     /// Connects to a listener and waits for its answer.  VI must be idle.  `data`: up to 256 bytes.
-    /// Errors: no_listener at once, rejected (error::doing carries nothing; the rejecter's private
-    /// data is in rejection_data()), timed_out, attribute_mismatch, peer_gone, invalid_state.
+    /// Errors: no_listener at once, invalid_argument (time-out not positive, too much data),
+    /// not_supported (datagram VI), limit_reached, rejected (error::doing carries nothing; the rejecter's private
+    /// data is in rejection_data()), timed_out, peer_gone, invalid_state (also: disconnect()
+    /// was called meanwhile).  Attributes that do not fit are the acceptor's to see and to answer.
     [[nodiscard]] result<peer_information> connect(const address& to, nanoseconds timeout,
                                                    std::span<const std::byte> data = {});
     /// Private data that came with the last rejection.

@@ -11,7 +11,7 @@
 //     chunk 4..  chunks                      rings, buffers and adopted pages of the owning process
 //
 //   Who may write: an entry's owner, or whoever holds the header's lock.  Words that the data path
-//   touches are marked in vi.hpp and cq.hpp.  Space below a table's high-water mark is backed
+//   touches are marked in vi.hpp.  Space below a table's high-water mark is backed
 //   (fallocate), so touching it cannot fail; above it nobody looks.
 //
 //   Crash rule: an entry belongs to the process named in `owner`.  Everything else that could be

@@ -31,7 +31,9 @@ outcome route::fail(enum status senders) noexcept {
 outcome route::refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
                       std::uint32_t bytes) noexcept {
     // "Virtual Interface Architecture 1.0", 2.4: on an unreliable VI only this descriptor fails.
-    complete(receivers, has_immediate ? abi::has_immediate : 0, bytes, immediate);
+    const int flags =
+        (has_immediate ? abi::has_immediate : 0) | (receivers == status::remote_protection ? abi::from_write : 0);
+    complete(receivers, static_cast<std::uint8_t>(flags), bytes, immediate);
     if (!reliable) {
         (receivers == status::local_length ? to->rx_length_drops : to->rx_protection_drops).fetch_add(1);
         return {};
@@ -268,6 +270,15 @@ outcome route::atomic(const operation& op) noexcept {
     if (p.direct == nullptr || p.bytes != 8) {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
     }
+    // Where the result goes is settled first: an atomic that has happened cannot be run again.
+    place sink = local_place(op, 0);
+    const piece result = next_piece(*device, sink, 8);
+    if (result.moving) {
+        return {status::success, false, true};
+    }
+    if (result.direct == nullptr || result.bytes != 8) {
+        return fail(status::unreachable_memory);
+    }
     auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
     std::uint64_t old = op.compare;
     if (op.opcode == opcode::fetch_add) {
@@ -275,12 +286,7 @@ outcome route::atomic(const operation& op) noexcept {
     } else {
         (void)shared.compare_exchange(old, op.operand);
     }
-    const place sink = local_place(op, 0);
-    const place source = inline_place(*device, reinterpret_cast<const std::byte*>(&old), 8);
-    if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
-        how != moved::all) {
-        return stopped(how, false);
-    }
+    std::memcpy(result.direct, &old, sizeof old);
     return {};
 }
 

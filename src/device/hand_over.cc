@@ -184,6 +184,11 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
         r.to->receive_attention.store_relaxed(how == drained::waits ? 1 : 0);
         while (!word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::executor::handed))) {
         }
+        // A descriptor posted meanwhile by another thread (connecting drains as well) has not seen the
+        // flag: the locked instruction above orders this look behind it.
+        if (how == drained::waits && r.receiver_ready()) {
+            drain_for_peer(r, queue);
+        }
         return;
     }
 }

@@ -422,6 +422,17 @@ void memory::lock() noexcept {
     }
 }
 
+bool memory::lock_of_dead() noexcept {
+    std::uint32_t seen = header().lock.load_relaxed();
+    const std::uint32_t holder = (seen & ~abi::lock_waiters) - 1;
+    if (seen == 0 || alive(holder) || !header().lock.compare_exchange(seen, owner_word() | abi::lock_waiters)) {
+        return false;
+    }
+    header().lock_breaks.fetch_add(1);
+    recount();
+    return true;
+}
+
 void memory::unlock() noexcept {
     if ((header().lock.exchange(0) & abi::lock_waiters) != 0) {
         os::futex_wake(&header().lock.raw_);

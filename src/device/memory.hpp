@@ -81,6 +81,8 @@ public:
     /// The control plane's lock: between processes, survives its holder's death.
     void lock() noexcept;
     [[nodiscard]] bool try_lock() noexcept;
+    /// Takes the lock over if its holder is dead; does not wait.
+    [[nodiscard]] bool lock_of_dead() noexcept;
     void unlock() noexcept;
 
     /// A free entry of table t, owned by this process, storage assured.  Under the lock.

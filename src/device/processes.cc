@@ -205,9 +205,11 @@ void look_for_dead(memory& m, std::uint64_t now_ns) noexcept {
     for (std::uint32_t i = 0; i < m.header().processes_backed.load_acquire() && !any; ++i) {
         any = state_of(m, i) != process_state::free && !m.alive(i);
     }
-    if (any) {
-        control_lock hold(m);
+    // Not waiting for the lock: its holder may be stopped, and this is called while polling.  A dead
+    // holder's lock is broken by whoever does wait; if nobody has, that is us.
+    if (any && (m.try_lock() || m.lock_of_dead())) {
         (void)bury_the_dead(m);
+        m.unlock();
     }
 }
 

@@ -179,7 +179,13 @@ void adoption::give_back(extents::iterator it) noexcept {
     if (engines_outside) {
         it->second.moving = true;
         (void)publish();
-        (void)engines_outside();
+        if (!engines_outside()) {
+            // A stopped engine is inside: the pages stay the device's until this process leaves.
+            it->second.moving = false;
+            it->second.holders = 1;
+            (void)publish();
+            return;
+        }
     }
     for_mapped_parts(it->first, e, [&](std::uint64_t from, std::uint64_t to) {
         if (os::move_out_of_file(from, to - from) != 0) {
@@ -197,6 +203,7 @@ void adoption::give_back(extents::iterator it) noexcept {
 }
 
 void adoption::release_all() noexcept {
+    engines_outside = nullptr;  // the connections are over, and the chunks wait for stopped engines
     while (!extents_.empty()) {
         if (extents_.begin()->second.native) {
             extents_.erase(extents_.begin());

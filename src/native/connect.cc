@@ -312,6 +312,7 @@ result<connection_request> listener::wait(nanoseconds timeout) {
                 connection_request q;
                 q.state_ = std::make_shared<detail::request_state>();
                 q.state_->nic = state_->nic;
+                q.state_->listener = state_;
                 q.state_->index = oldest;
                 q.state_->generation = r.generation.load_relaxed();
                 q.state_->peer = detail::describe_vi(m, r.vi.load_relaxed());

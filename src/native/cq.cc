@@ -9,7 +9,7 @@
 //     bitmap   one ready bit for every other queue, set by whoever completes
 //
 //   So nothing can overflow, and a queue that nobody uses costs nothing, however many are attached.
-//   The barriers are those of docs/protocols.md (a): light for whoever completes, heavy for the
+//   The barriers are those of docs/protocols.md, section 1: light for whoever completes, heavy for the
 //   poller when it stops looking at a ring or goes to sleep.
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -61,6 +61,10 @@ std::size_t cq_state::poll(std::span<completion> out) noexcept {
         return 0;
     }
     const optional_lock hold(poll_mutex, attributes.thread_safe);
+    if (forget_hot.load(std::memory_order_relaxed)) [[unlikely]] {
+        forget_hot.store(false, std::memory_order_relaxed);
+        hot_sequence = nullptr;  // it may have been a ring of the VI that went
+    }
     // Whoever polls in a tight loop waits for the queue that was busy last.  Looking at its next
     // entry alone, with pauses, neither disturbs the line while the peer writes it nor makes the CPU
     // run ahead of it (docs/performance.md has the figures).
@@ -252,10 +256,11 @@ result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeou
     if (out.empty()) {
         return std::unexpected(nic->fail(errc::invalid_argument, "waiting for completions: no room for one"));
     }
-    const std::uint64_t spin_end = os::ticks() + spin_ticks;
+    const std::uint64_t spin_end = os::ticks() + spin_ticks.load(std::memory_order_relaxed);
     do {
         if (const std::size_t n = poll(out); n != 0) {
-            spin_ticks = std::min(spin_ticks_max, spin_ticks * 2 + 100);
+            spin_ticks.store(std::min(spin_ticks_max, spin_ticks.load(std::memory_order_relaxed) * 2 + 100),
+                             std::memory_order_relaxed);
             return n;
         }
     } while (os::ticks() < spin_end);
@@ -278,7 +283,9 @@ result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeou
             if (!attributes.thread_safe) {
                 entry->armed.store_release(0);
             }
-            spin_ticks = std::max(spin_ticks / 2, std::min<std::uint64_t>(spin_ticks_max, os::ticks_per_us()));
+            const std::uint64_t least = std::min<std::uint64_t>(spin_ticks_max, os::ticks_per_us());
+            spin_ticks.store(std::max(spin_ticks.load(std::memory_order_relaxed) / 2, least),
+                             std::memory_order_relaxed);
         }
         nic->tick();
         if (const std::size_t n = poll(out); n != 0) {

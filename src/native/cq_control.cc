@@ -79,6 +79,7 @@ void cq_state::detach(std::uint32_t bit, queue_tag tag) noexcept {
     // In a forked child nobody else runs, and the mutex may be held by a thread of the parent.
     const optional_lock hold(attach_mutex, !nic->forked());
     (*slots.load()[bit / 64].load())[bit % 64].store(0);
+    forget_hot.store(true);
     for (auto& p : polled) {
         queue_tag expected = tag;
         (void)p.compare_exchange_strong(expected, 0);

@@ -140,7 +140,8 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     std::uint64_t empty_ticks = 0;              // when the last poll found nothing
     const abi::word32* hot_sequence = nullptr;  // the next entry of the queue that was busy last
     std::int32_t until_tick = 0;
-    std::uint64_t spin_ticks = 0;
+    std::atomic<bool> forget_hot{false};
+    std::atomic<std::uint64_t> spin_ticks{0};
     std::uint64_t spin_ticks_max = 0;
     alignas(64) std::atomic<std::uint32_t> inside{0};  // odd while poll runs
     std::mutex poll_mutex;                             // thread_safe only
@@ -285,6 +286,7 @@ struct listener_state {
 
 struct request_state {
     std::shared_ptr<nic_state> nic;
+    std::shared_ptr<listener_state> listener;  // destroying a listener fails its requests
     std::uint32_t index = 0;
     std::uint32_t generation = 0;
     peer_information peer;

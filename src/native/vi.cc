@@ -165,7 +165,6 @@ result<void> vi_state::disconnect() {
     }
     const std::lock_guard hold(connect_mutex);
     if (attributes.service == service::datagram) {
-        flush_limit[abi::receive_queue].store(receive_posted.load(), std::memory_order_release);
         const device::control_lock lock(m);
         std::uint32_t holder = 0;
         const std::uint64_t end = os::now_ns() + engine_patience_ns;
@@ -180,7 +179,9 @@ result<void> vi_state::disconnect() {
             holder = 0;
             std::this_thread::yield();
         }
-        entry->receive_next.store_relaxed(receive_posted.load());
+        const std::uint32_t posted_now = receive_posted.load();
+        flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
+        entry->receive_next.store_relaxed(posted_now);
         entry->receive_lock.store_release(0);
         device::signal(m, *entry, abi::receive_queue);
         return {};
@@ -220,20 +221,25 @@ result<void> vi_state::disconnect() {
             }
         }
     }
+    {
+        const std::lock_guard stalled(nic->stalled_mutex);
+        stall_deadline_ns.store(0);
+        std::erase(nic->stalled, this);
+    }
     m.heavy_barrier();
     const std::uint32_t peer = entry->peer.load_relaxed();
     if (!device::wait_engine_outside(m, *entry, engine_patience_ns) ||
         (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), engine_patience_ns))) {
         return std::unexpected(nic->fail(errc::busy, "disconnecting a VI: its peer is stopped inside a transfer"));
     }
-    {
-        const std::lock_guard stalled(nic->stalled_mutex);
-        stall_deadline_ns.store(0);
-        std::erase(nic->stalled, this);
-    }
     state = entry->state.load_acquire();
     entry->receive_attention.store_relaxed(0);
     const device::control_lock lock(m);
+    if (pending_request != abi::none32) {
+        // Connected by the other side, and nobody has taken the outcome yet.
+        m.give(abi::requests, pending_request);
+        pending_request = abi::none32;
+    }
     entry->peer.store_relaxed(abi::none32);
     entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
     flush_posted(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
@@ -244,8 +250,9 @@ result<void> vi_state::disconnect() {
 void vi_state::flush_posted(enum status as) noexcept {
     flush_status.store(as);
     flush_limit[abi::send_queue].store(send_posted.load(), std::memory_order_release);
-    flush_limit[abi::receive_queue].store(receive_posted.load(), std::memory_order_release);
-    entry->receive_base.store_relaxed(receive_posted.load());
+    const std::uint32_t posted_now = receive_posted.load();
+    flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
+    entry->receive_base.store_relaxed(posted_now);
     device::signal(*nic->memory, *entry, abi::send_queue);
     device::signal(*nic->memory, *entry, abi::receive_queue);
 }

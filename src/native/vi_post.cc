@@ -221,6 +221,7 @@ errc vi_state::post(const work_request& w) noexcept {
     device::operation op;
     std::byte inline_space[inline_space_bytes];
     if (const errc refused = prepare(w, op, inline_space); refused != errc::ok) {
+        entry->counters[abi::tx_refused_posts].add_single_writer(1);
         return refused;
     }
     const optional_lock hold(send_mutex, attributes.thread_safe);
@@ -232,6 +233,9 @@ errc vi_state::post(const work_request& w) noexcept {
     while (e == errc::not_done) {
         std::this_thread::sleep_for(std::chrono::microseconds(20));
         e = post_once(op, w);
+    }
+    if (e != errc::ok) {
+        entry->counters[abi::tx_refused_posts].add_single_writer(1);
     }
     return e;
 }
@@ -276,6 +280,13 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
             count_sent(op.opcode, op.length);
             entry->counters[abi::tx_handed_over].add_single_writer(1);
             return errc::ok;
+        }
+        if (entry->send_next.load_acquire() != at) {
+            // Taken back because the wait was over: the connection is being broken.
+            while (entry->state.load_acquire() == outgoing.connected) {
+                os::spin_pause();
+            }
+            return post_unconnected(entry->state.load_acquire(), op, w);
         }
         handed = false;
         stall_deadline_ns.store(0, std::memory_order_relaxed);
@@ -440,7 +451,12 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         r.fill = to.receive_next.load_relaxed();
         r.connected = entry->state.load_relaxed();
         r.datagram = true;
+        r.payload_max = abi::payload_in_completion - 8;
         r.datagram_source = index | std::uint64_t{entry->generation.load_relaxed()} << 32;
+        // A sender that died here may have completed a descriptor without counting it.
+        while (r.target.slots[r.fill & r.target.mask].completion.sequence.load_acquire() == r.fill + 1) {
+            ++r.fill;
+        }
         o = r.run(op);
         if (o.waits) {
             to.rx_no_descriptor_drops.fetch_add(1);

@@ -115,6 +115,8 @@ public:
     /// SIGSTOP; returns when every thread of it stands still.
     void stop();
     void go_on();
+    /// The same if it has ended by now.
+    [[nodiscard]] std::optional<int> ended() { return reap(false); }
     /// Its exit code, or 128 + the signal that ended it; an exception when it does not end.
     [[nodiscard]] int exit_code();
 

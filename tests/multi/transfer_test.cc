@@ -102,6 +102,7 @@ TEST(transfer, rdma_of_every_size_moves_whole_blocks_and_nothing_beside_them) {
         for (const std::size_t n : sizes) {
             fill(me.bytes(guard + n, guard), 2);
             must(me.vi.post_receive(me.at(0, 0), n));
+            must(me.vi.post_receive(me.at(0, 0), n));
             must(me.vi.post_send(me.at(0, 0), n, vinic::send_flag::unsignalled));  // "go on"
             const vinic::completion got = me.next();
             require(got.opcode == vinic::opcode::receive_write && got.length == n && got.immediate == n,
@@ -109,6 +110,7 @@ TEST(transfer, rdma_of_every_size_moves_whole_blocks_and_nothing_beside_them) {
             require(first_difference(me.bytes(0, guard), 1) == guard, "nothing was written before the block");
             require(first_difference(me.bytes(guard, n), seed_of(n, 0)) == n, "the block is right");
             require(first_difference(me.bytes(guard + n, guard), 2) == guard, "nothing was written behind the block");
+            require(me.next().status == vinic::status::success, "the block was read back");  // only then may we end
         }
     });
     endpoint me(d.open(), {.attributes = {}, .memory_bytes = largest + guard});
@@ -126,6 +128,7 @@ TEST(transfer, rdma_of_every_size_moves_whole_blocks_and_nothing_beside_them) {
         must(me.vi.post_read(me.at(0, n), there + guard, n));
         ASSERT_EQ(me.next().status, vinic::status::success);
         ASSERT_TRUE(matches(me.bytes(0, n), seed_of(n, 0)));
+        must(me.vi.post_send(me.at(0, 0), n, vinic::send_flag::unsignalled));
     }
     EXPECT_EQ(peer.exit_code(), 0);
 }

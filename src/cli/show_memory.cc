@@ -69,9 +69,10 @@ result<std::string> show_regions(const show_options& o) {
         const std::uint64_t length = r.length.load_relaxed();
         const std::uint64_t offset = r.offset.load_relaxed();
         t.rows.push_back({key == 0 ? value() : value(key), processes.pid_of(owner), processes.command_of(owner),
-                          r.address.load_relaxed(), length == abi::none64 ? value() : value(length), rights_of(r.rights.load_relaxed()),
-                          backing_name(r.backing.load_relaxed()), owner - 1, r.domain.load_relaxed(),
-                          offset == abi::none64 ? value() : value(offset), length == abi::none64});
+                          r.address.load_relaxed(), length == abi::none64 ? value() : value(length),
+                          rights_of(r.rights.load_relaxed()), backing_name(r.backing.load_relaxed()), owner - 1,
+                          r.domain.load_relaxed(), offset == abi::none64 ? value() : value(offset),
+                          length == abi::none64});
     });
     return finish(o, *f, "regions", t);
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// main.cc -- kills processes that use a device, at random moments and at chosen instructions.
+//
+//     torture mesh [--seed N] [--kills N] [--seats N] [--seconds N] [--directory D] [--pause]
+//     torture step [--seed N] [--kills N] [--scenario NAME] [--at N] [--seconds N] [--directory D]
+//
+//   mesh   a busy mesh of processes; a supervisor kills, stops and replaces them and audits every connection
+//   step   one process is led through a call instruction by instruction and killed there; the others must go on
+//
+// The seed is printed and can be given again.  VINIC_LONG=1 makes both much longer.
+#include <stdlib.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <string_view>
+
+#include "torture/mesh.hpp"
+
+namespace {
+
+struct arguments {
+    std::string mode;
+    std::uint64_t seed = 0;
+    std::uint64_t kills = 0;
+    std::uint64_t seats = 5;
+    std::uint64_t seconds = 0;
+    std::uint64_t at = 0;
+    std::string scenario;
+    std::string directory;
+    bool pause = false;
+};
+
+bool to_number(std::string_view text, std::uint64_t& out) {
+    const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), out);
+    return failed == std::errc() && end == text.data() + text.size();
+}
+
+bool parse(int count, char** values, arguments& out) {
+    if (count < 2) {
+        return false;
+    }
+    out.mode = values[1];
+    for (int i = 2; i < count; ++i) {
+        const std::string_view flag = values[i];
+        if (flag == "--pause") {
+            out.pause = true;
+            continue;
+        }
+        if (++i == count) {
+            return false;
+        }
+        const std::string_view value = values[i];
+        bool known = true;
+        if (flag == "--seed") {
+            known = to_number(value, out.seed);
+        } else if (flag == "--kills") {
+            known = to_number(value, out.kills);
+        } else if (flag == "--seats") {
+            known = to_number(value, out.seats) && out.seats >= 2 && out.seats <= torture::seats_max / 2;
+        } else if (flag == "--seconds") {
+            known = to_number(value, out.seconds);
+        } else if (flag == "--at") {
+            known = to_number(value, out.at);
+        } else if (flag == "--scenario") {
+            out.scenario = value;
+        } else if (flag == "--directory") {
+            out.directory = value;
+        } else {
+            known = false;
+        }
+        if (!known) {
+            return false;
+        }
+    }
+    return out.mode == "mesh" || out.mode == "step";
+}
+
+/// A fresh directory on a memory file system, where there is one with room.
+std::string make_directory() {
+    struct statfs s{};
+    const bool roomy = ::statfs("/dev/shm", &s) == 0 &&
+                       static_cast<std::uint64_t>(s.f_bavail) * static_cast<std::uint64_t>(s.f_bsize) > (1ULL << 30);
+    std::string path =
+        (roomy ? std::filesystem::path("/dev/shm") : std::filesystem::temp_directory_path()) / "vinic-torture-XXXXXX";
+    return ::mkdtemp(path.data()) != nullptr ? path : std::string();
+}
+
+bool run_mesh(const arguments& a) {
+    torture::mesh_options o;
+    o.seed = a.seed;
+    o.seats = static_cast<std::uint32_t>(a.seats);
+    o.kills = a.kills != 0 ? a.kills : std::getenv("VINIC_LONG") != nullptr ? 5000 : 150;
+    o.seconds_max = a.seconds;
+    o.directory = a.directory;
+    o.pause_on_failure = a.pause;
+    torture::mesh m(o);
+    const bool well = m.run();
+    if (!well) {
+        std::fprintf(stderr, "failed: %s\n", m.failure().c_str());
+    }
+    return well;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+    arguments a;
+    if (!parse(count, values, a)) {
+        std::fprintf(stderr,
+                     "usage: %s mesh|step [--seed N] [--kills N] [--seats 2..8] [--seconds N] [--scenario NAME] "
+                     "[--at N] [--directory D] [--pause]\n",
+                     values[0]);
+        return 2;
+    }
+    if (a.seed == 0) {
+        a.seed = std::random_device()();
+    }
+    const bool own_directory = a.directory.empty();
+    if (own_directory) {
+        a.directory = make_directory();
+    }
+    if (a.directory.empty()) {
+        std::perror("making a temporary directory");
+        return 1;
+    }
+    std::printf("seed %llu\n", static_cast<unsigned long long>(a.seed));
+    std::fflush(stdout);
+    bool well = false;
+    try {
+        well = run_mesh(a);
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "failed: %s\n", e.what());
+    }
+    if (own_directory) {
+        std::error_code ignored_by_design;
+        std::filesystem::remove_all(a.directory, ignored_by_design);
+    }
+    if (!well) {
+        std::fprintf(stderr, "the seed was %llu\n", static_cast<unsigned long long>(a.seed));
+    }
+    return well ? 0 : 1;
+}

@@ -144,6 +144,16 @@ TEST_P(client_server, are_told_when_the_time_is_over_and_the_late_answer_finds_n
     expect_messages_flow();
 }
 
+TEST_P(client_server, need_some_time_to_connect) {
+    // As in VIPL, where a time-out of zero is an invalid parameter: it could only ever be over already.
+    for (const auto none : {0ns, -1ns}) {
+        EXPECT_EQ(code_of(client.vi.connect(name, none)), vinic::errc::invalid_argument);
+        EXPECT_EQ(code_of(client.vi.connect_peer(name, name, none)), vinic::errc::invalid_argument);
+    }
+    EXPECT_EQ(client.vi.state(), vinic::vi_state::idle);
+    EXPECT_EQ(code_of(listener.wait(0ns)), vinic::errc::timed_out) << "no request was made";
+}
+
 TEST_P(client_server, find_a_request_gone_when_its_client_is_disconnected) {
     // disconnect() returns to idle from any state, so it ends the connecting that another thread waits for: long
     // before that one's time is over.

@@ -169,6 +169,44 @@ TEST_P(reliable_sender, that_waits_keeps_the_order_of_everything_behind) {
     EXPECT_TRUE(matches(left.bytes(2048, 64), 6));
 }
 
+TEST_P(reliable_sender, that_waits_keeps_long_lists_inline_data_and_wide_operands) {
+    auto options = with(GetParam());
+    options.attributes.segments_max = 256;
+    options.attributes.inline_bytes_max = 1024;
+    pair linked(options);
+    auto& left = linked.left;
+    auto& right = linked.right;
+    constexpr std::uint64_t wide = 0xfedcba9876543210u;
+    right.word(40000).store(wide);
+    fill(left.bytes(0, 5120), 7);
+    std::vector<vinic::segment> gather;
+    std::vector<vinic::segment> scatter;
+    for (std::size_t i = 0; i < 256; ++i) {
+        gather.push_back(left.at(20 * i, 20));
+        scatter.push_back(right.at(10000 + 20 * (255 - i), 20));
+    }
+    auto payload = pattern(1024, 8);
+    const vinic::segment halves[] = {{payload.data(), 500, 0}, {payload.data() + 500, 524, 0}};
+    ASSERT_EQ(left.vi.post_send(gather, 1), errc::ok);
+    ASSERT_EQ(left.vi.post_compare_swap(left.at(50000, 8), right.remote(40000), wide, ~wide, 2), errc::ok);
+    ASSERT_EQ(left.vi.post_send(halves, 3, vinic::send_flag::inlined), errc::ok);
+    ASSERT_EQ(left.vi.post_write(halves, right.remote(30000), 4, vinic::send_flag::inlined), errc::ok);
+    std::fill(payload.begin(), payload.end(), std::byte{0});
+    ASSERT_EQ(right.vi.post_receive(scatter, 10), errc::ok);
+    ASSERT_EQ(right.vi.post_receive(right.at(20000, 1024), 11), errc::ok);
+    const auto received = next(right.receives, 2);
+    EXPECT_EQ(received[0].length, 5120u);
+    EXPECT_EQ(received[1].length, 1024u);
+    for (const auto& done : next(left.sends, 4)) EXPECT_EQ(done.status, status::success);
+    for (std::size_t i = 0; i < 256; ++i)
+        ASSERT_EQ(std::memcmp(left.bytes(20 * i, 20).data(), right.bytes(10000 + 20 * (255 - i), 20).data(), 20), 0)
+            << i;
+    EXPECT_EQ(left.word(50000).load(), wide);
+    EXPECT_EQ(right.word(40000).load(), ~wide);
+    EXPECT_TRUE(matches(right.bytes(20000, 1024), 8));
+    EXPECT_TRUE(matches(right.bytes(30000, 1024), 8));
+}
+
 TEST_P(reliable_sender, that_waits_fills_its_queue_and_is_emptied_by_the_receiver) {
     auto options = with(GetParam());
     options.attributes.send_depth = 8;

@@ -61,7 +61,7 @@ diagnosis diagnose(const show_options& o) {
                 failed};
     }
     text.append("\n").append(std::to_string(counts[0])).append(" ok, ").append(std::to_string(counts[1]));
-    text.append(" warnings, ").append(std::to_string(counts[2])).append(" failures\n");
+    text.append(" warn, ").append(std::to_string(counts[2])).append(" fail\n");
     return {text, failed};
 }
 

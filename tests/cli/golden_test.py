@@ -14,6 +14,7 @@ import sys
 
 import actors
 
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "cli.md")
 # Values of these keys depend on the machine, the moment, or how much room the library takes.
 VARIABLE = {"size_bytes", "buffer_bytes", "touched_bytes", "age_seconds", "start_time_ticks", "pid_namespace", "path",
             "user_id", "group_id", "address", "file_offset", "directory", "epoch", "generation",
@@ -109,6 +110,19 @@ class Golden(actors.Case):
 
     def test_counters_of_one_vi(self):
         self.both("counter_show_vi", "counter", "show", "demo", "--vi", "1", "--nonzero")
+
+    def test_the_page_shows_the_headings_and_counters_of_today(self):
+        with open(PAGE, encoding="utf-8") as file:
+            page = file.read()
+        lines = {" ".join(line.split()) for line in page.split("\n")}
+        for arguments in (("device", "show"), ("process", "show", "demo"), ("vi", "show", "demo"),
+                          ("region", "show", "demo"), ("name", "show", "demo"), ("cq", "show", "demo"),
+                          ("counter", "show", "demo")):
+            heading = " ".join(self.vinic(*arguments).split("\n")[0].split())
+            self.assertIn(heading, lines, f"docs/cli.md does not show the headings of vinic {' '.join(arguments)}")
+        for name in self.counters("demo"):
+            named = name if not name.endswith("_errors") else re.sub("^(?:tx|rx)_(.*)_errors$", r"\1", name)
+            self.assertIn(f"`{named}`", page)
 
     def test_counters_for_prometheus(self):
         self.same_text("counter_show_openmetrics", "counter", "show", "demo", "--openmetrics", "--vi", "0,1")

@@ -59,7 +59,8 @@ void check_cpus(findings& all) {
         all.push_back({"cpus", verdict::warn, "this process may use one CPU only: each message costs a task switch",
                        "allow two or more (taskset, cpusets, docker --cpuset-cpus)"});
     } else {
-        all.push_back({"cpus", verdict::ok, std::to_string(count) + " may be used"});
+        all.push_back({"cpus", verdict::ok,
+                       (count == 0 ? std::string("how many cannot be told") : std::to_string(count) + " may be used")});
     }
     std::map<std::string, int> governors;
     for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {

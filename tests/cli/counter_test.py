@@ -5,11 +5,15 @@
     counter_test.py VINIC ACTOR
 """
 import json
+import os
 import re
 import sys
 import threading
 
 import actors
+
+# Made from the public header, and compared with it by a test.
+ERRORS_PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "errors.md")
 
 
 class Counted(actors.Case):
@@ -192,9 +196,18 @@ class Prometheus(actors.Case):
 
     def test_names_follow_the_grammar(self):
         self.actor()
-        units = "messages|bytes|copies|posts|descriptors|completions|errors|drops"
+        units = "messages|bytes|copies|errors|drops"
         for name in self.counters("demo"):
-            self.assertRegex(name, rf"^(tx|rx|cq)(_[a-z]+)*_({units})$")
+            self.assertRegex(name, rf"^(tx|rx)(_[a-z]+)*_({units})$")
+
+    def test_each_status_but_success_has_a_counter_each_way(self):
+        self.actor()
+        with open(ERRORS_PAGE, encoding="utf-8") as file:
+            page = file.read().split("## Status")[1]
+        statuses = re.findall(r"^\| \d+ \| `(\w+)` \|", page, re.MULTILINE)
+        self.assertEqual(statuses[0], "success")
+        wanted = {f"{way}_{status}_errors" for way in ("tx", "rx") for status in statuses[1:]}
+        self.assertEqual({name for name in self.counters("demo") if name.endswith("_errors")}, wanted)
 
 
 if __name__ == "__main__":

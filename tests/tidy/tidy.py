@@ -31,6 +31,7 @@ LAYERS = {
     "native": {"device", "abi", "os"},
     "cli": {"native", "device", "abi", "os"},
     "bench": {"cli", "native", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
+    "vipl": set(),  # a face: the public native interface, vipl.h and itself
     "demo": set(),
     "examples": set(),
 }

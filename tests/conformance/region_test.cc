@@ -137,6 +137,30 @@ TEST_F(region, refuses_its_key_after_close_even_when_a_new_region_took_its_place
     EXPECT_EQ(sent_from(stale, left, linked.right), vinic::status::local_protection);
 }
 
+TEST_F(region, refuses_every_key_that_was_given_back_however_often_its_place_is_taken) {
+    // On an unreliable VI a wrong key ends one descriptor and not the connection, so thousands can be tried.
+    pair unreliable(with(vinic::reliability::unreliable));
+    auto& left = unreliable.left;
+    std::vector<vinic::region> open;
+    for (std::size_t i = 0; i < 300; ++i)
+        open.push_back(must(left.domain.register_memory(left.bytes(), vinic::access::all)));
+    std::vector<std::uint32_t> given_back;
+    for (std::size_t round = 0; round < 3000; ++round) {
+        auto& one = open[round * 7 % open.size()];
+        given_back.push_back(one.key());
+        must(one.close());
+        one = must(left.domain.register_memory(left.bytes(), vinic::access::all));
+    }
+    for (const std::uint32_t key : given_back) {
+        ASSERT_EQ(left.vi.post_send(vinic::segment(left.memory.address(), 64, key), key), vinic::errc::ok);
+        ASSERT_EQ(next(left.sends).status, vinic::status::local_protection) << "key " << key;
+    }
+    for (const auto& one : open) {
+        ASSERT_EQ(left.vi.post_send({one, 0, 64}, 1), vinic::errc::ok);
+        ASSERT_EQ(next(left.sends).status, vinic::status::success);
+    }
+}
+
 TEST_F(region, refuses_the_keys_zero_and_all_ones_and_any_other_guess) {
     for (const std::uint32_t guess : {0u, ~0u, 1u, 255u, 0x80000000u, 0xfffffffeu}) {
         pair fresh;

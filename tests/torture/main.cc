@@ -3,10 +3,12 @@
 // main.cc -- kills processes that use a device, at random moments and at chosen instructions.
 //
 //     torture mesh [--seed N] [--kills N] [--seats N] [--seconds N] [--directory D] [--pause]
-//     torture step [--seed N] [--kills N] [--scenario NAME] [--at N] [--seconds N] [--directory D]
+//     torture step [--seed N] [--kills N] [--seconds N] [--directory D]
+//                  [--scenario NAME [--at N [--occurrence N]]] [--stride N]
 //
 //   mesh   a busy mesh of processes; a supervisor kills, stops and replaces them and audits every connection
-//   step   one process is led through a call instruction by instruction and killed there; the others must go on
+//   step   one process is led through a call instruction by instruction and killed there; the others must go on;
+//          --stride 1 kills at every single instruction of a scenario, one after the other
 //
 // The seed is printed and can be given again.  VINIC_LONG=1 makes both much longer.
 #include <stdlib.h>
@@ -22,8 +24,12 @@
 #include <string_view>
 
 #include "torture/mesh.hpp"
+#include "torture/step.hpp"
 
 namespace {
+
+/// What ctest takes for a skipped test.
+constexpr int skipped = 77;
 
 struct arguments {
     std::string mode;
@@ -32,6 +38,8 @@ struct arguments {
     std::uint64_t seats = 5;
     std::uint64_t seconds = 0;
     std::uint64_t at = 0;
+    std::uint64_t stride = 0;
+    std::uint64_t occurrence = 1;
     std::string scenario;
     std::string directory;
     bool pause = false;
@@ -68,6 +76,10 @@ bool parse(int count, char** values, arguments& out) {
             known = to_number(value, out.seconds);
         } else if (flag == "--at") {
             known = to_number(value, out.at);
+        } else if (flag == "--stride") {
+            known = to_number(value, out.stride);
+        } else if (flag == "--occurrence") {
+            known = to_number(value, out.occurrence);
         } else if (flag == "--scenario") {
             out.scenario = value;
         } else if (flag == "--directory") {
@@ -108,19 +120,40 @@ bool run_mesh(const arguments& a) {
     return well;
 }
 
+bool run_step(const arguments& a) {
+    const bool lengthy = std::getenv("VINIC_LONG") != nullptr;
+    torture::step_options o;
+    o.seed = a.seed;
+    o.kills = a.kills;
+    o.seconds_max = a.seconds != 0 ? a.seconds : lengthy || a.kills != 0 || a.stride != 0 ? 1800 : 20;
+    o.stride = a.stride;
+    o.at = a.at;
+    o.occurrence = a.occurrence;
+    o.scenario = a.scenario;
+    o.directory = a.directory;
+    return torture::step(o).run();
+}
+
 }  // namespace
 
 int main(int count, char** values) {
     arguments a;
     if (!parse(count, values, a)) {
         std::fprintf(stderr,
-                     "usage: %s mesh|step [--seed N] [--kills N] [--seats 2..8] [--seconds N] [--scenario NAME] "
-                     "[--at N] [--directory D] [--pause]\n",
-                     values[0]);
+                     "usage: %s mesh [--seed N] [--kills N] [--seats 2..8] [--seconds N] [--directory D] [--pause]\n"
+                     "       %s step [--seed N] [--kills N] [--seconds N] [--directory D] [--scenario NAME "
+                     "[--at N [--occurrence N]]] [--stride N]\n",
+                     values[0], values[0]);
         return 2;
     }
     if (a.seed == 0) {
         a.seed = std::random_device()();
+    }
+    if (a.mode == "step") {
+        if (const std::string why = torture::why_not_to_lead(); !why.empty()) {
+            std::printf("skipped: %s\n", why.c_str());
+            return skipped;
+        }
     }
     const bool own_directory = a.directory.empty();
     if (own_directory) {
@@ -134,7 +167,7 @@ int main(int count, char** values) {
     std::fflush(stdout);
     bool well = false;
     try {
-        well = run_mesh(a);
+        well = a.mode == "mesh" ? run_mesh(a) : run_step(a);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "failed: %s\n", e.what());
     }

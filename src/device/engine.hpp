@@ -100,9 +100,26 @@ struct route {
         return {};
     }
 
+    /// Likewise for a longer send, if the receiver's buffer is one segment that this process can reach in one
+    /// piece.  `waits`: not such a case, or no descriptor; nothing was done.
+    [[nodiscard]] outcome run_one_piece(const std::byte* data, std::uint32_t bytes, bool has_immediate,
+                                        std::uint32_t immediate) noexcept {
+        const abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
+        place p;
+        if (d.sequence.load_acquire() != fill + 1 || d.segment_count != 1 || d.segments[0].length < bytes ||
+            !check(*device, to_domain, d.segments[0].key, d.segments[0].address, d.segments[0].length,
+                   static_cast<std::uint32_t>(access::local_write), p) ||
+            p.offset == abi::none64) [[unlikely]] {
+            return {status::success, true, false};
+        }
+        std::memcpy(device->at<std::byte>(p.offset), data, bytes);
+        complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
+        return {};
+    }
+
     /// A write without immediate data whose source lies at `data`, checked, into memory that this
     /// process can reach in one piece: the fast path of run().  `waits`: not such a case; nothing was done.
-    [[nodiscard]] outcome run_small_write(const std::byte* data, std::uint32_t bytes, std::uint64_t address,
+    [[nodiscard]] outcome run_plain_write(const std::byte* data, std::uint32_t bytes, std::uint64_t address,
                                           std::uint32_t key) noexcept {
         place p;
         if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||

@@ -181,11 +181,12 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] errc post(const work_request& w) noexcept;
     [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags,
                                  std::uint32_t immediate) noexcept;
-    [[nodiscard]] bool try_small(const segment& s, std::uint64_t cookie, send_flag flags,
-                                 std::uint32_t immediate) noexcept;
+    [[nodiscard]] bool is_plain(const segment& s, send_flag flags) const noexcept;
+    [[nodiscard]] bool try_plain_send(const segment& s, std::uint64_t cookie, send_flag flags,
+                                      std::uint32_t immediate) noexcept;
     [[nodiscard]] errc post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
                                   std::uint32_t immediate) noexcept;
-    [[nodiscard]] bool try_small_write(const segment& s, remote_address to, std::uint64_t cookie,
+    [[nodiscard]] bool try_plain_write(const segment& s, remote_address to, std::uint64_t cookie,
                                        send_flag flags) noexcept;
     [[nodiscard]] errc prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept;
     [[nodiscard]] errc post_once(const device::operation& op, const work_request& w) noexcept;

@@ -18,7 +18,8 @@ static_assert(sizeof(segment) == sizeof(abi::segment) && offsetof(segment, lengt
 namespace {
 
 constexpr std::size_t inline_space_bytes = 1024;
-constexpr std::uint32_t small_write_bytes_max = 64 << 10;
+/// Messages up to this length are moved in one go, without a look at the connection in between.
+constexpr std::uint32_t one_piece_bytes_max = 64 << 10;
 /// A receiver that is about to post shall not cost a hand-over.
 /// It costs about as much, so waiting that long is never more than twice the best choice.
 constexpr std::uint64_t stall_spin_us = 10;
@@ -66,26 +67,33 @@ void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t co
     push({cookie, length, opcode, s, true, false});
 }
 
-/// The common case without detours: a small single-segment send that can be executed now.
-bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
-    const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || handed || s.length > outgoing.payload_max || s.length > attributes.transfer_bytes_max ||
+/// Whether a single segment can be sent now and without detours: the memory lies in this process, and
+/// nothing has to be waited for.
+bool vi_state::is_plain(const segment& s, send_flag flags) const noexcept {
+    if (handed || s.length > one_piece_bytes_max || s.length > attributes.transfer_bytes_max ||
         entry->state.load_acquire() != outgoing.connected || send_queue_full()) {
         return false;
     }
     if (has(flags, send_flag::inlined)) {
-        if (s.length > attributes.inline_bytes_max) {
-            return false;
-        }
-    } else {
-        device::place p;
-        if (s.length != 0 &&
-            (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) || p.whole_space)) {
-            return false;
-        }
+        return s.length <= attributes.inline_bytes_max;
     }
-    const device::outcome o = outgoing.run_small(reinterpret_cast<const std::byte*>(s.address), s.length,
-                                                 has(flags, send_flag::immediate), immediate);
+    device::place p;
+    return s.length == 0 ||
+           (device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) && !p.whole_space);
+}
+
+/// The common case: a send of one plain segment to a receiver that is ready.
+bool vi_state::try_plain_send(const segment& s, std::uint64_t cookie, send_flag flags,
+                              std::uint32_t immediate) noexcept {
+    const engine_mark mark(*nic_memory, *entry, abi::posting);
+    if (!mark.ok() || !is_plain(s, flags)) {
+        return false;
+    }
+    const auto* data = reinterpret_cast<const std::byte*>(s.address);
+    const bool has_immediate = has(flags, send_flag::immediate);
+    const device::outcome o = s.length <= outgoing.payload_max
+                                  ? outgoing.run_small(data, s.length, has_immediate, immediate)
+                                  : outgoing.run_one_piece(data, s.length, has_immediate, immediate);
     if (o.waits) {
         return false;
     }
@@ -93,17 +101,11 @@ bool vi_state::try_small(const segment& s, std::uint64_t cookie, send_flag flags
     return true;
 }
 
-/// Likewise for RDMA writes.
-bool vi_state::try_small_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
+/// Likewise for RDMA writes without immediate data.
+bool vi_state::try_plain_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || handed || s.length == 0 || s.length > small_write_bytes_max ||
-        s.length > attributes.transfer_bytes_max || entry->state.load_acquire() != outgoing.connected ||
-        send_queue_full()) {
-        return false;
-    }
-    device::place p;
-    if (!device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) || p.whole_space ||
-        outgoing.run_small_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits) {
+    if (!mark.ok() || s.length == 0 || !is_plain(s, flags) ||
+        outgoing.run_plain_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits) {
         return false;
     }
     finish(opcode::write, s.length, cookie, flags, status::success);
@@ -112,10 +114,9 @@ bool vi_state::try_small_write(const segment& s, remote_address to, std::uint64_
 
 errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
                           std::uint32_t immediate) noexcept {
-    if (static_cast<std::uint8_t>(flags) <= static_cast<std::uint8_t>(send_flag::unsignalled) &&
-        !has(flags, send_flag::immediate)) [[likely]] {
+    if (!has(flags, send_flag::immediate)) [[likely]] {
         const optional_lock hold(send_mutex, attributes.thread_safe);
-        if (try_small_write(s, to, cookie, flags)) {
+        if (try_plain_write(s, to, cookie, flags)) {
             if ((++posts & 255) == 0) {
                 nic->tick();
             }
@@ -135,7 +136,7 @@ errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t coo
 errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
     if (attributes.service == service::connected) [[likely]] {
         const optional_lock hold(send_mutex, attributes.thread_safe);
-        if (try_small(s, cookie, flags, immediate)) {
+        if (try_plain_send(s, cookie, flags, immediate)) {
             if ((++posts & 255) == 0) {
                 nic->tick();
             }

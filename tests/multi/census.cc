@@ -43,8 +43,8 @@ std::ostream& operator<<(std::ostream& out, const census& c) {
     return out << c.processes << " processes, " << c.domains << " domains, " << c.regions << " regions, " << c.cqs
                << " completion queues, " << c.vis << " VIs, " << c.names << " names, " << c.requests << " requests, "
                << c.chunks << " chunks, " << c.blocks / 2 << " KiB, of these " << c.stray_blocks / 2
-               << " KiB without an owner; lock " << c.lock << ", broken " << c.lock_breaks << " times, " << c.deaths
-               << " deaths";
+               << " KiB without an owner, " << c.miscounted << " tables miscounted; lock " << c.lock << ", broken "
+               << c.lock_breaks << " times, " << c.deaths << " deaths";
 }
 
 vinic::result<census> take_census(const std::string& directory, std::string_view name) {
@@ -61,6 +61,7 @@ vinic::result<census> take_census(const std::string& directory, std::string_view
         for (std::uint32_t i = 0; i < m.backed(kind); ++i) {
             *counts[t] += m.owner_of(kind, i).load_relaxed() != 0 ? 1u : 0u;
         }
+        c.miscounted += m.header().marks[t].used.load_relaxed() != *counts[t] ? 1u : 0u;
     }
     for (std::uint32_t i = 0; i < m.header().processes_backed.load_acquire(); ++i) {
         c.processes += m.process(i).state.load_acquire() != 0 ? 1u : 0u;

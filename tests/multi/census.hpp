@@ -22,6 +22,7 @@ struct census {
     std::uint32_t names = 0;
     std::uint32_t requests = 0;
     std::uint32_t chunks = 0;
+    std::uint32_t miscounted = 0;    ///< tables whose own count of used entries is wrong
     std::uint32_t lock = 0;          ///< the control plane's lock word
     std::uint32_t lock_breaks = 0;   ///< how often a dead holder's lock was broken
     std::uint64_t deaths = 0;        ///< processes that were found dead

@@ -288,7 +288,7 @@ void step::expect_base_census() {
                 have_base_ = now->processes == 2;
                 return have_base_;
             }
-            return now->same_entries(base_) && now->stray_blocks == 0 && now->lock == 0;
+            return now->same_entries(base_) && now->stray_blocks == 0 && now->miscounted == 0 && now->lock == 0;
         },
         10s);
     require(same, "nothing has leaked: " + seen);

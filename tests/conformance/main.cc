@@ -6,6 +6,10 @@
 //
 // Without --device the suite makes a device with a fresh name.  Device files go to a temporary directory below
 // $TMPDIR, /dev/shm or /tmp, whichever is the first that is there; what is left in it at the end is a failure.
+// What aborted runs have left is removed at the next start.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -13,6 +17,8 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "fixture.hpp"
 
@@ -32,16 +38,63 @@ extern "C" const char* __tsan_default_suppressions() {
 
 namespace {
 
-/// A new directory for device files; "" when none can be made.
-std::string make_directory() {
+constexpr std::string_view directory_prefix = "vinic-conformance.";
+
+/// A directory for device files, locked with flock(2) while its run lives: the kernel unlocks what an aborted run,
+/// which cannot clean up, leaves behind.
+struct run_directory {
+    std::string path;
+    int fd = -1;
+};
+
+/// Whether the directory could be locked and is still the one of this name.
+bool lock_directory(run_directory& d) {
+    d.fd = ::open(d.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat mine{};
+    struct stat named{};
+    if (d.fd >= 0 && ::flock(d.fd, LOCK_EX | LOCK_NB) == 0 && ::fstat(d.fd, &mine) == 0 &&
+        ::stat(d.path.c_str(), &named) == 0 && mine.st_ino == named.st_ino && mine.st_uid == ::getuid())
+        return true;
+    if (d.fd >= 0)
+        ::close(d.fd);
+    return false;
+}
+
+/// Removes what runs that are dead have left in this directory.
+void remove_remains(const std::string& parent) {
+    std::error_code ignored_by_design;
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(parent, ignored_by_design)) {
+        if (entry.path().filename().string().starts_with(directory_prefix))
+            found.push_back(entry.path());
+    }
+    for (const std::string& path : found) {
+        run_directory remains{path};
+        if (lock_directory(remains)) {
+            std::filesystem::remove_all(path, ignored_by_design);
+            ::close(remains.fd);
+        }
+    }
+}
+
+/// A new directory for device files; without a path when none can be made.
+run_directory make_directory() {
     const char* wanted = std::getenv("TMPDIR");
     const std::string parents[] = {wanted == nullptr ? "" : wanted, "/dev/shm", "/tmp"};
     for (const std::string& parent : parents) {
-        std::string made = parent + "/vinic-conformance-XXXXXX";
-        if (!parent.empty() && ::mkdtemp(made.data()) != nullptr)
-            return made;
+        if (parent.empty())
+            continue;
+        remove_remains(parent);
+        // Another run may take a directory that is not locked yet for remains.
+        for (int attempt = 0; attempt < 100; ++attempt) {
+            run_directory made{parent + "/" + std::string(directory_prefix) + "XXXXXX"};
+            if (::mkdtemp(made.path.data()) == nullptr)
+                break;
+            if (lock_directory(made))
+                return made;
+        }
     }
-    return "";
+    return {};
 }
 
 /// Removes the directory.  Every device that the tests made is closed by now, so an entry is a leak of the library's.
@@ -71,7 +124,8 @@ int main(int argument_count, char** arguments) {
         }
         chosen.device = argument.substr(device_flag.size());
     }
-    chosen.directory = make_directory();
+    const run_directory own = make_directory();
+    chosen.directory = own.path;
     if (chosen.directory.empty()) {
         std::perror("making a temporary directory for device files");
         return 1;

@@ -10,7 +10,7 @@
 //   step   one process is led through a call instruction by instruction and killed there; the others must go on;
 //          --stride 1 kills at every single instruction of a scenario, one after the other
 //
-// The seed is printed and can be given again.  VINIC_LONG=1 makes both much longer.
+// The seed is printed and can be given again.  VINIC_LONG=1 makes both much longer: 5000 kills, and --stride 1.
 #include <stdlib.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -125,8 +125,8 @@ bool run_step(const arguments& a) {
     torture::step_options o;
     o.seed = a.seed;
     o.kills = a.kills;
-    o.seconds_max = a.seconds != 0 ? a.seconds : lengthy || a.kills != 0 || a.stride != 0 ? 1800 : 20;
-    o.stride = a.stride;
+    o.stride = a.stride == 0 && a.kills == 0 && lengthy ? 1 : a.stride;
+    o.seconds_max = a.seconds != 0 ? a.seconds : o.stride != 0 || a.kills != 0 ? 3600 : 20;
     o.at = a.at;
     o.occurrence = a.occurrence;
     o.scenario = a.scenario;

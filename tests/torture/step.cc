@@ -315,12 +315,8 @@ bool step::enough() const {
 }
 
 bool step::run_random() {
-    std::vector<std::string> order = names_;
-    for (std::size_t i = order.size(); i > 1; --i) {
-        std::swap(order[i - 1], order[random_.below(i)]);
-    }
     for (std::size_t i = 0; !enough(); ++i) {
-        const std::string& name = order[i / 4 % order.size()];
+        const std::string& name = names_[i / 4 % names_.size()];
         const std::vector<place>& places = places_of(name);
         const place where = places[random_.below(places.size())];
         // The first rounds of a loop and the last one are what differs.
@@ -335,8 +331,16 @@ bool step::run_random() {
 
 bool step::run_in_turn() {
     for (const std::string& name : names_) {
+        if (enough()) {
+            std::printf("%-12s not tried: the time is over\n", name.c_str());
+            continue;
+        }
         const std::vector<place>& places = places_of(name);
-        for (std::size_t i = 0; i < places.size() && !enough(); i += options_.stride) {
+        for (std::size_t i = 0; i < places.size(); i += options_.stride) {
+            if (enough()) {
+                std::printf("%-12s tried up to instruction %zu: the time is over\n", name.c_str(), i);
+                break;
+            }
             const auto [offset, count] = places[i];
             if (!die_at(name, offset, 1, random_.one_in(2)) ||
                 (count > 1 && !die_at(name, offset, count, random_.one_in(2)))) {
@@ -363,6 +367,9 @@ bool step::run() {
         }
     }
     require(!names_.empty(), "a scenario has the name '" + options_.scenario + "'");
+    for (std::size_t i = names_.size(); i > 1; --i) {
+        std::swap(names_[i - 1], names_[random_.below(i)]);
+    }
     if (options_.at != 0) {
         if (!die_at(names_.front(), options_.at, options_.occurrence, false) ||
             !die_at(names_.front(), options_.at, options_.occurrence, true)) {

@@ -3,8 +3,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
+#include <string_view>
 
 #include "multi/endpoint.hpp"
 
@@ -59,6 +62,11 @@ std::function<void()> create_everything(const std::string& directory) {
         a.send_cq = &cq;
         a.receive_cq = &cq;
         static auto vi = must(domain.create_vi(a));
+        a.receiver_wait = 1s;
+        must(vi.set_attributes(a));
+        must(cq.resize(64));
+        (void)must(cq.arm());
+        (void)must(nic.names());
         static auto listener = must(nic.listen("subject"));
         must(vi.close());
         must(region.close());
@@ -128,8 +136,7 @@ std::function<void()> hand_over_sends(const std::string& directory) {
 std::function<void()> access_target(const std::string& directory, bool with_atomics) {
     auto e = new_endpoint(directory);
     const auto partner = must(e->vi.connect("partner", multi::patience));
-    const auto* words = reinterpret_cast<const char*>(partner.private_data.data());
-    const vinic::remote_address there = multi::remote_from({words, partner.private_data.size()});
+    const vinic::remote_address there = multi::remote_from(text_of(partner));
     return [e, there, with_atomics] {
         const std::size_t old = message_area;
         (void)e->vi.post_write(e->at(0, written_bytes), there, 1);
@@ -148,12 +155,53 @@ std::function<void()> access_target(const std::string& directory, bool with_atom
 std::function<void()> use_rdma(const std::string& directory) { return access_target(directory, true); }
 std::function<void()> reach_foreign_memory(const std::string& directory) { return access_target(directory, false); }
 
+/// The partner gives up and asks again when the machine is busy.
+void accept_patiently(endpoint& e, vinic::listener& at, std::string_view data) {
+    vinic::errc code{};
+    do {
+        auto request = must(at.wait(multi::patience));
+        code = multi::code_of(request.accept(e.vi, std::as_bytes(std::span(data))));
+    } while (code == vinic::errc::peer_gone);
+    must(code);
+}
+
+/// The partner writes to memory of the subject, which withdraws it and offers it again.
+std::function<void()> withdraw_memory(const std::string& directory, int sharing) {
+    auto e = new_endpoint(directory);
+    void* p = ::mmap(nullptr, target_bytes, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+    multi::require(p != MAP_FAILED, "memory can be mapped");
+    const std::span<std::byte> bytes(static_cast<std::byte*>(p), target_bytes);
+    std::ranges::fill(bytes, std::byte{1});
+    auto region = std::make_shared<vinic::region>(must(e->domain.register_memory(bytes, vinic::access::all)));
+    auto listener = must(e->nic.listen("subject"));
+    accept_patiently(*e, listener, multi::to_words(region->remote()));
+    std::this_thread::sleep_for(2ms);
+    return [e, region, bytes] {
+        (void)region->close();
+        auto again = must(e->domain.register_memory(bytes, vinic::access::all));
+        (void)again.close();
+        (void)e->vi.close();
+    };
+}
+
+std::function<void()> withdraw_adopted(const std::string& directory) { return withdraw_memory(directory, MAP_PRIVATE); }
+std::function<void()> withdraw_foreign(const std::string& directory) { return withdraw_memory(directory, MAP_SHARED); }
+
+std::function<void()> reject_partner(const std::string& directory) {
+    auto e = new_endpoint(directory);
+    auto listener = std::make_shared<vinic::listener>(must(e->nic.listen("subject")));
+    return [e, listener] {
+        if (auto request = listener->wait(5s)) {
+            (void)request->reject(std::as_bytes(std::span("no")));
+        }
+    };
+}
+
 /// The partner connects and sends; its messages wait for the subject's receives.
 std::shared_ptr<endpoint> endpoint_with_messages_coming(const std::string& directory, std::uint32_t receives) {
     auto e = new_endpoint(directory, receives);
     auto listener = must(e->nic.listen("subject"));
-    auto request = must(listener.wait(multi::patience));
-    must(request.accept(e->vi));
+    accept_patiently(*e, listener, "");
     std::this_thread::sleep_for(2ms);
     return e;
 }
@@ -219,10 +267,13 @@ const std::vector<scenario>& scenarios() {
         {"adopt", "rest", false, adopt_memory},
         {"connect", "accept 2", false, connect_to_partner},
         {"accept", "connect", false, accept_partner},
+        {"reject", "connect", false, reject_partner},
         {"peer", "peer", false, meet_partner_as_peer},
         {"move", "accept 8", false, move_data},
         {"rdma", "accept 4", false, use_rdma},
         {"foreign", "accept 4 foreign", false, reach_foreign_memory},
+        {"withdraw", "write", false, withdraw_adopted},
+        {"withdraw_foreign", "write", false, withdraw_foreign},
         {"hand_over", "accept 0", false, hand_over_sends},
         {"take_over", "send 8", false, take_over_sends},
         {"poll", "send 4", false, poll_messages},
@@ -232,6 +283,10 @@ const std::vector<scenario>& scenarios() {
         {"lonely", "rest", false, open_lonely_device},
     };
     return all;
+}
+
+std::string text_of(const vinic::peer_information& peer) {
+    return {reinterpret_cast<const char*>(peer.private_data.data()), peer.private_data.size()};
 }
 
 void be_stranger(const std::string& directory) {
@@ -249,6 +304,34 @@ void be_corpse(const std::string& directory, multi::channel& runner) {
     }
     runner.say("ready");
     runner.hear("never");
+}
+
+void be_witness(const std::string& directory, multi::channel& runner) {
+    endpoint me(must(vinic::nic::open(step_device, {.directory = directory, .group = {}})));
+    multi::connect_patiently(me.vi, "partner");
+    vinic::vi_attributes a = me.attributes();
+    a.service = vinic::service::datagram;
+    a.reliability = vinic::reliability::unreliable;
+    auto datagrams = must(me.domain.create_vi(a));
+    std::memcpy(me.bytes(1024, 8).data(), "answer!", 8);
+    std::memcpy(me.bytes(2048, 8).data(), "witness", 8);
+    must(me.vi.post_receive(me.at(0, 64), 1));
+    runner.say("ready");
+    for (std::string word = runner.hear(std::chrono::hours(24)); word != "end";
+         word = runner.hear(std::chrono::hours(24))) {
+        if (word == "talk") {
+            multi::require(me.next().status == vinic::status::success, "the partner's word comes");
+            must(me.vi.post_receive(me.at(0, 64), 1));
+            must(me.vi.post_send(me.at(1024, 32), 2, vinic::send_flag::unsignalled));
+        } else if (word == "datagrams") {
+            const auto to = must(me.nic.resolve("partner's datagrams"));
+            const vinic::segment s = me.at(2048, 45);
+            while (!runner.has_word()) {
+                must(datagrams.send_to(to, {&s, 1}, 1, vinic::send_flag::unsignalled));
+                std::this_thread::sleep_for(100us);
+            }
+        }
+    }
 }
 
 }  // namespace torture

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <vector>
+#include <vinic/vinic.hpp>
 
 #include "multi/process.hpp"
 
@@ -39,13 +40,16 @@ struct scenario {
     const char* name;
     /// What the partner is told before the subject starts: "rest", "accept N" (with N receives and a target for RDMA),
     /// "accept N foreign" (the target is memory that only system calls reach), "connect", "send N" (connects and posts
-    /// N sends) or "peer".
+    /// N sends), "write" (connects and writes to the memory that the subject names with its answer) or "peer".
     const char* partner;
     bool corpse;  ///< another process is killed first, and nobody has buried it yet
     std::function<std::function<void()>(const std::string& directory)> make;
 };
 
 [[nodiscard]] const std::vector<scenario>& scenarios();
+
+/// The private data that a peer has sent along.
+[[nodiscard]] std::string text_of(const vinic::peer_information& peer);
 
 /// The two that live through everything; they obey words of the runner.
 void be_partner(const std::string& directory, multi::channel& runner);

@@ -243,7 +243,7 @@ const std::vector<step::place>& step::places_of(const std::string& name) {
     for (const auto& [offset, count] : counts) {
         made.push_back({offset, count});
     }
-    std::printf("%-12s %7llu steps over %5zu instructions\n", name.c_str(), static_cast<unsigned long long>(steps),
+    std::printf("%-16s %7llu steps over %5zu instructions\n", name.c_str(), static_cast<unsigned long long>(steps),
                 made.size());
     std::fflush(stdout);
     require(!made.empty(), "the call runs through vinic");
@@ -316,7 +316,7 @@ bool step::enough() const {
 
 bool step::run_random() {
     for (std::size_t i = 0; !enough(); ++i) {
-        const std::string& name = names_[i / 4 % names_.size()];
+        const std::string& name = names_[i / 8 % names_.size()];
         const std::vector<place>& places = places_of(name);
         const place where = places[random_.below(places.size())];
         // The first rounds of a loop and the last one are what differs.
@@ -332,13 +332,13 @@ bool step::run_random() {
 bool step::run_in_turn() {
     for (const std::string& name : names_) {
         if (enough()) {
-            std::printf("%-12s not tried: the time is over\n", name.c_str());
+            std::printf("%-16s not tried: the time is over\n", name.c_str());
             continue;
         }
         const std::vector<place>& places = places_of(name);
         for (std::size_t i = 0; i < places.size(); i += options_.stride) {
             if (enough()) {
-                std::printf("%-12s tried up to instruction %zu: the time is over\n", name.c_str(), i);
+                std::printf("%-16s tried up to instruction %zu: the time is over\n", name.c_str(), i);
                 break;
             }
             const auto [offset, count] = places[i];

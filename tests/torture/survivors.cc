@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// survivors.cc -- partner and witness: they live through every death and look whether all is well.
+// survivors.cc -- the partner: it lives through every death and looks whether all is well.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -78,6 +78,8 @@ public:
             work_ = std::async(std::launch::async, [this] { connect_to_subject(0); });
         } else if (word == "send") {
             work_ = std::async(std::launch::async, [this, n] { connect_to_subject(n); });
+        } else if (word == "write") {
+            work_ = std::async(std::launch::async, [this] { write_to_subject(); });
         } else if (word == "peer") {
             post_receives(2);
             must(me_.vi.connect_peer("partner", "subject", 5s));
@@ -153,6 +155,26 @@ private:
         }
     }
 
+    /// Writes and atomics at what the subject offers, until that or the subject is no more.
+    void write_to_subject() {
+        vinic::result<vinic::peer_information> made;
+        while (!end_.load() && !(made = me_.vi.connect("subject", 200ms))) {
+            std::this_thread::sleep_for(100us);
+        }
+        const vinic::remote_address there = made ? multi::remote_from(text_of(*made)) : vinic::remote_address{};
+        refusal_ = vinic::status::remote_protection;
+        for (std::uint64_t i = 0; !end_.load() && me_.vi.state() == vinic::vi_state::connected; ++i) {
+            const vinic::errc e = i % 4 == 0 ? me_.vi.post_write(me_.at(send_area, 64), there + 64, i)
+                                             : me_.vi.post_write(me_.at(send_area, written_bytes), there, i);
+            if (e == vinic::errc::ok) {
+                sends_.push_back(i);
+            } else {
+                require(e == vinic::errc::queue_full || e == vinic::errc::invalid_state, vinic::name(e));
+            }
+            take_completions();
+        }
+    }
+
     /// Every descriptor completes once and in order; what succeeds comes before what does not.
     void take_completions() {
         std::array<vinic::completion, 16> done;
@@ -173,7 +195,8 @@ private:
                 }
             } else {
                 is_lost = true;
-                require(c.status == vinic::status::flushed || c.status == vinic::status::connection_lost,
+                require(c.status == vinic::status::flushed || c.status == vinic::status::connection_lost ||
+                            (!is_receive && c.status == refusal_),
                         std::string("the others are told of the death, and not ") + vinic::name(c.status));
             }
         }
@@ -226,6 +249,7 @@ private:
         receives_.clear();
         sends_.clear();
         receives_lost_ = sends_lost_ = false;
+        refusal_ = vinic::status::flushed;
     }
 
     /// A subject that died inside the region must not keep it busy, nor have left anything impossible in it.
@@ -335,6 +359,7 @@ private:
     std::deque<std::uint64_t> sends_;
     bool receives_lost_ = false;
     bool sends_lost_ = false;
+    vinic::status refusal_ = vinic::status::flushed;  ///< how else a send may end
     std::future<void> work_;
     std::atomic<bool> end_{false};
     bool peer_ = false;
@@ -357,34 +382,6 @@ void be_partner(const std::string& directory, multi::channel& runner) {
         } else {
             p.prepare(word);
             runner.say("prepared");
-        }
-    }
-}
-
-void be_witness(const std::string& directory, multi::channel& runner) {
-    endpoint me(must(vinic::nic::open(step_device, {.directory = directory, .group = {}})));
-    multi::connect_patiently(me.vi, "partner");
-    vinic::vi_attributes a = me.attributes();
-    a.service = vinic::service::datagram;
-    a.reliability = vinic::reliability::unreliable;
-    auto datagrams = must(me.domain.create_vi(a));
-    std::memcpy(me.bytes(1024, 8).data(), "answer!", 8);
-    std::memcpy(me.bytes(2048, 8).data(), "witness", 8);
-    must(me.vi.post_receive(me.at(0, 64), 1));
-    runner.say("ready");
-    for (std::string word = runner.hear(std::chrono::hours(24)); word != "end";
-         word = runner.hear(std::chrono::hours(24))) {
-        if (word == "talk") {
-            require(me.next().status == vinic::status::success, "the partner's word comes");
-            must(me.vi.post_receive(me.at(0, 64), 1));
-            must(me.vi.post_send(me.at(1024, 32), 2, vinic::send_flag::unsignalled));
-        } else if (word == "datagrams") {
-            const auto to = must(me.nic.resolve("partner's datagrams"));
-            const vinic::segment s = me.at(2048, 45);
-            while (!runner.has_word()) {
-                must(datagrams.send_to(to, {&s, 1}, 1, vinic::send_flag::unsignalled));
-                std::this_thread::sleep_for(100us);
-            }
         }
     }
 }

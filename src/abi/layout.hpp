@@ -27,7 +27,7 @@
 namespace vinic::abi {
 
 inline constexpr std::uint64_t magic = 0x3130'6369'6e69'76ULL;  // "vinic01", stored last
-inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint32_t layout_version = 2;
 
 inline constexpr std::uint64_t page_size = 4096;
 inline constexpr std::uint64_t chunk_size = 64ULL << 20;

@@ -8,7 +8,8 @@
 //     line 2    connection    whoever connects or breaks it           read by owner and peer
 //     line 3    notify        the owner's poller                      read by the peer at each message
 //     line 4    executing     the owner's posting thread              read by deregistration, break
-//     line 5    hand-over     sender and receiver, only while a message waits
+//     line 5    hand-over     sender and receiver, only while a message waits; and `receives`, which
+//                             the owner writes at each post and a sender reads when it knows no more
 //     line 6-11 counters      the owner; one line that peers write
 //
 //   Rings, in a chunk of the owner:
@@ -18,9 +19,10 @@
 //     send descriptors   one line each    only what is handed over; written by the owner
 //     extra segments     16 bytes each    beyond the 3 (receive) or 2 (send) that fit the line
 //
-//   Life of a small message, A to B:   A reads B.slot[i].descriptor (sequence i+1: posted) -- one line
-//   moves.  A writes B.slot[i].completion with the payload, sequence i+1 last -- one line moves back.
-//   Nothing else is shared, and no locked instruction runs.
+//   Life of a small message, A to B:   A knows from B.receives that slot i is posted and that it has room
+//   -- one line moves for all that was posted since A last looked.  A writes B.slot[i].completion with the
+//   payload, sequence i+1 last -- one line moves.  Nothing else is shared, and no locked instruction runs.
+//   A longer message goes where B.slot[i].descriptor says -- one more line.
 #pragma once
 
 #include "abi/layout.hpp"
@@ -134,6 +136,14 @@ enum vi_flag : std::uint32_t {
 /// The two queues of a VI; index of notify, cq, cq_bit.
 enum queue_kind : std::uint32_t { send_queue = 0, receive_queue = 1 };
 
+/// receives = posted << 32 | room: receive descriptors below index `posted` are posted, and each that is
+/// not yet reported has room for `room` bytes at least.
+constexpr std::uint64_t make_receives(std::uint32_t posted, std::uint32_t room) {
+    return std::uint64_t{posted} << 32 | room;
+}
+constexpr std::uint32_t posted_of(std::uint64_t receives) { return static_cast<std::uint32_t>(receives >> 32); }
+constexpr std::uint32_t room_of(std::uint64_t receives) { return static_cast<std::uint32_t>(receives); }
+
 /// Index of vi_entry::executing: which of the owner's threads is inside somebody's memory.
 enum engine_kind : std::uint32_t { posting = 0, draining = 1, placing = 2, engine_kinds };
 
@@ -198,6 +208,7 @@ struct vi_entry {
     word32 receive_next;  ///< next receive descriptor to fill: handed along with the queue;
                           ///< datagram VIs: under receive_lock
     word32 receive_lock;  ///< datagram VIs: process index + 1 of the sender inside
+    word64 receives;      ///< make_receives
     // line 6-11
     alignas(line_size) word64 counters[counter_count];
     alignas(line_size) word64 rx_no_descriptor_drops;  ///< written by peers
@@ -209,6 +220,7 @@ struct vi_entry {
 static_assert(sizeof(vi_entry) == 768);
 static_assert(offsetof(vi_entry, state) == 128 && offsetof(vi_entry, notify) == 192);
 static_assert(offsetof(vi_entry, executing) == 256 && offsetof(vi_entry, hand_over) == 320);
+static_assert(offsetof(vi_entry, receives) == 344);
 static_assert(offsetof(vi_entry, counters) == 384 && offsetof(vi_entry, rx_no_descriptor_drops) == 704);
 
 // -- completion queue ---------------------------------------------------------------------------

@@ -25,7 +25,7 @@ outcome route::fail(enum status senders) noexcept {
     if (reliable) {
         (void)break_link(*device, *from, connected, abi::break_reason::local_error, abi::break_reason::remote_error);
     }
-    return {senders, false, false};
+    return senders;
 }
 
 outcome route::refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
@@ -158,7 +158,7 @@ outcome route::send(const operation& op) noexcept {
     }
     abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     if (d.sequence.load_acquire() != fill + 1) {
-        return {status::success, true, false};
+        return outcome::waiting();
     }
     if (op.length > capacity(d)) {
         return refuse(status::local_length, status::remote_length, op.has_immediate, op.immediate, op.length);
@@ -200,7 +200,7 @@ outcome route::write(const operation& op) noexcept {
     }
     // The descriptor for the immediate data first: a message that waits has not happened at all.
     if (op.has_immediate && !receiver_ready()) {
-        return {status::success, true, false};
+        return outcome::waiting();
     }
     place sink;
     if (!check_remote(op, op.length, access::remote_write, abi::allow_write, sink)) {
@@ -265,7 +265,7 @@ outcome route::atomic(const operation& op) noexcept {
     }
     const piece p = next_piece(*device, word, 8);
     if (p.moving) {
-        return {status::success, false, true};
+        return outcome::moving();
     }
     if (p.direct == nullptr || p.bytes != 8) {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
@@ -274,7 +274,7 @@ outcome route::atomic(const operation& op) noexcept {
     place sink = local_place(op, 0);
     const piece result = next_piece(*device, sink, 8);
     if (result.moving) {
-        return {status::success, false, true};
+        return outcome::moving();
     }
     if (result.direct == nullptr || result.bytes != 8) {
         return fail(status::unreachable_memory);

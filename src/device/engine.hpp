@@ -28,12 +28,30 @@ struct operation {
     std::uint64_t compare = 0;
 };
 
-/// `waits`: the receiver has no descriptor; nothing was done.  `again`: pages of the other side are
-/// moving; the caller leaves the engine, so that they can, and runs the operation anew.
-struct outcome {
-    enum status status = status::success;
-    bool waits = false;
-    bool again = false;
+/// How an operation went.  One word: a structure of several bytes comes back through memory, and
+/// reading it as a whole waits until every store before it has left the CPU, the payload among them.
+class outcome {
+public:
+    constexpr outcome() noexcept = default;
+    constexpr outcome(enum status s) noexcept : word_(static_cast<std::uint32_t>(s)) {}
+    /// The receiver has no descriptor (or it is no case for this path); nothing was done.
+    [[nodiscard]] static constexpr outcome waiting() noexcept { return from(waits_word); }
+    /// Pages of the other side are moving; the caller leaves the engine, so that they can, and runs
+    /// the operation anew.
+    [[nodiscard]] static constexpr outcome moving() noexcept { return from(again_word); }
+    [[nodiscard]] constexpr bool waits() const noexcept { return word_ == waits_word; }
+    [[nodiscard]] constexpr bool again() const noexcept { return word_ == again_word; }
+    [[nodiscard]] constexpr enum status how() const noexcept { return static_cast<enum status>(word_ & 0xff); }
+
+private:
+    static constexpr std::uint32_t waits_word = 0x100;  // how() is success
+    static constexpr std::uint32_t again_word = 0x200;
+    [[nodiscard]] static constexpr outcome from(std::uint32_t word) noexcept {
+        outcome o;
+        o.word_ = word;
+        return o;
+    }
+    std::uint32_t word_ = 0;
 };
 
 /// The receiving half of a VI, by pointers of this process.
@@ -59,6 +77,9 @@ struct receive_side {
     }
 };
 
+/// A stream wants the line of a completion before it comes to it: it takes about three messages' time.
+inline constexpr std::uint32_t completions_ahead = 3;
+
 struct route {
     const memory* device = nullptr;
     abi::vi_entry* from = nullptr;
@@ -68,6 +89,8 @@ struct route {
     std::uint32_t to_domain = 0;
     std::uint32_t to_process = 0;
     std::uint32_t fill = 0;       ///< index of the next receive descriptor to use
+    std::uint32_t ready = 0;      ///< so many descriptors from there on are known to be posted
+    std::uint32_t room = 0;       ///< bytes that each of them can take at least
     std::uint64_t connected = 0;  ///< from->state while this connection lives
     std::uint64_t datagram_source = 0;
     bool reliable = false;
@@ -85,12 +108,14 @@ struct route {
     /// A send of at most payload_max bytes that lie at `data`, checked: the fast path of run().
     [[nodiscard]] outcome run_small(const std::byte* data, std::uint32_t bytes, bool has_immediate,
                                     std::uint32_t immediate) noexcept {
-        abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
-        if (d.sequence.load_acquire() != fill + 1) [[unlikely]] {
-            return {status::success, true, false};
-        }
-        if (bytes > capacity(d)) [[unlikely]] {
-            return refuse(status::local_length, status::remote_length, has_immediate, immediate, bytes);
+        if (!knows_room_for(bytes)) [[unlikely]] {
+            abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
+            if (d.sequence.load_acquire() != fill + 1) [[unlikely]] {
+                return outcome::waiting();
+            }
+            if (bytes > capacity(d)) [[unlikely]] {
+                return refuse(status::local_length, status::remote_length, has_immediate, immediate, bytes);
+            }
         }
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
@@ -110,8 +135,10 @@ struct route {
             !check(*device, to_domain, d.segments[0].key, d.segments[0].address, d.segments[0].length,
                    static_cast<std::uint32_t>(access::local_write), p) ||
             p.offset == abi::none64) [[unlikely]] {
-            return {status::success, true, false};
+            return outcome::waiting();
         }
+        // What the next message needs comes while this one is copied.
+        __builtin_prefetch(&target.slots[(fill + 1) & target.mask].descriptor);
         std::memcpy(device->at<std::byte>(p.offset), data, bytes);
         complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
         return {};
@@ -125,13 +152,34 @@ struct route {
         if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||
             !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p) ||
             p.offset == abi::none64) [[unlikely]] {
-            return {status::success, true, false};
+            return outcome::waiting();
         }
         copy_ascending(device->at<std::byte>(p.offset), data, bytes);
         return {};
     }
 
+    /// Learns how many receive descriptors are posted.  False: none.
+    [[nodiscard]] bool look_for_receives() noexcept {
+        // Acquire: pairs with the release in publish_receives; those slots are not the owner's any longer.
+        const std::uint64_t receives = to->receives.load_acquire();
+        const auto ahead = static_cast<std::int32_t>(abi::posted_of(receives) - fill);
+        ready = ahead > 0 ? static_cast<std::uint32_t>(ahead) : 0;
+        room = abi::room_of(receives);
+        return ready != 0;
+    }
+
+    /// To be called when another process may have moved `fill`.
+    void resume_at(std::uint32_t index) noexcept {
+        fill = index;
+        ready = 0;
+    }
+
 private:
+    /// Whether descriptor `fill` is posted and has room for so many bytes, without a look at its line.
+    /// False: not known.
+    [[nodiscard]] bool knows_room_for(std::uint32_t bytes) noexcept {
+        return (ready != 0 && bytes <= room) || (look_for_receives() && bytes <= room);
+    }
     [[nodiscard]] std::uint64_t capacity(const abi::receive_descriptor& d) const noexcept {
         std::uint64_t sum = 0;
         const std::uint32_t n = d.segment_count;
@@ -153,8 +201,8 @@ private:
         // Release: pairs with the poller's acquire; the payload is there no later than the sequence.
         c.sequence.store_release(fill + 1);
         ++fill;
-        __builtin_prefetch(&target.slots[fill & target.mask].descriptor);
-        prefetch_for_write(&target.slots[fill & target.mask].completion);
+        ready -= ready != 0 ? 1 : 0;
+        prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
     /// The receive descriptor ends with `receivers`; reliable connections break.
@@ -165,7 +213,7 @@ private:
     [[nodiscard]] outcome fail(enum status senders) noexcept;
     /// What a move that did not bring all means for the operation.
     [[nodiscard]] outcome stopped(moved how, bool outward) noexcept {
-        return how == moved::again ? outcome{status::success, false, true} : fail(status_of(how, outward));
+        return how == moved::again ? outcome::moving() : fail(status_of(how, outward));
     }
 
     [[nodiscard]] outcome send(const operation& op) noexcept;

@@ -90,22 +90,22 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
         }
         unpack(queue, next, u);
         const outcome o = r.run(u.op);
-        if (o.waits) {
+        if (o.waits()) {
             return drained::waits;
         }
-        if (o.again) {
+        if (o.again()) {
             os::spin_pause();  // the owner of the moving pages gives up after a while if it waits for us
             continue;
         }
         abi::send_descriptor& d = queue.descriptors[next & queue.mask];
-        d.status = static_cast<std::uint8_t>(o.status);
+        d.status = static_cast<std::uint8_t>(o.how());
         ++next;
         r.from->send_next.store_relaxed(next);
         r.to->receive_next.store_relaxed(r.fill);
         // Release: pairs with the sender's poller.
         d.done.store_release(next);
         signal_if_wanted(*r.device, *r.from, abi::send_queue);
-        if (o.status != status::success && r.reliable) {
+        if (o.how() != status::success && r.reliable) {
             return drained::broken;
         }
     }
@@ -138,7 +138,7 @@ bool append(route& r, std::uint32_t produced) noexcept {
             return true;
         }
     }
-    r.fill = r.to->receive_next.load_relaxed();
+    r.resume_at(r.to->receive_next.load_relaxed());
     return false;
 }
 
@@ -169,7 +169,7 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
     } while (abi::executor_of(seen) != abi::executor::handed ||
              !word.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::executor::peer)));
 
-    r.fill = r.to->receive_next.load_relaxed();
+    r.resume_at(r.to->receive_next.load_relaxed());
     std::uint64_t mine = abi::make_hand_over(abi::produced_of(seen), abi::executor::peer);
     for (;;) {
         const drained how = drain(r, queue, abi::produced_of(mine));

@@ -45,6 +45,7 @@ posted virtual_interface::post_receives(std::span<const receive_request> request
         }
     }
     if (p.count != 0) {
+        state_->publish_receives();
         state_->entry->counters[abi::rx_posted].add_single_writer(p.count);
         if (const errc e = state_->receives_posted(); e != errc::ok) [[unlikely]] {
             return {0, e};

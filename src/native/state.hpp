@@ -194,6 +194,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] errc post_datagram(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op,
                                         const work_request& w) noexcept;
+    [[nodiscard]] bool await_receiver() noexcept;
     [[nodiscard]] errc stall(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] bool send_queue_full() const noexcept {
         return send_posted.load(std::memory_order_relaxed) - send_reported.load(std::memory_order_acquire) > send_mask;
@@ -205,6 +206,10 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void await_return() noexcept;
     void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
     [[nodiscard]] bool post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
+    /// Tells the sender.  Release: pairs with the acquire in route::knows_room_for.
+    void publish_receives() noexcept {
+        entry->receives.store_release(abi::make_receives(receive_posted.load(std::memory_order_relaxed), receive_room));
+    }
     [[nodiscard]] errc receives_posted() noexcept;
     void expire_stall(std::uint64_t now_ns) noexcept;
 
@@ -249,6 +254,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::uint32_t send_mask = 0;
     bool handed = false;
     std::uint32_t handed_next = 0;  // how far the receiver was at the last post
+    std::uint32_t waited_for = 0;   // the receive descriptor that await_receiver gave up
     device::send_side queue;
     std::uint32_t posts = 0;
     alignas(64) std::atomic<std::uint32_t> send_posted{0};
@@ -259,7 +265,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     // Posting receives: one thread.
     alignas(64) device::receive_side receives;
     std::atomic<std::uint32_t> receive_posted{0};
-    device::route incoming;  // the peer's sends, when they were handed over
+    std::uint32_t receive_room = 0;  // bytes that the smallest of the outstanding descriptors can take
+    device::route incoming;          // the peer's sends, when they were handed over
     device::send_side peer_queue;
 
     // Polling: one thread per completion queue.

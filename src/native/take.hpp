@@ -11,6 +11,11 @@
 
 namespace vinic::detail {
 
+/// Behind so many completions in one go there are probably more, and the lines of later ones can be asked
+/// for.  Asked for too early they would be taken away from the sender, who is about to write them.
+inline constexpr std::size_t backlog_least = 4;
+inline constexpr std::uint32_t backlog_ahead = 6;
+
 /// Moves the payload from the completion to where the descriptor wants it.
 inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
     const abi::receive_completion& c = slot.completion;
@@ -39,6 +44,9 @@ inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
         // Acquire: pairs with the release in route::complete.
         if (c.sequence.load_acquire() != at + 1) {
             break;
+        }
+        if (n >= backlog_least) {
+            __builtin_prefetch(&receives.slots[(at + backlog_ahead) & receives.mask].completion);
         }
         completion& done = out[n];
         done.cookie = slot.descriptor.cookie;

@@ -150,6 +150,7 @@ void vi_state::on_connected() noexcept {
     incoming.payload_max = outgoing.payload_max;
     peer_queue.look_at(m, peer);
     handed = false;
+    waited_for = outgoing.fill - 1;
     stall_deadline_ns.store(0);
     // Last: the data path compares with it.
     outgoing.connected = abi::make_state(abi::epoch_of(state), abi::link::connected);

@@ -91,13 +91,18 @@ bool vi_state::try_plain_send(const segment& s, std::uint64_t cookie, send_flag 
     }
     const auto* data = reinterpret_cast<const std::byte*>(s.address);
     const bool has_immediate = has(flags, send_flag::immediate);
-    const device::outcome o = s.length <= outgoing.payload_max
-                                  ? outgoing.run_small(data, s.length, has_immediate, immediate)
-                                  : outgoing.run_one_piece(data, s.length, has_immediate, immediate);
-    if (o.waits) {
+    const auto run = [&] {
+        return s.length <= outgoing.payload_max ? outgoing.run_small(data, s.length, has_immediate, immediate)
+                                                : outgoing.run_one_piece(data, s.length, has_immediate, immediate);
+    };
+    device::outcome o = run();
+    if (o.waits() && await_receiver()) {
+        o = run();
+    }
+    if (o.waits()) {
         return false;
     }
-    finish(opcode::send, s.length, cookie, flags, o.status);
+    finish(opcode::send, s.length, cookie, flags, o.how());
     return true;
 }
 
@@ -105,7 +110,7 @@ bool vi_state::try_plain_send(const segment& s, std::uint64_t cookie, send_flag 
 bool vi_state::try_plain_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
     if (!mark.ok() || s.length == 0 || !is_plain(s, flags) ||
-        outgoing.run_plain_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits) {
+        outgoing.run_plain_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits()) {
         return false;
     }
     finish(opcode::write, s.length, cookie, flags, status::success);
@@ -292,18 +297,21 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
         handed = false;
         stall_deadline_ns.store(0, std::memory_order_relaxed);
     }
-    const device::outcome o = outgoing.run(op);
-    if (o.waits) {
+    device::outcome o = outgoing.run(op);
+    if (o.waits() && await_receiver()) {
+        o = outgoing.run(op);
+    }
+    if (o.waits()) {
         return stall(op, w);
     }
-    if (o.again) {
+    if (o.again()) {
         return errc::not_done;
     }
     if (outgoing.foreign_copies != 0) {
         entry->counters[abi::tx_foreign_copies].add_single_writer(outgoing.foreign_copies);
         outgoing.foreign_copies = 0;
     }
-    finish(op.opcode, op.length, w.cookie, w.flags, o.status);
+    finish(op.opcode, op.length, w.cookie, w.flags, o.how());
     return errc::ok;
 }
 
@@ -333,6 +341,22 @@ void vi_state::await_return() noexcept {
     handed_next = next;
 }
 
+/// Spins until the receiver has posted, once for each message and not for long.
+bool vi_state::await_receiver() noexcept {
+    if (!outgoing.reliable || attributes.receiver_wait.count() == 0 || waited_for == outgoing.fill) {
+        return false;
+    }
+    const std::uint64_t spin_end = os::ticks() + stall_spin_us * os::ticks_per_us();
+    do {
+        os::spin_pause();
+        if (outgoing.look_for_receives()) {
+            return true;
+        }
+    } while (os::ticks() < spin_end && entry->state.load_relaxed() == outgoing.connected);
+    waited_for = outgoing.fill;
+    return false;
+}
+
 errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
     if (!outgoing.reliable) {
         outgoing.to->rx_no_descriptor_drops.fetch_add(1);
@@ -345,18 +369,6 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
                                  abi::break_reason::remote_error);
         finish(op.opcode, op.length, w.cookie, w.flags, status::receiver_not_ready);
         return errc::ok;
-    }
-    const std::uint64_t spin_end = os::ticks() + stall_spin_us * os::ticks_per_us();
-    while (os::ticks() < spin_end && entry->state.load_relaxed() == outgoing.connected) {
-        if (outgoing.receiver_ready()) {
-            const device::outcome o = outgoing.run(op);
-            if (o.again) {
-                return errc::not_done;
-            }
-            finish(op.opcode, op.length, w.cookie, w.flags, o.status);
-            return errc::ok;
-        }
-        os::spin_pause();
     }
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
     queue.store(at, op);
@@ -459,16 +471,16 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
             ++r.fill;
         }
         o = r.run(op);
-        if (o.waits) {
+        if (o.waits()) {
             to.rx_no_descriptor_drops.fetch_add(1);
         }
         to.receive_next.store_relaxed(r.fill);
     }
     to.receive_lock.store_release(0);
-    if (o.again) {
+    if (o.again()) {
         return errc::not_done;
     }
-    finish(op.opcode, op.length, w.cookie, w.flags, o.status);
+    finish(op.opcode, op.length, w.cookie, w.flags, o.how());
     return errc::ok;
 }
 
@@ -483,6 +495,13 @@ bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t coo
     d.segment_count = static_cast<std::uint16_t>(segments.size());
     d.cookie = cookie;
     const std::size_t in_line = std::min<std::size_t>(segments.size(), abi::receive_segments_in_line);
+    std::uint64_t room = 0;
+    for (const segment& s : segments) {
+        room += s.length;
+    }
+    if (room < receive_room || at == receive_reported.load(std::memory_order_relaxed)) {
+        receive_room = static_cast<std::uint32_t>(std::min<std::uint64_t>(room, ~std::uint32_t{0}));
+    }
     for (std::size_t i = 0; i < in_line; ++i) {
         d.segments[i] = {segments[i].address, segments[i].length, segments[i].key};
     }

@@ -70,6 +70,34 @@ TEST_P(queue, of_this_depth_is_full_when_so_many_sends_are_unpolled) {
 
 INSTANTIATE_TEST_SUITE_P(depth, queue, testing::Values(1, 2, 3, 8, 64, 1024), testing::PrintToStringParamName());
 
+TEST(queue_of_mixed_descriptors, holds_each_message_against_the_descriptor_that_it_meets) {
+    // Unreliable, so that a message too long for its descriptor ends that descriptor and not the connection.
+    endpoint_options options = of_depth(16);
+    options.attributes.reliability = vinic::reliability::unreliable;
+    pair linked(options, handles::two);
+    std::uint32_t random = 1;
+    const auto at_most = [&](std::uint32_t most) { return (random = random * 1664525 + 1013904223) >> 8 & most; };
+    std::uint32_t room[16] = {};
+    std::uint64_t posted = 0;
+    std::uint64_t sent = 0;
+    while (sent < 4000) {
+        for (std::uint32_t burst = at_most(15); burst != 0 && posted - sent < 16; --burst, ++posted) {
+            room[posted % 16] = at_most(3) == 0 ? at_most(15) : 16 + at_most(63);  // few are small, and in any place
+            ASSERT_EQ(linked.right.vi.post_receive(linked.right.at(128 * (posted % 16), room[posted % 16]), posted),
+                      vinic::errc::ok);
+        }
+        for (std::uint32_t burst = at_most(15); burst != 0 && sent != posted; --burst, ++sent) {
+            const std::uint32_t length = at_most(63);
+            ASSERT_EQ(linked.left.vi.post_send(linked.left.at(0, length), sent), vinic::errc::ok);
+            EXPECT_EQ(next(linked.left.sends).status, vinic::status::success);
+            const auto received = next(linked.right.receives);
+            ASSERT_EQ(received.cookie, sent);
+            ASSERT_EQ(received.status, length <= room[sent % 16] ? vinic::status::success : vinic::status::local_length)
+                << length << " bytes for a descriptor of " << room[sent % 16];
+        }
+    }
+}
+
 class batch : public with_handles {
 protected:
     pair linked{of_depth(16), GetParam()};

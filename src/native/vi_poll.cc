@@ -41,7 +41,10 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
                 device::moved::all) {
             // Deregistered, or never right: found only now because the payload travelled inside.
             out.status = status::local_protection;
-            if (attributes.reliability != reliability::unreliable && attributes.service == service::connected) {
+            // A message of an earlier connection, polled late, is no fault of the one that is there now.
+            const bool is_of_this_connection = static_cast<std::int32_t>(at - entry->receive_base.load_relaxed()) >= 0;
+            if (is_of_this_connection && attributes.reliability != reliability::unreliable &&
+                attributes.service == service::connected) {
                 const device::control_lock hold(*nic->memory);
                 (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
                                          abi::break_reason::remote_error);

@@ -155,6 +155,23 @@ TEST_P(disconnect, lets_a_vi_connect_to_somebody_else) {
     expect_message_flows(third, left);
 }
 
+TEST_P(disconnect, keeps_faults_of_the_earlier_connection_away_from_the_next_one) {
+    // A small message travels in its completion, and only the poll finds that its memory is gone.
+    arena storage(right.nic, memory_kind::device, 4096);
+    vinic::region memory = must(right.domain.register_memory(storage.bytes(), vinic::access::all));
+    ASSERT_EQ(right.vi.post_receive({memory, 0, 64}, 1), vinic::errc::ok);
+    ASSERT_EQ(left.vi.post_send(left.at(0, 32), 2), vinic::errc::ok);
+    EXPECT_EQ(next(left.sends).status, vinic::status::success);
+    must(memory.close());
+    must(left.vi.disconnect());
+    must(right.vi.disconnect());
+    connect(right.nic, left.vi, right.vi);
+    EXPECT_EQ(next(right.receives).status, vinic::status::local_protection);
+    EXPECT_EQ(right.vi.state(), vinic::vi_state::connected);
+    EXPECT_EQ(left.vi.state(), vinic::vi_state::connected);
+    expect_message_flows(left, right);
+}
+
 TEST_P(disconnect, leaves_receives_that_were_posted_before_connecting_in_place) {
     must(left.vi.disconnect());
     must(right.vi.disconnect());

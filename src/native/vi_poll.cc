@@ -150,6 +150,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
         enum status s = flushed;
         enum opcode o = opcode::receive;
         std::uint64_t cookie = 0;
+        std::uint32_t length = 0;
         if (receives_kind) {
             if (receives.slots[at & receives.mask].completion.sequence.load_acquire() == at + 1) {
                 // Descriptors of an earlier connection were flushed; this one was used by a later one.
@@ -163,6 +164,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
             const send_entry& e = sends[at & send_mask];
             cookie = e.cookie;
             o = e.opcode;
+            length = e.length;
             if (!e.deferred) {
                 s = e.status;
             } else if (const abi::send_descriptor& d = queue.descriptors[at & send_mask];
@@ -177,6 +179,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
         done = {};
         done.cookie = cookie;
         done.vi_context = attributes.context;
+        done.length = length;
         done.vi = index;
         done.status = s;
         done.opcode = o;

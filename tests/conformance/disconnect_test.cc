@@ -172,6 +172,19 @@ TEST_P(disconnect, keeps_faults_of_the_earlier_connection_away_from_the_next_one
     expect_message_flows(left, right);
 }
 
+TEST_P(disconnect, tells_the_length_of_what_succeeded_behind_flushed_sends) {
+    ASSERT_EQ(left.vi.post_send(left.at(0, 32), 1), vinic::errc::ok) << "waits for a receive";
+    must(left.vi.disconnect());
+    must(right.vi.disconnect());
+    connect(right.nic, left.vi, right.vi);
+    ASSERT_EQ(left.vi.post_write(left.at(0, 48), right.remote(), 2), vinic::errc::ok);
+    must(left.vi.disconnect());
+    EXPECT_EQ(next(left.sends).status, vinic::status::flushed);
+    const auto written = next(left.sends);
+    EXPECT_EQ(written.status, vinic::status::success);
+    EXPECT_EQ(written.length, 48u);
+}
+
 TEST_P(disconnect, leaves_receives_that_were_posted_before_connecting_in_place) {
     must(left.vi.disconnect());
     must(right.vi.disconnect());

@@ -46,8 +46,12 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
             if (is_of_this_connection && attributes.reliability != reliability::unreliable &&
                 attributes.service == service::connected) {
                 const device::control_lock hold(*nic->memory);
-                (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
-                                         abi::break_reason::remote_error);
+                // Not outgoing.connected: connect_peer_done() may not have been called yet.
+                if (const std::uint64_t state = entry->state.load_acquire();
+                    abi::link_of(state) == abi::link::connected) {
+                    (void)device::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
+                                             abi::break_reason::remote_error);
+                }
             }
             return;
         }

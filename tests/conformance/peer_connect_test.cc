@@ -43,6 +43,20 @@ TEST_P(peers, hear_of_it_by_asking_too) {
     EXPECT_EQ(left.vi.state(), vinic::vi_state::connected);
 }
 
+TEST_P(peers, break_on_a_message_that_cannot_be_placed_before_both_have_heard) {
+    arena storage(other_nic, memory_kind::device, 4096);
+    vinic::region memory = must(right.domain.register_memory(storage.bytes(), vinic::access::all));
+    ASSERT_EQ(right.vi.post_receive({memory, 0, 64}, 1), vinic::errc::ok);
+    must(right.vi.connect_peer(there, here, patience));
+    must(left.vi.connect_peer(here, there, patience));
+    must(left.vi.connect_peer_wait());
+    ASSERT_EQ(left.vi.post_send(left.at(0, 32), 2), vinic::errc::ok);
+    must(memory.close());
+    EXPECT_EQ(next(right.receives).status, vinic::status::local_protection);
+    EXPECT_TRUE(comes_to(right.vi, vinic::vi_state::error));
+    EXPECT_TRUE(comes_to(left.vi, vinic::vi_state::error));
+}
+
 TEST_P(peers, that_wait_in_two_threads_meet) {
     for (int round = 0; round < 20; ++round) {
         auto other = in_thread([&] {

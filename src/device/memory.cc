@@ -142,6 +142,10 @@ result<std::unique_ptr<memory>> memory::open(std::string_view device_address, co
     }
     const char* from_environment = std::getenv("VINIC_SHM_DIR");
     std::string directory = options.directory;
+    if (directory.contains('\0') || options.group.contains('\0')) {
+        // The kernel would see another name, one that ends there.
+        return std::unexpected(error{errc::invalid_argument, 0, "a directory or group with a NUL byte in its name"});
+    }
     if (directory.empty()) {
         directory = from_environment != nullptr && *from_environment != 0 ? from_environment : "/dev/shm";
     }

@@ -80,6 +80,16 @@ TEST_F(device_file, for_an_unknown_group_is_an_error_and_leaves_nothing) {
     EXPECT_EQ(entries_of(directory), 0u);
 }
 
+TEST_F(device_file, is_not_looked_for_where_a_nul_byte_cuts_a_path_off) {
+    vinic::open_options cut = options;
+    cut.directory += std::string("/sub\0directory", 14);
+    EXPECT_EQ(code_of(vinic::nic::open(under_test().device, cut)), vinic::errc::invalid_argument);
+    cut = options;
+    cut.group = std::string("root\0s", 6);
+    EXPECT_EQ(code_of(vinic::nic::open(under_test().device, cut)), vinic::errc::invalid_argument);
+    EXPECT_EQ(entries_of(directory), 0u);
+}
+
 TEST_F(device_file, is_removed_by_the_last_handle_that_closes) {
     {
         auto first = must(vinic::nic::open("shm:demo", options));

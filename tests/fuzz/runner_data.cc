@@ -134,8 +134,7 @@ request runner::random_request(const vi_model& v) {
     for (std::uint32_t i = 0; i < count; ++i) r.segments.push_back(random_segment(v, answered, ~0u >> 1));
     if (atomic && in_.byte() < 248)
         r.segments[0].length = 8;
-    if (vinic::has(w.flags, send_flag::immediate))
-        w.immediate = static_cast<std::uint32_t>(in_.word());
+    w.immediate = in_.below(65536) * 65537;  // must not arrive unless the flag is set
     if (w.opcode != opcode::send)
         w.remote = random_remote(v.peer != nullptr ? *v.peer : v, w.opcode != opcode::read, atomic ? 8 : r.bytes());
     if (atomic) {

@@ -3,7 +3,7 @@
 // script_test.cc -- scripts from a seed.
 //
 //     VINIC_FUZZ_SEED=N     the first script's seed; the others follow
-//     VINIC_FUZZ_SCRIPTS=N  how many; default 600, with VINIC_LONG=1 50,000
+//     VINIC_FUZZ_SCRIPTS=N  how many; default 300, with VINIC_LONG=1 50,000
 //     VINIC_FUZZ_SHOW=1     prints what each script does
 #include <gtest/gtest.h>
 
@@ -35,7 +35,7 @@ void repeat(std::size_t bytes_max, Trial trial) {
     const std::uint64_t first = number("VINIC_FUZZ_SEED", std::random_device{}());
     const char* lasting = std::getenv("VINIC_LONG");
     const bool is_long = lasting != nullptr && *lasting == '1';
-    const std::uint64_t count = number("VINIC_FUZZ_SCRIPTS", is_long ? 50'000 : 600);
+    const std::uint64_t count = number("VINIC_FUZZ_SCRIPTS", is_long ? 50'000 : 300);
     std::printf("seeds %llu to %llu\n", static_cast<unsigned long long>(first),
                 static_cast<unsigned long long>(first + count - 1));
     for (std::uint64_t seed = first; seed != first + count; ++seed) {

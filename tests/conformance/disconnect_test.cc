@@ -179,10 +179,15 @@ TEST_P(disconnect, tells_the_length_of_what_succeeded_behind_flushed_sends) {
     connect(right.nic, left.vi, right.vi);
     ASSERT_EQ(left.vi.post_write(left.at(0, 48), right.remote(), 2), vinic::errc::ok);
     must(left.vi.disconnect());
-    EXPECT_EQ(next(left.sends).status, vinic::status::flushed);
-    const auto written = next(left.sends);
-    EXPECT_EQ(written.status, vinic::status::success);
-    EXPECT_EQ(written.length, 48u);
+    // Both by one poll, if the placement can: the second is reported in the course of flushing.
+    vinic::completion done[2];
+    const std::size_t n = must(left.sends.wait(done, patience));
+    ASSERT_NE(n, 0u);
+    if (n == 1)
+        done[1] = next(left.sends);
+    EXPECT_EQ(done[0].status, vinic::status::flushed);
+    EXPECT_EQ(done[1].status, vinic::status::success);
+    EXPECT_EQ(done[1].length, 48u);
 }
 
 TEST_P(disconnect, leaves_receives_that_were_posted_before_connecting_in_place) {

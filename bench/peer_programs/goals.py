@@ -27,10 +27,12 @@ GOALS = [
     Goal("RDMA write 8 B, target polls memory, to the bare hand-off", 1.1, True, "put_lat_8/handoff"),
     Goal("RDMA write 8 B, target polls memory, to UCX put", 1.0, True, "put_lat_8/ucx"),
     Goal("stream of 8 B sends, to UCX tag", 3.0, False, "rate_8/ucx"),
+    Goal("stream of 8 B writes, to UCX put", 1.2, False, "put_rate_8/ucx"),
     Goal("stream of 8 B sends, to UCX put", 1.2, False, "rate_8/ucx_put"),
     Goal("stream of 4 KiB, rotating buffers, to UCX tag", 3.0, False, "bw_4096/ucx"),
     Goal("stream of 4 KiB, to memcpy between the same mappings", 0.9, False, "all_4096/memcpy"),
-    Goal("stream of 64 KiB, rotating buffers, to UCX tag", 1.5, False, "bw_65536/ucx"),
+    Goal("stream of 64 KiB, one buffer on both sides, to UCX tag", 1.5, False, "hot_65536/ucx"),
+    Goal("stream of 64 KiB, rotating buffers, to UCX tag in one", 1.5, False, "bw_65536/ucx"),
     Goal("stream of 64 KiB, to memcpy between the same mappings", 0.9, False, "all_65536/memcpy"),
     Goal("latency with 1,000 VIs open, to a lone VI", 1.1, True, "scale_1000"),
     Goal("latency with 10,000 VIs open, to a lone VI", 1.1, True, "scale_10000"),
@@ -51,7 +53,8 @@ def ratios(medians, limits, extra):
 
     found = dict(limits)
     found.update({f"{key}/ucx": of(key, "ucx")
-                  for key in ("lat_8", "lat_4096", "put_lat_8", "rate_8", "bw_4096", "bw_65536")})
+                  for key in ("lat_8", "lat_4096", "put_lat_8", "rate_8", "put_rate_8", "bw_4096", "hot_65536",
+                              "bw_65536")})
     found["rate_8/ucx_put"] = of("rate_8", "ucx", "put_rate_8")
     found.update(extra)
     return found

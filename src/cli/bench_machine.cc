@@ -20,6 +20,7 @@
 #include <fstream>
 #include <string>
 
+#include "bench_commit.hpp"  // made by every build, see bench/commit.cmake
 #include "cli/bench_clock.hpp"
 #include "cli/bench_failure.hpp"
 #include "vinic/vinic.hpp"
@@ -69,42 +70,6 @@ std::string kernel() {
         return "unknown";
     }
     return std::string(words.sysname) + " " + words.release + " " + words.machine;
-}
-
-/// The commit that a git directory's HEAD names, shortened.
-std::string commit_of(const std::filesystem::path& git) {
-    const std::string head = first_line(git / "HEAD");
-    if (!head.starts_with("ref: ")) {
-        return head.substr(0, 12);
-    }
-    const std::string reference = head.substr(5);
-    if (const std::string loose = first_line(git / reference); !loose.empty()) {
-        return loose.substr(0, 12);
-    }
-    std::ifstream packed(git / "packed-refs");
-    for (std::string line; std::getline(packed, line);) {
-        if (line.ends_with(" " + reference)) {
-            return line.substr(0, 12);
-        }
-    }
-    return {};
-}
-
-/// VINIC_COMMIT when it is set; else the checkout that the program lies in.  An installed program
-/// lies in none and says so.
-std::string commit() {
-    if (const char* told = std::getenv("VINIC_COMMIT"); told != nullptr && *told != '\0') {
-        return told;
-    }
-    std::error_code ignored;
-    std::filesystem::path place = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-    while (!place.empty() && place != place.root_path()) {
-        if (std::filesystem::is_directory(place / ".git", ignored)) {
-            return or_unknown(commit_of(place / ".git"));
-        }
-        place = place.parent_path();
-    }
-    return "unknown (set VINIC_COMMIT)";
 }
 
 std::string now_utc() {
@@ -236,7 +201,7 @@ std::vector<field> environment(core_pair cores, double tick_ns) {
     const std::string huge = first_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
     return {
         {"vinic_version", std::string(version())},
-        {"commit", commit()},
+        {"commit", VINIC_BENCH_COMMIT},
         {"compiler", compiler()},
         {"cpu", cpu_model()},
         {"cores", std::to_string(cores.initiator) + "," + std::to_string(cores.target)},

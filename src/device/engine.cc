@@ -228,6 +228,12 @@ outcome route::write(const operation& op) noexcept {
     return {};
 }
 
+outcome route::write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept {
+    const moved how =
+        move(*device, to_place, inline_place(*device, data, bytes), true, from->state, connected, foreign_copies);
+    return how == moved::all ? outcome() : stopped(how, true);
+}
+
 outcome route::read(const operation& op) noexcept {
     if (!check_local(op, local_write_right)) {
         return fail(status::local_protection);

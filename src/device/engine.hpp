@@ -144,15 +144,18 @@ struct route {
         return {};
     }
 
-    /// A write without immediate data whose source lies at `data`, checked, into memory that this
-    /// process can reach in one piece: the fast path of run().  `waits`: not such a case; nothing was done.
+    /// A write of 1 to a few KiB without immediate data whose source lies at `data`, checked: the fast path of
+    /// run().  `waits`: the target refuses; nothing was done.
     [[nodiscard]] outcome run_plain_write(const std::byte* data, std::uint32_t bytes, std::uint64_t address,
                                           std::uint32_t key) noexcept {
         place p;
         if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||
-            !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p) ||
-            p.offset == abi::none64) [[unlikely]] {
+            !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p))
+            [[unlikely]] {
             return outcome::waiting();
+        }
+        if (p.offset == abi::none64) {
+            return write_in_pieces(p, data, bytes);
         }
         copy_ascending(device->at<std::byte>(p.offset), data, bytes);
         return {};
@@ -216,6 +219,8 @@ private:
         return how == moved::again ? outcome::moving() : fail(status_of(how, outward));
     }
 
+    /// Into memory that is foreign, wholly or in part.
+    [[nodiscard]] outcome write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept;
     [[nodiscard]] outcome send(const operation& op) noexcept;
     [[nodiscard]] outcome write(const operation& op) noexcept;
     [[nodiscard]] outcome read(const operation& op) noexcept;

@@ -177,7 +177,8 @@ static_assert(sizeof(send_entry) == 16);
 struct vi_state : std::enable_shared_from_this<vi_state> {
     ~vi_state();
 
-    // -- data path (vi_post.cc) --------------------------------------------------------------------
+    // -- data path (vi_post.cc, vi_stall.cc, vi_receive.cc, vi_datagram.cc)
+    // --------------------------------------------------------------------
     [[nodiscard]] errc post(const work_request& w) noexcept;
     [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags,
                                  std::uint32_t immediate) noexcept;
@@ -205,6 +206,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void push(const send_entry& e) noexcept;
     void await_return() noexcept;
     void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
+    void count_foreign_copies() noexcept;
     [[nodiscard]] bool post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
     /// Tells the sender.  Release: pairs with the acquire in route::knows_room_for.
     void publish_receives() noexcept {

@@ -20,12 +20,6 @@ namespace {
 constexpr std::size_t inline_space_bytes = 1024;
 /// Messages up to this length are moved in one go, without a look at the connection in between.
 constexpr std::uint32_t one_piece_bytes_max = 64 << 10;
-/// A receiver that is about to post shall not cost a hand-over.
-/// It costs about as much, so waiting that long is never more than twice the best choice.
-constexpr std::uint64_t stall_spin_us = 10;
-constexpr std::uint64_t return_spin_us = 1;
-constexpr std::uint64_t return_spin_us_max = 1000;
-constexpr std::uint64_t datagram_lock_spin_us = 20;
 
 }  // namespace
 
@@ -47,6 +41,13 @@ void vi_state::count_sent(enum opcode opcode, std::uint32_t length) noexcept {
     }
     entry->counters[first].add_single_writer(1);
     entry->counters[first + 1].add_single_writer(length);
+}
+
+void vi_state::count_foreign_copies() noexcept {
+    if (outgoing.foreign_copies != 0) {
+        entry->counters[abi::tx_foreign_copies].add_single_writer(outgoing.foreign_copies);
+        outgoing.foreign_copies = 0;
+    }
 }
 
 void vi_state::push(const send_entry& e) noexcept {
@@ -109,11 +110,16 @@ bool vi_state::try_plain_send(const segment& s, std::uint64_t cookie, send_flag 
 /// Likewise for RDMA writes without immediate data.
 bool vi_state::try_plain_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags) noexcept {
     const engine_mark mark(*nic_memory, *entry, abi::posting);
-    if (!mark.ok() || s.length == 0 || !is_plain(s, flags) ||
-        outgoing.run_plain_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key).waits()) {
+    if (!mark.ok() || s.length == 0 || !is_plain(s, flags)) {
         return false;
     }
-    finish(opcode::write, s.length, cookie, flags, status::success);
+    const device::outcome o =
+        outgoing.run_plain_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key);
+    if (o.waits() || o.again()) {
+        return false;
+    }
+    count_foreign_copies();
+    finish(opcode::write, s.length, cookie, flags, o.how());
     return true;
 }
 
@@ -307,229 +313,8 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
     if (o.again()) {
         return errc::not_done;
     }
-    if (outgoing.foreign_copies != 0) {
-        entry->counters[abi::tx_foreign_copies].add_single_writer(outgoing.foreign_copies);
-        outgoing.foreign_copies = 0;
-    }
+    count_foreign_copies();
     finish(op.opcode, op.length, w.cookie, w.flags, o.how());
-    return errc::ok;
-}
-
-/// A receiver that is working through the handed queue gives it back when it is empty.  A sender that
-/// keeps posting would never let it come to that, and a handed queue is slower: so it waits, but only
-/// while the receiver gets on.
-void vi_state::await_return() noexcept {
-    std::uint32_t next = entry->send_next.load_relaxed();
-    if (next == handed_next) {
-        return;
-    }
-    const std::uint64_t start = os::ticks();
-    const std::uint64_t per_us = os::ticks_per_us();
-    std::uint64_t progress = start;
-    for (std::uint64_t now = start;
-         now - progress < return_spin_us * per_us && now - start < return_spin_us_max * per_us; now = os::ticks()) {
-        if (abi::executor_of(entry->hand_over.load_acquire()) == abi::executor::owner ||
-            entry->state.load_relaxed() != outgoing.connected) {
-            break;
-        }
-        if (const std::uint32_t seen = entry->send_next.load_relaxed(); seen != next) {
-            next = seen;
-            progress = now;
-        }
-        os::spin_pause();
-    }
-    handed_next = next;
-}
-
-/// Spins until the receiver has posted, once for each message and not for long.
-bool vi_state::await_receiver() noexcept {
-    if (!outgoing.reliable || attributes.receiver_wait.count() == 0 || waited_for == outgoing.fill) {
-        return false;
-    }
-    const std::uint64_t spin_end = os::ticks() + stall_spin_us * os::ticks_per_us();
-    do {
-        os::spin_pause();
-        if (outgoing.look_for_receives()) {
-            return true;
-        }
-    } while (os::ticks() < spin_end && entry->state.load_relaxed() == outgoing.connected);
-    waited_for = outgoing.fill;
-    return false;
-}
-
-errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
-    if (!outgoing.reliable) {
-        outgoing.to->rx_no_descriptor_drops.fetch_add(1);
-        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
-        return errc::ok;
-    }
-    if (attributes.receiver_wait.count() == 0) {
-        outgoing.to->rx_no_descriptor_drops.fetch_add(1);
-        (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
-                                 abi::break_reason::remote_error);
-        finish(op.opcode, op.length, w.cookie, w.flags, status::receiver_not_ready);
-        return errc::ok;
-    }
-    const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
-    queue.store(at, op);
-    push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
-    count_sent(op.opcode, op.length);
-    entry->counters[abi::tx_handed_over].add_single_writer(1);
-    handed_next = at;
-    handed = device::hand_over(outgoing, queue, at, at + 1);
-    if (handed && attributes.receiver_wait != forever) {
-        const std::lock_guard hold(nic->stalled_mutex);
-        stall_head = at;
-        if (stall_deadline_ns.exchange(os::now_ns() + static_cast<std::uint64_t>(attributes.receiver_wait.count())) ==
-                0 &&
-            std::find(nic->stalled.begin(), nic->stalled.end(), this) == nic->stalled.end()) {
-            nic->stalled.push_back(this);
-        }
-        nic->any_stalled.store(true, std::memory_order_relaxed);
-    }
-    return errc::ok;
-}
-
-/// Under nic->stalled_mutex, from whichever thread keeps house.
-void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
-    const std::uint64_t deadline = stall_deadline_ns.load();
-    if (deadline == 0 || now_ns < deadline) {
-        return;
-    }
-    const std::uint32_t head = entry->send_next.load_acquire();
-    const std::uint64_t word = entry->hand_over.load_acquire();
-    if (abi::executor_of(word) == abi::executor::owner) {
-        stall_deadline_ns.store(0);
-        return;
-    }
-    if (head != stall_head) {  // the limit is for the message at the head, and that one has gone
-        stall_head = head;
-        stall_deadline_ns.store(now_ns + static_cast<std::uint64_t>(attributes.receiver_wait.count()));
-        return;
-    }
-    if (!device::take_back(*entry)) {
-        return;  // the receiver is executing it: look again at the next tick
-    }
-    stall_deadline_ns.store(0);
-    abi::send_descriptor& d = queue.descriptors[head & queue.mask];
-    d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
-    entry->send_next.store_relaxed(head + 1);
-    d.done.store_release(head + 1);
-    outgoing.to->rx_no_descriptor_drops.fetch_add(1);
-    const device::control_lock hold(*nic->memory);
-    (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
-                             abi::break_reason::remote_error);
-}
-
-errc vi_state::post_datagram(const device::operation& op, const work_request& w) noexcept {
-    device::memory& m = *nic->memory;
-    const auto target = static_cast<std::uint32_t>(w.destination.value);
-    const auto generation = static_cast<std::uint32_t>(w.destination.value >> 32);
-    const auto is_target = [&](const abi::vi_entry& v) {
-        return v.owner.load_acquire() != 0 && v.generation.load_acquire() == generation &&
-               (v.flags.load_relaxed() & abi::is_datagram) != 0;
-    };
-    if (w.destination.value == 0) {
-        return errc::invalid_argument;
-    }
-    if (target >= m.backed(abi::vis) || !is_target(m.vi(target))) {
-        entry->counters[abi::tx_datagram_drops].add_single_writer(1);
-        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
-        return errc::ok;
-    }
-    abi::vi_entry& to = m.vi(target);
-    std::uint32_t holder = 0;
-    const std::uint64_t end = os::ticks() + datagram_lock_spin_us * os::ticks_per_us();
-    while (!to.receive_lock.compare_exchange(holder, m.owner_word())) {
-        if (os::ticks() < end) {
-            os::spin_pause();
-            holder = 0;
-        } else if (holder == 0 || m.alive(holder - 1)) {
-            // Its holder is stopped inside: a datagram may be lost, but nobody waits for ever.
-            to.rx_busy_drops.fetch_add(1);
-            finish(op.opcode, op.length, w.cookie, w.flags, status::success);
-            return errc::ok;
-        }
-    }
-    device::outcome o;
-    if (is_target(to)) {
-        device::route r;
-        r.device = &m;
-        r.from = entry;
-        r.to = &to;
-        r.target.look_at(m, to);
-        r.from_domain = domain->id;
-        r.to_domain = to.domain.load_relaxed();
-        r.to_process = to.owner.load_relaxed() - 1;
-        r.fill = to.receive_next.load_relaxed();
-        r.connected = entry->state.load_relaxed();
-        r.datagram = true;
-        r.payload_max = abi::payload_in_completion - 8;
-        r.datagram_source = index | std::uint64_t{entry->generation.load_relaxed()} << 32;
-        // A sender that died here may have completed a descriptor without counting it.
-        while (r.target.slots[r.fill & r.target.mask].completion.sequence.load_acquire() == r.fill + 1) {
-            ++r.fill;
-        }
-        o = r.run(op);
-        if (o.waits()) {
-            to.rx_no_descriptor_drops.fetch_add(1);
-        }
-        to.receive_next.store_relaxed(r.fill);
-    }
-    to.receive_lock.store_release(0);
-    if (o.again()) {
-        return errc::not_done;
-    }
-    finish(op.opcode, op.length, w.cookie, w.flags, o.how());
-    return errc::ok;
-}
-
-// -- receives --------------------------------------------------------------------------------------
-
-bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
-    const std::uint32_t at = receive_posted.load(std::memory_order_relaxed);
-    if (at - receive_reported.load(std::memory_order_acquire) > receives.mask) {
-        return false;
-    }
-    abi::receive_descriptor& d = receives.slots[at & receives.mask].descriptor;
-    d.segment_count = static_cast<std::uint16_t>(segments.size());
-    d.cookie = cookie;
-    const std::size_t in_line = std::min<std::size_t>(segments.size(), abi::receive_segments_in_line);
-    std::uint64_t room = 0;
-    for (const segment& s : segments) {
-        room += s.length;
-    }
-    if (room < receive_room || at == receive_reported.load(std::memory_order_relaxed)) {
-        receive_room = static_cast<std::uint32_t>(std::min<std::uint64_t>(room, ~std::uint32_t{0}));
-    }
-    for (std::size_t i = 0; i < in_line; ++i) {
-        d.segments[i] = {segments[i].address, segments[i].length, segments[i].key};
-    }
-    if (segments.size() > in_line) [[unlikely]] {
-        std::memcpy(receives.extra + std::size_t{at & receives.mask} * receives.extra_per_slot,
-                    segments.data() + in_line, (segments.size() - in_line) * sizeof(segment));
-    }
-    // Release: pairs with the sender's acquire of the sequence.
-    d.sequence.store_release(at + 1);
-    receive_posted.store(at + 1, std::memory_order_release);
-    return true;
-}
-
-errc vi_state::receives_posted() noexcept {
-    device::memory& m = *nic->memory;
-    m.light_barrier();  // posted before looking at attention and state; pairs with the heavy barriers
-    const std::uint64_t state = entry->state.load_relaxed();
-    if (entry->receive_attention.load_relaxed() != 0) [[unlikely]] {
-        const engine_mark mark(m, *entry, abi::draining);
-        if (mark.ok() && entry->state.load_acquire() == outgoing.connected) {
-            device::drain_for_peer(incoming, peer_queue);
-        }
-    }
-    if (abi::link_of(state) == abi::link::error) [[unlikely]] {
-        device::signal(m, *entry, abi::receive_queue);  // the poller flushes it
-    } else if (abi::link_of(state) == abi::link::none) [[unlikely]] {
-        return nic->forked() ? errc::forked : errc::invalid_handle;
-    }
     return errc::ok;
 }
 

@@ -207,7 +207,7 @@ class NoDevice(actors.Case):
         os.mkdir(self.path("directory"))
         os.symlink(self.path("text"), self.path("link"))
         with open(self.path("short"), "wb") as file:
-            file.write(b"vinic01\0" + struct.pack("<I", 1) + bytes(4000))
+            file.write(b"vinic01\0" + struct.pack("<I", 2) + bytes(4000))
         states = {d["device"]: d["state"] for d in self.vinic_json("device", "show")["devices"]}
         self.assertEqual(states, {f"shm:{n}": "not_a_device" for n in ("text", "pipe", "directory", "link", "short")})
         for name in ("text", "pipe", "directory", "link", "short"):

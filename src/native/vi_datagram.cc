@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vi_datagram.cc -- sending to any datagram VI: the receiver's ring is taken for one message, under its lock.
+#include "native/state.hpp"
+
+namespace vinic::detail {
+
+namespace {
+
+constexpr std::uint64_t datagram_lock_spin_us = 20;
+
+}  // namespace
+
+errc vi_state::post_datagram(const device::operation& op, const work_request& w) noexcept {
+    device::memory& m = *nic->memory;
+    const auto target = static_cast<std::uint32_t>(w.destination.value);
+    const auto generation = static_cast<std::uint32_t>(w.destination.value >> 32);
+    const auto is_target = [&](const abi::vi_entry& v) {
+        return v.owner.load_acquire() != 0 && v.generation.load_acquire() == generation &&
+               (v.flags.load_relaxed() & abi::is_datagram) != 0;
+    };
+    if (w.destination.value == 0) {
+        return errc::invalid_argument;
+    }
+    if (target >= m.backed(abi::vis) || !is_target(m.vi(target))) {
+        entry->counters[abi::tx_datagram_drops].add_single_writer(1);
+        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+        return errc::ok;
+    }
+    abi::vi_entry& to = m.vi(target);
+    std::uint32_t holder = 0;
+    const std::uint64_t end = os::ticks() + datagram_lock_spin_us * os::ticks_per_us();
+    while (!to.receive_lock.compare_exchange(holder, m.owner_word())) {
+        if (os::ticks() < end) {
+            os::spin_pause();
+            holder = 0;
+        } else if (holder == 0 || m.alive(holder - 1)) {
+            // Its holder is stopped inside: a datagram may be lost, but nobody waits for ever.
+            to.rx_busy_drops.fetch_add(1);
+            finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+            return errc::ok;
+        }
+    }
+    device::outcome o;
+    if (is_target(to)) {
+        device::route r;
+        r.device = &m;
+        r.from = entry;
+        r.to = &to;
+        r.target.look_at(m, to);
+        r.from_domain = domain->id;
+        r.to_domain = to.domain.load_relaxed();
+        r.to_process = to.owner.load_relaxed() - 1;
+        r.fill = to.receive_next.load_relaxed();
+        r.connected = entry->state.load_relaxed();
+        r.datagram = true;
+        r.payload_max = abi::payload_in_completion - 8;
+        r.datagram_source = index | std::uint64_t{entry->generation.load_relaxed()} << 32;
+        // A sender that died here may have completed a descriptor without counting it.
+        while (r.target.slots[r.fill & r.target.mask].completion.sequence.load_acquire() == r.fill + 1) {
+            ++r.fill;
+        }
+        o = r.run(op);
+        if (o.waits()) {
+            to.rx_no_descriptor_drops.fetch_add(1);
+        }
+        to.receive_next.store_relaxed(r.fill);
+    }
+    to.receive_lock.store_release(0);
+    if (o.again()) {
+        return errc::not_done;
+    }
+    finish(op.opcode, op.length, w.cookie, w.flags, o.how());
+    return errc::ok;
+}
+
+}  // namespace vinic::detail

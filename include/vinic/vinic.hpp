@@ -207,6 +207,7 @@ struct address {
     address() = default;
     address(std::string_view n) : name(n) {}
     address(const char* n) : name(n) {}
+    address(const std::string& n) : name(n) {}
     address(std::string_view n, std::span<const std::byte> d) : name(n), discriminator(d.begin(), d.end()) {}
     friend bool operator==(const address&, const address&) = default;
 };
@@ -443,7 +444,8 @@ public:
     [[nodiscard]] std::vector<std::byte> rejection_data() const;
 
     /// Peer-to-peer: two requests match when each one's `remote` is the other's `local`.  Returns at
-    /// once with the VI in state connecting; then connect_peer_done() or connect_peer_wait().
+    /// once with the VI in state connecting; then connect_peer_done() or connect_peer_wait(), which
+    /// also see to it that the time-out ends the request.
     [[nodiscard]] result<void> connect_peer(const address& local, const address& remote, nanoseconds timeout,
                                             std::span<const std::byte> data = {});
     /// errc::not_done while pending.
@@ -472,7 +474,8 @@ public:
     // completion.  Anything else means that nothing was posted: invalid_state (not connected),
     // queue_full, too_many_segments, message_too_large, not_supported, concurrent_use.
     // A posted descriptor is executed at once by the calling thread; only a message that has to
-    // wait for the receiver is handed over and executed by the receiver's next post.
+    // wait for the receiver is handed over and executed by the receiver's next post.  A post into
+    // memory whose pages are moving at that moment (a region is being registered or closed) sleeps.
 
     [[nodiscard]] errc post_receive(const segment& s, std::uint64_t cookie) noexcept;
     [[nodiscard]] errc post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
@@ -485,7 +488,8 @@ public:
     /// Datagram VIs only.
     [[nodiscard]] errc send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie,
                                send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
-    /// Bytes become visible to the target in ascending address order, the last word last.
+    /// Bytes become visible to the target in ascending address order, the last word last; where the
+    /// target's memory is foreign (see backing) the kernel copies, and promises no order.
     [[nodiscard]] errc post_write(const segment& s, remote_address to, std::uint64_t cookie,
                                   send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
     [[nodiscard]] errc post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie,
@@ -574,8 +578,8 @@ private:
 };
 
 struct open_options {
-    std::string directory;  ///< where the device file lies; default $VINIC_SHM_DIR, then /dev/shm
-    std::string group;      ///< a new device is also open to this group (mode 0660 instead of 0600)
+    std::string directory = {};  ///< where the device file lies; default $VINIC_SHM_DIR, then /dev/shm
+    std::string group = {};      ///< a new device is also open to this group (mode 0660 instead of 0600)
 };
 
 /// An open device.

@@ -163,13 +163,11 @@ enum counter : std::uint32_t {
     rx_messages,
     rx_bytes,
     rx_posted,
-    cq_send_completions,
-    cq_receive_completions,
     tx_status_first,                         // one per status
     rx_status_first = tx_status_first + 12,  // one per status
     counter_count = rx_status_first + 12,
 };
-static_assert(counter_count == 40);
+static_assert(counter_count == 38);
 
 struct vi_entry {
     // line 0-1

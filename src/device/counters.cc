@@ -27,13 +27,11 @@ constexpr row rows[] = {
     {abi::tx_atomic_messages, {"tx_atomic_messages", "Fetch-adds and compare-swaps executed"}},
     {abi::tx_handed_over, {"tx_handed_over_messages", "Messages that had to wait for the receiver"}},
     {abi::tx_foreign_copies, {"tx_foreign_copies", "Pieces of foreign memory moved by system call"}},
-    {abi::tx_refused_posts, {nullptr, nullptr}},
+    {abi::tx_refused_posts, {"tx_refused_post_errors", "Calls that posted nothing because the send was refused"}},
     {abi::tx_datagram_drops, {"tx_datagram_drops", "Datagrams to a VI that does not exist any more"}},
     {abi::rx_messages, {"rx_messages", "Receive descriptors that messages used up, well or not"}},
     {abi::rx_bytes, {"rx_bytes", "Bytes of messages that were received well"}},
-    {abi::rx_posted, {nullptr, nullptr}},
-    {abi::cq_send_completions, {nullptr, nullptr}},
-    {abi::cq_receive_completions, {nullptr, nullptr}},
+    {abi::rx_posted, {"rx_posted_descriptors", "Receive descriptors posted"}},
     {tx(status::success), {nullptr, nullptr}},
     {tx(status::local_protection), {"tx_local_protection_errors", "Sends whose own segment was refused"}},
     {tx(status::local_length), {"tx_local_length_errors", "Sends longer than the own buffer"}},
@@ -68,13 +66,11 @@ constexpr row rows[] = {
     {drops_first + 3, {"rx_protection_drops", "Messages dropped because their memory was refused"}},
 };
 
-/// Numbers that nobody counts: above the last status, what the message counters tell already, and
-/// what would cost the data path more than it is worth.
+/// Numbers that nobody counts: above the last status, and what the message counters tell already.
 consteval bool kept_free(std::uint32_t i) {
     const bool no_status = (i >= abi::tx_status_first + status_count && i < abi::rx_status_first) ||
                            (i >= abi::rx_status_first + status_count && i < abi::counter_count);
-    return no_status || i == tx(status::success) || i == rx(status::success) || i == abi::tx_refused_posts ||
-           i == abi::rx_posted || i == abi::cq_send_completions || i == abi::cq_receive_completions;
+    return no_status || i == tx(status::success) || i == rx(status::success);
 }
 
 /// A row for every number, in order, each with a name of its own unless it is kept free.

@@ -232,11 +232,11 @@ errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* 
 errc vi_state::post(const work_request& w) noexcept {
     device::operation op;
     std::byte inline_space[inline_space_bytes];
+    const optional_lock hold(send_mutex, attributes.thread_safe);
     if (const errc refused = prepare(w, op, inline_space); refused != errc::ok) {
         entry->counters[abi::tx_refused_posts].add_single_writer(1);
         return refused;
     }
-    const optional_lock hold(send_mutex, attributes.thread_safe);
     if ((++posts & 255) == 0) {
         nic->tick();
     }

@@ -83,9 +83,24 @@ const char* name(backing b) noexcept { return look_up(backing_names, b); }
 const char* name(reliability r) noexcept { return look_up(reliability_names, r); }
 const char* name(vi_state s) noexcept { return look_up(state_names, s); }
 
+namespace {
+
+/// What to do about it, where the operating system's errno knows more than the code.
+const char* cure(errc code, int os_errno) noexcept {
+    if (code == errc::out_of_memory && os_errno == ENOMEM) {
+        return "the system refuses memory or address space; free some, or raise this process' limit (ulimit -v)";
+    }
+    if (code == errc::out_of_memory && os_errno == EFBIG) {
+        return "the device file may not grow; raise this process' limit on file sizes (ulimit -f)";
+    }
+    return describe(code);
+}
+
+}  // namespace
+
 std::string error::message() const {
     std::string text = doing.empty() ? std::string() : doing + ": ";
-    text += describe(code);
+    text += cure(code, os_errno);
     if (os_errno != 0) {
         text += " (";
         text += std::strerror(os_errno);

@@ -196,7 +196,7 @@ class Prometheus(actors.Case):
 
     def test_names_follow_the_grammar(self):
         self.actor()
-        units = "messages|bytes|copies|errors|drops"
+        units = "messages|bytes|copies|descriptors|errors|drops"
         for name in self.counters("demo"):
             self.assertRegex(name, rf"^(tx|rx)(_[a-z]+)*_({units})$")
 

@@ -299,6 +299,7 @@ TEST(device_file, cannot_be_mapped_in_a_small_address_space_and_says_so) {
         require(::setrlimit(RLIMIT_AS, &small) == 0, "the limit can be set");
         const auto nic = vinic::nic::open("shm:test", d.options());
         require(code_of(nic) == vinic::errc::out_of_memory && nic.error().os_errno == ENOMEM, "ENOMEM is told");
+        require(nic.error().message().contains("ulimit -v"), "and which limit");
     });
     EXPECT_EQ(child.exit_code(), 0);
     EXPECT_FALSE(d.exists());
@@ -312,6 +313,7 @@ TEST(device_file, larger_than_the_limit_on_file_sizes_is_an_error_and_no_signal)
         require(::setrlimit(RLIMIT_FSIZE, &small) == 0, "the limit can be set");
         const auto nic = vinic::nic::open("shm:test", d.options());
         require(!nic.has_value() && nic.error().os_errno == EFBIG, "EFBIG is told");
+        require(nic.error().message().contains("ulimit -f"), "and which limit");
     });
     EXPECT_EQ(child.exit_code(), 0);
     EXPECT_FALSE(d.exists());

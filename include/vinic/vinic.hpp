@@ -41,6 +41,7 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -149,6 +150,15 @@ enum class service : std::uint8_t {
 
 enum class vi_state : std::uint8_t { idle = 1, connecting = 2, connected = 3, error = 4 };
 
+/// Why a VI is in state error.
+enum class break_cause : std::uint8_t {
+    none = 0,  ///< it is not
+    local_error = 1,
+    remote_error = 2,
+    remote_disconnect = 3,
+    peer_died = 4,
+};
+
 /// What a completion reports on.
 enum class opcode : std::uint8_t {
     send = 0,
@@ -182,6 +192,7 @@ inline constexpr std::size_t status_count = 11;
 [[nodiscard]] VINIC_API const char* name(backing b) noexcept;
 [[nodiscard]] VINIC_API const char* name(reliability r) noexcept;
 [[nodiscard]] VINIC_API const char* name(vi_state s) noexcept;
+[[nodiscard]] VINIC_API const char* name(break_cause c) noexcept;
 
 /// Options of one posted operation, combined with |.
 enum class send_flag : std::uint8_t {
@@ -227,6 +238,7 @@ struct remote_address {
     }
 };
 
+class domain;
 class region;
 
 /// A piece of local registered memory.
@@ -307,6 +319,23 @@ struct vi_attributes {
     std::uint64_t context = 0;  ///< comes back in every completion
 };
 
+/// What peers did to a VI that no completion tells, counted since it was made, and why it is in error.
+struct vi_statistics {
+    std::uint64_t no_descriptor = 0;    ///< messages that found no receive descriptor
+    std::uint64_t too_long = 0;         ///< unreliable: messages longer than their descriptor
+    std::uint64_t receiver_busy = 0;    ///< datagrams dropped because a stopped sender was inside
+    std::uint64_t memory_refused = 0;   ///< unreliable: messages whose memory was refused
+    std::uint64_t writes_refused = 0;   ///< RDMA writes without immediate data that were refused
+    std::uint64_t reads_refused = 0;    ///< RDMA reads that were refused
+    std::uint64_t atomics_refused = 0;  ///< atomics that were refused
+    break_cause cause = break_cause::none;
+};
+
+/// What completion_queue::prepare_wait() hands to commit_wait().
+struct wait_ticket {
+    std::uint32_t seen = 0;
+};
+
 /// What the other side of a connection is.
 struct peer_information {
     vi_attributes attributes;  ///< its attributes (queues and context are not told)
@@ -347,6 +376,11 @@ public:
     [[nodiscard]] vinic::access rights() const noexcept;
     /// Where a peer finds byte `offset` of this region.
     [[nodiscard]] remote_address remote(std::uint64_t offset = 0) const noexcept { return {address_ + offset, key_}; }
+
+    /// Moves a live region to another domain of the same nic and gives it other rights.  The key stays;
+    /// transfers under way end under the old attributes before this returns.  errc::not_supported:
+    /// writing rights for memory that was registered for reading only; errc::busy: as close().
+    [[nodiscard]] result<void> set_attributes(const domain& to, vinic::access rights);
 
     /// Deregisters.  On return no engine touches the memory any more and adopted pages are private
     /// again with their contents.  errc::busy: a transfer that uses the region does not end (its
@@ -398,6 +432,15 @@ public:
 
     /// As poll, but waits for the first one: spins adaptively, then sleeps.  0 when time is over.
     [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
+
+    /// wait() in two halves, for callers who guard polling with a lock of their own.  prepare_wait() is
+    /// called where poll() may be called; no ticket: something is ready, poll again.  commit_wait() is
+    /// called without the lock and returns once a completion came after the ticket was given, after
+    /// wake(), or after a while, at most `timeout`; then poll, and prepare anew.
+    [[nodiscard]] result<std::optional<wait_ticket>> prepare_wait();
+    void commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept;
+    /// Ends every commit_wait() whose ticket was given before.
+    void wake() noexcept;
 
     /// A file descriptor for epoll, readable after an armed queue got a completion.  Owned by the
     /// completion queue.  The first call starts one thread per nic that forwards wake-ups.
@@ -460,6 +503,9 @@ public:
     [[nodiscard]] vi_attributes attributes() const;
     /// Changes reliability, transfer_bytes_max, receiver_wait, rdma_* and context.  Idle only.
     [[nodiscard]] result<void> set_attributes(const vi_attributes& attributes);
+    /// Moves the VI to another domain of the same nic.  Idle only, and not while it is polled.
+    [[nodiscard]] result<void> set_domain(const domain& to);
+    [[nodiscard]] vi_statistics statistics() const noexcept;
     [[nodiscard]] std::uint32_t number() const noexcept;
     [[nodiscard]] std::uint32_t sends_outstanding() const noexcept;     ///< posted and not yet polled
     [[nodiscard]] std::uint32_t receives_outstanding() const noexcept;  ///< posted and not yet polled
@@ -472,7 +518,8 @@ public:
     //
     // A post returns errc::ok when the descriptor was taken; how it ended is told by its
     // completion.  Anything else means that nothing was posted: invalid_state (not connected),
-    // queue_full, too_many_segments, message_too_large, not_supported, concurrent_use.
+    // queue_full, too_many_segments, message_too_large, not_supported, concurrent_use, out_of_memory
+    // (the first descriptor with more segments than fit its line finds no room for a queue of such).
     // A posted descriptor is executed at once by the calling thread; only a message that has to
     // wait for the receiver is handed over and executed by the receiver's next post.  A post into
     // memory whose pages are moving at that moment (a region is being registered or closed) sleeps.
@@ -539,6 +586,8 @@ public:
 
 private:
     friend class nic;
+    friend class region;
+    friend class virtual_interface;
     std::shared_ptr<detail::domain_state> state_;
 };
 
@@ -597,6 +646,9 @@ public:
     [[nodiscard]] static result<nic> open(std::string_view device_address, const open_options& options = {});
 
     [[nodiscard]] result<domain> create_domain();
+    /// A domain whose VIs may use every region of this nic, whatever the region's domain is.  Its own
+    /// regions serve such VIs only.
+    [[nodiscard]] result<domain> create_open_domain();
     [[nodiscard]] result<completion_queue> create_completion_queue(const cq_attributes& attributes = {});
     /// Memory of the device, rounded up to whole pages: the native backing.
     [[nodiscard]] result<buffer> allocate(std::size_t bytes);

@@ -213,7 +213,10 @@ struct vi_entry {
     word64 rx_length_drops;
     word64 rx_busy_drops;
     word64 rx_protection_drops;
-    word64 pad_[4];
+    word64 rx_write_refusals;
+    word64 rx_read_refusals;
+    word64 rx_atomic_refusals;
+    word64 pad_;
 };
 static_assert(sizeof(vi_entry) == 768);
 static_assert(offsetof(vi_entry, state) == 128 && offsetof(vi_entry, notify) == 192);

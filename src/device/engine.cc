@@ -41,12 +41,13 @@ outcome route::refuse(enum status receivers, enum status senders, bool has_immed
     return fail(senders);
 }
 
-outcome route::refuse_access(enum status senders) noexcept {
+outcome route::refuse_access(abi::word64& refusals) noexcept {
+    refusals.fetch_add(1);  // before the connection breaks: whoever sees it broken sees why
     if (!reliable) {
         to->rx_protection_drops.fetch_add(1);
         return {};
     }
-    return fail(senders);
+    return fail(status::remote_protection);
 }
 
 bool route::check_local(const operation& op, std::uint32_t rights) const noexcept {
@@ -208,7 +209,7 @@ outcome route::write(const operation& op) noexcept {
             // VIA reports a refused write with immediate data in the receive descriptor.
             return refuse(status::remote_protection, status::remote_protection, true, op.immediate, 0);
         }
-        return refuse_access(status::remote_protection);
+        return refuse_access(to->rx_write_refusals);
     }
     for (std::uint32_t i = 0; op.length != 0 && i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
         const place source = op.inline_data != nullptr    ? inline_place(*device, op.inline_data, op.length)
@@ -240,7 +241,7 @@ outcome route::read(const operation& op) noexcept {
     }
     place source;
     if (!check_remote(op, op.length, access::remote_read, abi::allow_read, source)) {
-        return refuse_access(status::remote_protection);
+        return refuse_access(to->rx_read_refusals);
     }
     for (std::uint32_t i = 0; i < op.segment_count; ++i) {
         if (op.segments[i].length == 0) {
@@ -264,7 +265,7 @@ outcome route::atomic(const operation& op) noexcept {
     }
     place word;
     if (!check_remote(op, 8, access::remote_atomic, abi::allow_atomic, word)) {
-        return refuse_access(status::remote_protection);
+        return refuse_access(to->rx_atomic_refusals);
     }
     if (op.remote_address % 8 != 0) {
         return fail(status::bad_alignment);

@@ -57,13 +57,15 @@ private:
 /// The receiving half of a VI, by pointers of this process.
 struct receive_side {
     abi::receive_slot* slots = nullptr;
-    abi::segment* extra = nullptr;
+    const memory* device = nullptr;
+    const abi::vi_entry* vi = nullptr;
     std::uint32_t mask = 0;
     std::uint32_t extra_per_slot = 0;
 
     void look_at(const memory& m, const abi::vi_entry& v) noexcept {
         slots = m.at<abi::receive_slot>(v.receive_ring.load_relaxed());
-        extra = m.at<abi::segment>(v.receive_extra.load_relaxed());
+        device = &m;
+        vi = &v;
         mask = v.receive_depth.load_relaxed() - 1;
         const std::uint32_t most = v.segments_max.load_relaxed();
         extra_per_slot = most > abi::receive_segments_in_line ? most - abi::receive_segments_in_line : 0;
@@ -71,9 +73,12 @@ struct receive_side {
     /// Segment i of descriptor d, which has this index.
     [[nodiscard]] const abi::segment& segment_of(const abi::receive_descriptor& d, std::uint32_t index,
                                                  std::uint32_t i) const noexcept {
-        return i < abi::receive_segments_in_line
-                   ? d.segments[i]
-                   : extra[std::size_t{index & mask} * extra_per_slot + i - abi::receive_segments_in_line];
+        return i < abi::receive_segments_in_line ? d.segments[i] : extra(index)[i - abi::receive_segments_in_line];
+    }
+    /// What descriptor `index` has beyond its line.  The owner makes room before it posts the first such
+    /// descriptor, so the place is looked up each time.
+    [[nodiscard]] abi::segment* extra(std::uint32_t index) const noexcept {
+        return device->at<abi::segment>(vi->receive_extra.load_acquire()) + std::size_t{index & mask} * extra_per_slot;
     }
 };
 
@@ -211,8 +216,8 @@ private:
     /// The receive descriptor ends with `receivers`; reliable connections break.
     [[nodiscard]] outcome refuse(enum status receivers, enum status senders, bool has_immediate,
                                  std::uint32_t immediate, std::uint32_t bytes) noexcept;
-    /// A remote access was refused before a descriptor was used.
-    [[nodiscard]] outcome refuse_access(enum status senders) noexcept;
+    /// A remote access was refused before a descriptor was used; `refusals` is the target's counter.
+    [[nodiscard]] outcome refuse_access(abi::word64& refusals) noexcept;
     [[nodiscard]] outcome fail(enum status senders) noexcept;
     /// What a move that did not bring all means for the operation.
     [[nodiscard]] outcome stopped(moved how, bool outward) noexcept {

@@ -17,7 +17,6 @@ struct unpacked {
 void unpack(const send_side& queue, std::uint32_t index, unpacked& out) noexcept {
     const std::size_t slot = index & queue.mask;
     const abi::send_descriptor& d = queue.descriptors[slot];
-    const std::byte* extra = queue.extra + slot * queue.extra_bytes;
     operation& op = out.op;
     op = {};
     op.opcode = static_cast<opcode>(d.opcode);
@@ -32,7 +31,7 @@ void unpack(const send_side& queue, std::uint32_t index, unpacked& out) noexcept
     const std::size_t bytes = is_inline ? d.inline_bytes : d.segment_count * sizeof(abi::segment);
     std::memcpy(to, d.segments, std::min(bytes, in_line));
     if (bytes > in_line) {
-        std::memcpy(to + in_line, extra, bytes - in_line);
+        std::memcpy(to + in_line, queue.extra(index), bytes - in_line);
     }
     op.segments = out.segments;
     op.segment_count = is_inline ? 0 : d.segment_count;
@@ -47,7 +46,8 @@ void unpack(const send_side& queue, std::uint32_t index, unpacked& out) noexcept
 
 void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
     descriptors = m.at<abi::send_descriptor>(v.send_ring.load_relaxed());
-    extra = m.at<std::byte>(v.send_extra.load_relaxed());
+    device = &m;
+    vi = &v;
     mask = v.send_depth.load_relaxed() - 1;
     extra_bytes = send_extra_bytes(v.segments_max.load_relaxed(), v.inline_bytes_max.load_relaxed());
 }
@@ -73,7 +73,7 @@ void send_side::store(std::uint32_t index, const operation& op) noexcept {
         std::memcpy(d.segments, bytes_from, std::min(bytes, in_line));
     }
     if (bytes > in_line) {
-        std::memcpy(extra + slot * extra_bytes, bytes_from + in_line, bytes - in_line);
+        std::memcpy(extra(index), bytes_from + in_line, bytes - in_line);
     }
     if (op.opcode == opcode::fetch_add || op.opcode == opcode::compare_swap) {
         d.segments[1] = {op.operand, static_cast<std::uint32_t>(op.compare),

@@ -18,11 +18,16 @@ namespace vinic::device {
 /// The shared ring of a send queue, by pointers of this process.
 struct send_side {
     abi::send_descriptor* descriptors = nullptr;
-    std::byte* extra = nullptr;
+    const memory* device = nullptr;
+    const abi::vi_entry* vi = nullptr;
     std::uint32_t mask = 0;
     std::uint32_t extra_bytes = 0;  ///< per descriptor
 
     void look_at(const memory& m, const abi::vi_entry& v) noexcept;
+    /// What descriptor `index` has beyond its line; the owner made room before the first that needs it.
+    [[nodiscard]] std::byte* extra(std::uint32_t index) const noexcept {
+        return device->at<std::byte>(vi->send_extra.load_acquire()) + std::size_t{index & mask} * extra_bytes;
+    }
     /// Writes descriptor `index`; op fits the VI's limits.
     void store(std::uint32_t index, const operation& op) noexcept;
 };

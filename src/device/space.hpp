@@ -28,7 +28,8 @@ struct place {
         return false;
     }
     const abi::region_entry& r = m.region(index);
-    if (key == 0 || r.key.load_acquire() != key || r.domain.load_relaxed() != domain ||
+    if (key == 0 || r.key.load_acquire() != key ||
+        (r.domain.load_relaxed() != domain && (r.owner.load_relaxed() | abi::open_domain) != domain) ||
         (r.rights.load_relaxed() & rights) != rights) [[unlikely]] {
         return false;
     }

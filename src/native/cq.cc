@@ -294,6 +294,31 @@ result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeou
     }
 }
 
+result<std::optional<wait_ticket>> cq_state::prepare_wait() {
+    if (nic->forked()) {
+        return std::unexpected(nic->fail(errc::forked, "waiting for completions"));
+    }
+    nic->tick();
+    const wait_ticket ticket{entry->wakes.load_acquire()};
+    const optional_lock hold(poll_mutex, attributes.thread_safe);
+    return arm_once() ? std::optional(ticket) : std::nullopt;
+}
+
+void cq_state::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
+    if (nic->forked() || timeout.count() <= 0) {
+        return;
+    }
+    const auto limit = static_cast<std::uint64_t>(timeout.count());
+    os::futex_wait(&entry->wakes.raw_, ticket.seen, std::min(sleep_slice_ns, limit));
+}
+
+void cq_state::wake() noexcept {
+    if (!nic->forked()) {
+        entry->wakes.fetch_add(1);
+        os::futex_wake(&entry->wakes.raw_);
+    }
+}
+
 result<int> cq_state::descriptor() {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "making a completion queue's file descriptor"));

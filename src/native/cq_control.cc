@@ -185,6 +185,25 @@ result<std::size_t> completion_queue::wait(std::span<completion> out, nanosecond
     return state_->wait(out, timeout);
 }
 
+result<std::optional<wait_ticket>> completion_queue::prepare_wait() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
+    }
+    return state_->prepare_wait();
+}
+
+void completion_queue::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
+    if (state_) {
+        state_->commit_wait(ticket, timeout);
+    }
+}
+
+void completion_queue::wake() noexcept {
+    if (state_) {
+        state_->wake();
+    }
+}
+
 result<int> completion_queue::fd() {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "making a completion queue's file descriptor"});

@@ -39,6 +39,9 @@ posted virtual_interface::post_receives(std::span<const receive_request> request
             p.code = errc::too_many_segments;
             break;
         }
+        if (p.code = state_->make_room(r.segments); p.code != errc::ok) [[unlikely]] {
+            break;
+        }
         if (!state_->post_receive(r.segments, r.cookie)) {
             p.code = errc::queue_full;
             break;

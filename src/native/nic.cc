@@ -123,7 +123,7 @@ void nic_state::ring_loop() noexcept {
 }
 
 domain_state::~domain_state() {
-    if (!nic || nic->forked()) {
+    if (!nic || nic->forked() || open()) {
         return;
     }
     const device::control_lock hold(*nic->memory);
@@ -177,7 +177,7 @@ result<domain> nic::create_domain() {
             return std::unexpected(i.error());
         }
         abi::domain_entry& e = m.domain(*i);
-        e.generation.store_relaxed(e.generation.load_relaxed() % 0xffff + 1);
+        e.generation.store_relaxed(e.generation.load_relaxed() % 0x7fff + 1);
         made->index = *i;
         made->id = *i | e.generation.load_relaxed() << 16;
         e.id.store_release(made->id);
@@ -185,6 +185,20 @@ result<domain> nic::create_domain() {
     made->nic = state_;
     domain d;
     d.state_ = std::move(made);
+    return d;
+}
+
+result<domain> nic::create_open_domain() {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "creating an open protection domain"});
+    }
+    if (state_->forked()) {
+        return std::unexpected(state_->fail(errc::forked, "creating an open protection domain"));
+    }
+    domain d;
+    d.state_ = std::make_shared<detail::domain_state>();
+    d.state_->id = state_->memory->owner_word() | abi::open_domain;
+    d.state_->nic = state_;
     return d;
 }
 

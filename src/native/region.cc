@@ -19,7 +19,7 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
     device::memory& m = *nic.memory;
     m.heavy_barrier();
     for (vi_state* v : nic.vis) {
-        if (domain != nullptr && v->domain.get() != domain) {
+        if (domain != nullptr && v->domain.get() != domain && !v->domain->open()) {
             continue;
         }
         const std::uint32_t peer = v->entry->peer.load_acquire();
@@ -42,7 +42,7 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
         }
     }
     for (const nic_state::unclosed_vi& u : nic.unclosed) {
-        if ((domain == nullptr || u.domain == domain->id) &&
+        if ((domain == nullptr || u.domain == domain->id || (u.domain & abi::open_domain) != 0) &&
             (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
              (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), engine_patience_ns)))) {
             return false;
@@ -50,6 +50,8 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
     }
     return true;
 }
+
+bool wants_to_write(access rights) noexcept { return rights != access::none && rights != access::remote_read; }
 
 /// Engines look addresses of pieced regions up in the extents, so pages may move only between them.
 void watch_engines(nic_state& nic) {
@@ -88,6 +90,39 @@ result<void> region_state::close() {
     return {};
 }
 
+/// Engines read domain and rights one after the other, so rights that both sides of a change do not
+/// share are never there while an engine may pair them with the other side's domain.
+result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& to, access wanted) {
+    nic_state& nic = *domain->nic;
+    if (nic.forked() || !open) {
+        return std::unexpected(nic.fail(nic.forked() ? errc::forked : errc::invalid_handle, "changing a region"));
+    }
+    if (!to || to->nic != domain->nic || (static_cast<std::uint32_t>(wanted) & ~15u) != 0) {
+        return std::unexpected(
+            nic.fail(errc::invalid_argument, "changing a region: unknown rights, or a domain of another nic"));
+    }
+    if (wants_to_write(wanted) && !writable) {
+        return std::unexpected(
+            nic.fail(errc::not_supported, "changing a region: it was registered for reading only; register it anew"));
+    }
+    std::shared_ptr<domain_state> old;  // outlives the lock
+    const std::lock_guard hold(nic.mutex);
+    abi::region_entry& e = nic.memory->region(index);
+    const auto shared = static_cast<std::uint32_t>(rights) & static_cast<std::uint32_t>(wanted);
+    e.rights.store_relaxed(shared);
+    bool left = engines_have_left(nic, domain.get());
+    e.domain.store_release(to->id);
+    left = engines_have_left(nic, domain.get()) && left;
+    e.rights.store_release(static_cast<std::uint32_t>(wanted));
+    old = std::exchange(domain, to);
+    rights = wanted;
+    if (!left) {
+        return std::unexpected(
+            nic.fail(errc::busy, "changing a region: a stopped process is inside a transfer that uses it"));
+    }
+    return {};
+}
+
 region_state::~region_state() {
     if (open && !close()) {
         // Adopted pages and buffers stay where the stopped engine expects them.
@@ -120,14 +155,14 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     made->open = false;
     made->domain = domain;
     made->rights = rights;
+    made->writable = whole_space || wants_to_write(rights);
     adoption::cover cover;  // outlives the lock: buffers' destructors take it
     const std::lock_guard hold(nic.mutex);
     device::memory& m = *nic.memory;
     watch_engines(nic);
     if (whole_space) {
         cover.backing = backing::mixed;
-    } else if (auto held = nic.pages.hold(address, length, rights != access::none && rights != access::remote_read);
-               held) {
+    } else if (auto held = nic.pages.hold(address, length, made->writable); held) {
         cover = std::move(*held);
     } else {
         return std::unexpected(held.error());
@@ -210,6 +245,13 @@ region& region::operator=(region&& o) noexcept {
         o.state_.reset();
     }
     return *this;
+}
+
+result<void> region::set_attributes(const domain& to, vinic::access rights) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "changing a region"});
+    }
+    return state_->set_attributes(to.state_, rights);
 }
 
 backing region::backing() const noexcept { return state_ ? state_->backing : backing::foreign; }

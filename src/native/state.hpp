@@ -67,6 +67,7 @@ struct domain_state {
     std::shared_ptr<nic_state> nic;
     std::uint32_t index = 0;
     std::uint32_t id = 0;
+    [[nodiscard]] bool open() const noexcept { return (id & abi::open_domain) != 0; }
     ~domain_state();
 };
 
@@ -79,9 +80,11 @@ struct region_state {
     std::vector<std::uint64_t> extents;  // adopted extents this region holds
     std::vector<std::shared_ptr<buffer_state>> buffers;
     bool pieced = false;  // not one piece of the device file
+    bool writable = false;
     bool open = true;
     ~region_state();
     [[nodiscard]] result<void> close();
+    [[nodiscard]] result<void> set_attributes(const std::shared_ptr<domain_state>& to, access wanted);
 };
 
 struct buffer_state {
@@ -107,6 +110,9 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     [[nodiscard]] std::size_t poll(std::span<completion> out) noexcept;
     [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
     [[nodiscard]] result<bool> arm();
+    [[nodiscard]] result<std::optional<wait_ticket>> prepare_wait();
+    void commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept;
+    void wake() noexcept;
     [[nodiscard]] result<int> descriptor();
     [[nodiscard]] result<void> resize(std::uint32_t queues);
     [[nodiscard]] result<std::uint32_t> attach(queue_tag tag);
@@ -189,7 +195,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
                                   std::uint32_t immediate) noexcept;
     [[nodiscard]] bool try_plain_write(const segment& s, remote_address to, std::uint64_t cookie,
                                        send_flag flags) noexcept;
-    [[nodiscard]] errc prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept;
+    [[nodiscard]] errc prepare(const work_request& w, device::operation& op, std::byte* inline_space) noexcept;
     [[nodiscard]] errc post_once(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_checked(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_datagram(const device::operation& op, const work_request& w) noexcept;
@@ -197,6 +203,21 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
                                         const work_request& w) noexcept;
     [[nodiscard]] bool await_receiver() noexcept;
     [[nodiscard]] errc stall(const device::operation& op, const work_request& w) noexcept;
+    /// Storage for what a descriptor has beyond its line, taken when the first such one is posted: a queue
+    /// of many segments costs nothing until then.
+    [[nodiscard]] errc make_room(const device::operation& op) noexcept {
+        const std::uint32_t bytes =
+            op.inline_data != nullptr ? op.length : op.segment_count * static_cast<std::uint32_t>(sizeof(segment));
+        return bytes <= sizeof(abi::send_descriptor::segments) || entry->send_extra.load_relaxed() != 0
+                   ? errc::ok
+                   : take_room(abi::send_queue);
+    }
+    [[nodiscard]] errc make_room(std::span<const segment> segments) noexcept {
+        return segments.size() <= abi::receive_segments_in_line || entry->receive_extra.load_relaxed() != 0
+                   ? errc::ok
+                   : take_room(abi::receive_queue);
+    }
+    [[nodiscard]] errc take_room(abi::queue_kind kind) noexcept;
     [[nodiscard]] bool send_queue_full() const noexcept {
         return send_posted.load(std::memory_order_relaxed) - send_reported.load(std::memory_order_acquire) > send_mask;
     }

@@ -23,28 +23,29 @@ std::uint32_t flags_of(const vi_attributes& a) noexcept {
            (a.rdma_atomic ? abi::allow_atomic : 0u) | (a.service == service::datagram ? abi::is_datagram : 0u);
 }
 
-/// What the rings of a VI take, piece by piece.
+/// What the rings of a VI take.
 struct ring_sizes {
     std::uint64_t receive;
     std::uint64_t send;
-    std::uint64_t receive_extra;
-    std::uint64_t send_extra;
-    [[nodiscard]] std::uint64_t all() const noexcept { return receive + send + receive_extra + send_extra; }
+    [[nodiscard]] std::uint64_t all() const noexcept { return receive + send; }
 };
 
 ring_sizes sizes_of(const vi_attributes& a) noexcept {
-    ring_sizes s{};
-    s.receive = std::uint64_t{a.receive_depth} * sizeof(abi::receive_slot);
     // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may
     // make any connected VI such a one.
     const bool waits = a.service == service::connected;
-    s.send = waits ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0;
+    return {std::uint64_t{a.receive_depth} * sizeof(abi::receive_slot),
+            waits ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0};
+}
+
+/// What take_room() gives a queue.
+std::uint64_t extra_bytes(const vi_attributes& a, abi::queue_kind kind) noexcept {
+    if (kind == abi::send_queue) {
+        return std::uint64_t{a.send_depth} * device::send_extra_bytes(a.segments_max, a.inline_bytes_max);
+    }
     const std::uint32_t beyond =
         a.segments_max > abi::receive_segments_in_line ? a.segments_max - abi::receive_segments_in_line : 0;
-    s.receive_extra = std::uint64_t{a.receive_depth} * beyond * sizeof(abi::segment);
-    s.send_extra =
-        waits ? std::uint64_t{a.send_depth} * device::send_extra_bytes(a.segments_max, a.inline_bytes_max) : 0;
-    return s;
+    return std::uint64_t{a.receive_depth} * beyond * sizeof(abi::segment);
 }
 
 const char* refuse(const vi_attributes& a) noexcept {
@@ -102,10 +103,11 @@ void reset_entry(abi::vi_entry& e) noexcept {
     e.notify[1].store_relaxed(1);
 }
 
-void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const ring_sizes& sizes) noexcept {
+void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const vi_attributes& a) noexcept {
+    abi::vi_entry& e = nic.memory->vi(index);
+    const std::uint64_t extras[2] = {e.send_extra.load_relaxed(), e.receive_extra.load_relaxed()};
     {
         const device::control_lock lock(*nic.memory);
-        abi::vi_entry& e = nic.memory->vi(index);
         e.cq[0].store_release(abi::none32);
         e.cq[1].store_release(abi::none32);
         e.state.store_release(abi::make_state(abi::epoch_of(e.state.load_relaxed()) + 1, abi::link::none));
@@ -113,7 +115,12 @@ void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const 
         nic.memory->give(abi::vis, index);
     }
     if (rings != 0) {
-        nic.arena.give(rings, sizes.all());
+        nic.arena.give(rings, sizes_of(a).all());
+    }
+    for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {
+        if (extras[kind] != 0) {
+            nic.arena.give(extras[kind], extra_bytes(a, kind));
+        }
     }
 }
 
@@ -292,9 +299,29 @@ result<void> vi_state::close() {
     if (!nic->forked()) {
         const std::lock_guard hold(nic->mutex);
         std::erase(nic->vis, this);
-        free_entry(*nic, index, entry->receive_ring.load_relaxed(), sizes_of(attributes));
+        free_entry(*nic, index, entry->receive_ring.load_relaxed(), attributes);
     }
     return {};
+}
+
+errc vi_state::take_room(abi::queue_kind kind) noexcept {
+    if (kind == abi::send_queue &&
+        (attributes.reliability == reliability::unreliable || attributes.receiver_wait.count() == 0)) {
+        return errc::ok;  // never handed over
+    }
+    if (nic->forked()) {
+        return errc::forked;
+    }
+    const std::lock_guard hold(nic->mutex);
+    abi::word64& offset = kind == abi::send_queue ? entry->send_extra : entry->receive_extra;
+    if (offset.load_relaxed() == 0) {
+        auto taken = nic->arena.take(extra_bytes(attributes, kind));
+        if (!taken) {
+            return errc::out_of_memory;
+        }
+        offset.store_release(*taken);
+    }
+    return errc::ok;
 }
 
 vi_state::~vi_state() {
@@ -355,7 +382,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     abi::vi_entry& e = m.vi(made->index);
     auto rings = nic.arena.take(sizes.all());
     if (!rings) {
-        detail::free_entry(nic, made->index, 0, sizes);
+        detail::free_entry(nic, made->index, 0, a);
         return std::unexpected(rings.error());
     }
     e.domain.store_relaxed(state_->id);
@@ -366,8 +393,6 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     e.inline_bytes_max.store_relaxed(a.inline_bytes_max);
     e.receive_ring.store_relaxed(*rings);
     e.send_ring.store_relaxed(*rings + sizes.receive);
-    e.receive_extra.store_relaxed(*rings + sizes.receive + sizes.send);
-    e.send_extra.store_relaxed(*rings + sizes.receive + sizes.send + sizes.receive_extra);
     made->entry = &e;
     made->receives.look_at(m, e);
     made->queue.look_at(m, e);
@@ -384,7 +409,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
                 made->cqs[abi::send_queue]->detach(e.cq_bit[abi::send_queue].load_relaxed(), tag);
             }
             made->entry = nullptr;
-            detail::free_entry(nic, made->index, *rings, sizes);
+            detail::free_entry(nic, made->index, *rings, a);
             return std::unexpected(bit.error());
         }
         e.cq_bit[kind].store_relaxed(*bit);
@@ -427,15 +452,6 @@ result<void> virtual_interface::close() {
     return {};
 }
 
-vi_state virtual_interface::state() const noexcept {
-    if (!state_ || state_->nic->forked()) {
-        return vi_state::error;
-    }
-    return static_cast<vi_state>(abi::link_of(state_->entry->state.load_acquire()));
-}
-
-vi_attributes virtual_interface::attributes() const { return state_ ? state_->attributes : vi_attributes{}; }
-
 result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
@@ -461,23 +477,6 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
     v.attributes.context = wanted.context;
     detail::publish_attributes(*v.entry, v.attributes);
     return {};
-}
-
-std::uint32_t virtual_interface::number() const noexcept { return state_ ? state_->index : 0; }
-
-std::uint32_t virtual_interface::sends_outstanding() const noexcept {
-    return state_ ? state_->send_posted.load() - state_->send_reported.load() : 0;
-}
-
-std::uint32_t virtual_interface::receives_outstanding() const noexcept {
-    return state_ ? state_->receive_posted.load() - state_->receive_reported.load() : 0;
-}
-
-datagram_address virtual_interface::local_address() const noexcept {
-    if (!state_ || state_->attributes.service != service::datagram) {
-        return {};
-    }
-    return {state_->index | std::uint64_t{state_->entry->generation.load_relaxed()} << 32};
 }
 
 result<void> virtual_interface::bind(const address& name) {

@@ -35,7 +35,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
         }
         device::place source{nic->memory->self(), reinterpret_cast<std::uint64_t>(from), n, abi::none64, false};
         std::uint64_t foreign_copies = 0;
-        if (!device::check(*nic->memory, domain->id, s.key, s.address, s.length,
+        if (!device::check(*nic->memory, outgoing.from_domain, s.key, s.address, s.length,
                            static_cast<std::uint32_t>(access::local_write), p) ||
             device::move(*nic->memory, p, source, false, entry->state, entry->state.load_relaxed(), foreign_copies) !=
                 device::moved::all) {

@@ -163,7 +163,7 @@ errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags
 }
 
 /// Checks what the interface promises to check at post, and fills `op`.
-errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* inline_space) const noexcept {
+errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* inline_space) noexcept {
     if (w.segments.size() > attributes.segments_max) {
         return errc::too_many_segments;
     }
@@ -226,7 +226,7 @@ errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* 
         op.inline_data = inline_space;
         op.segment_count = 0;
     }
-    return errc::ok;
+    return make_room(op);
 }
 
 errc vi_state::post(const work_request& w) noexcept {

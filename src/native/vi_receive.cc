@@ -28,8 +28,7 @@ bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t coo
         d.segments[i] = {segments[i].address, segments[i].length, segments[i].key};
     }
     if (segments.size() > in_line) [[unlikely]] {
-        std::memcpy(receives.extra + std::size_t{at & receives.mask} * receives.extra_per_slot,
-                    segments.data() + in_line, (segments.size() - in_line) * sizeof(segment));
+        std::memcpy(receives.extra(at), segments.data() + in_line, (segments.size() - in_line) * sizeof(segment));
     }
     // Release: pairs with the sender's acquire of the sequence.
     d.sequence.store_release(at + 1);

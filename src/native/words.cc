@@ -67,6 +67,10 @@ static_assert(reliability_names.size() == static_cast<std::size_t>(reliability::
 constexpr auto state_names = std::to_array<const char*>({"none", "idle", "connecting", "connected", "error"});
 static_assert(state_names.size() == static_cast<std::size_t>(vi_state::error) + 1);
 
+constexpr auto cause_names =
+    std::to_array<const char*>({"none", "local_error", "remote_error", "remote_disconnect", "peer_died"});
+static_assert(cause_names.size() == static_cast<std::size_t>(break_cause::peer_died) + 1);
+
 template <class Table, class Code>
 constexpr auto& look_up(const Table& table, Code code) noexcept {
     const auto i = static_cast<std::size_t>(code);
@@ -82,6 +86,7 @@ const char* name(opcode o) noexcept { return look_up(opcode_names, o); }
 const char* name(backing b) noexcept { return look_up(backing_names, b); }
 const char* name(reliability r) noexcept { return look_up(reliability_names, r); }
 const char* name(vi_state s) noexcept { return look_up(state_names, s); }
+const char* name(break_cause c) noexcept { return look_up(cause_names, c); }
 
 namespace {
 

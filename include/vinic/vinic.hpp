@@ -477,13 +477,13 @@ public:
     // -- connection ---------------------------------------------------------------------------
 
     /// Connects to a listener and waits for its answer.  VI must be idle.  `data`: up to 256 bytes.
-    /// Errors: no_listener at once, invalid_argument (time-out not positive, too much data),
-    /// not_supported (datagram VI), limit_reached, rejected (error::doing carries nothing; the rejecter's private
-    /// data is in rejection_data()), timed_out, peer_gone, invalid_state (also: disconnect()
-    /// was called meanwhile).  Attributes that do not fit are the acceptor's to see and to answer.
+    /// Errors: no_listener at once (or when the listener is closed before it took the request), invalid_argument
+    /// (time-out not positive, too much data), not_supported (datagram VI), limit_reached, rejected (error::doing
+    /// carries nothing; the rejecter's private data is in rejection_data()), timed_out, peer_gone, invalid_state (also:
+    /// disconnect() was called meanwhile).  Attributes that do not fit are the acceptor's to see and to answer.
     [[nodiscard]] result<peer_information> connect(const address& to, nanoseconds timeout,
                                                    std::span<const std::byte> data = {});
-    /// Private data that came with the last rejection.
+    /// Private data that came with the last rejection, or from the peer whose attributes do not fit.
     [[nodiscard]] std::vector<std::byte> rejection_data() const;
 
     /// Peer-to-peer: two requests match when each one's `remote` is the other's `local`.  Returns at

@@ -144,8 +144,9 @@ enum class request_state : std::uint32_t {
     taken = 2,    ///< the listener's program holds it
     accepted = 3,
     rejected = 4,
-    failed = 5,    ///< listener gone
+    failed = 5,    ///< the listener's process died
     mismatch = 6,  ///< peer-to-peer only: the counterpart's attributes do not fit
+    closed = 7,    ///< listener closed by its program, which had not taken the request
 };
 
 /// A VI that wants to be connected.  Freed by its owner, the requester.

@@ -43,6 +43,7 @@ value state_name(std::uint32_t state) {
             return "accepted";
         case abi::request_state::rejected:
             return "rejected";
+        case abi::request_state::closed:
         case abi::request_state::failed:
             return "failed";
         case abi::request_state::mismatch:

@@ -156,7 +156,7 @@ listener_state::~listener_state() {
     const device::control_lock hold(*nic->memory);
     abi::name_entry& n = nic->memory->name(index);
     if (n.owner.load_relaxed() == nic->memory->owner_word() && n.generation.load_relaxed() == generation) {
-        device::fail_requests_of(*nic->memory, index);
+        device::fail_requests_of(*nic->memory, index, abi::request_state::closed);
         std::memset(&n.at, 0, sizeof n.at);
         nic->memory->give(abi::names, index);
     }
@@ -239,7 +239,7 @@ result<peer_information> vi_state::finish_request(std::uint32_t request) {
             answered = true;
             peer = describe_vi(m, r.peer_vi);
             peer.private_data = bytes_of(r.answer, r.answer_bytes);
-        } else if (s == abi::request_state::rejected) {
+        } else if (s == abi::request_state::rejected || s == abi::request_state::mismatch) {
             rejection = bytes_of(r.answer, r.answer_bytes);
         }
         m.give(abi::requests, request);
@@ -251,8 +251,10 @@ result<peer_information> vi_state::finish_request(std::uint32_t request) {
                     return std::unexpected(nic->fail(errc::rejected, "connecting"));
                 case abi::request_state::mismatch:
                     return std::unexpected(nic->fail(errc::attribute_mismatch, "connecting"));
+                case abi::request_state::closed:
+                    return std::unexpected(nic->fail(errc::no_listener, "connecting: the listener was closed"));
                 default:
-                    return std::unexpected(nic->fail(errc::peer_gone, "connecting: the listener has gone"));
+                    return std::unexpected(nic->fail(errc::peer_gone, "connecting: the listener's process died"));
             }
         }
     }
@@ -504,15 +506,15 @@ result<void> virtual_interface::connect_peer(const address& local, const address
     }
     abi::request_entry& theirs = m.request(other);
     const std::uint32_t their_vi = theirs.vi.load_relaxed();
-    if (!detail::match(m.vi(their_vi), *v.entry)) {
-        mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::mismatch));
-        detail::settle(theirs, abi::request_state::mismatch);
-        return {};
-    }
     for (auto [to, from, vi] : {std::tuple(&mine, &theirs, their_vi), std::tuple(&theirs, &mine, v.index)}) {
         std::memcpy(to->answer, from->data, sizeof to->answer);
         to->answer_bytes = from->data_bytes;
         to->peer_vi = vi;
+    }
+    if (!detail::match(m.vi(their_vi), *v.entry)) {
+        mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::mismatch));
+        detail::settle(theirs, abi::request_state::mismatch);
+        return {};
     }
     detail::link(m, their_vi, v.index);
     mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::accepted));

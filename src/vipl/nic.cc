@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// nic.cc -- opening and closing NIC handles.
+#include <sched.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "vipl/monitor.hpp"
+#include "vipl/names.hpp"
+#include "vipl/notify.hpp"
+#include "vipl/state.hpp"
+
+using namespace vipl;
+
+namespace vipl {
+
+tables& all = *new tables;
+
+void spin_lock::wait() noexcept {
+    for (std::uint32_t turn = 0;; ++turn) {
+        while (word_.load(std::memory_order_relaxed) != 0) {
+            if (turn < 200) {
+                __builtin_ia32_pause();
+            } else if (turn < 400) {
+                (void)::sched_yield();
+            } else {
+                std::this_thread::sleep_for(std::chrono::microseconds(50));
+            }
+            ++turn;
+        }
+        if (word_.exchange(1, std::memory_order_acquire) == 0) {
+            return;
+        }
+    }
+}
+
+namespace {
+
+constexpr std::size_t device_bytes_max = 63;
+constexpr VIP_ULONG version_number = 0x0001'0000;  // major << 16 | minor: VIPL 1.0
+constexpr VIP_ULONG register_bytes_max = VIP_ULONG{1} << 47;
+constexpr VIP_ULONG wire_unit = 65536;
+
+bool is_plain(char c) noexcept {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+}
+
+/// The native name of a device: the last component of what the program says.  A name that has to be
+/// changed gets a mark of its own, so that two of them do not become one.
+std::string device_of(const char* program_says) {
+    if (const char* chosen = std::getenv("VINIC_VIPL_DEVICE"); chosen != nullptr && *chosen != '\0') {
+        return std::strncmp(chosen, "shm:", 4) == 0 ? chosen + 4 : chosen;
+    }
+    const std::string_view path(program_says);
+    const std::string_view last = path.substr(path.find_last_of("/\\") + 1);
+    std::string name;
+    bool changed = last.size() > device_bytes_max || last == "." || last == "..";
+    for (const char c : last.substr(0, device_bytes_max)) {
+        changed = changed || !is_plain(c);
+        name += is_plain(c) ? c : '_';
+    }
+    if (changed) {
+        name.resize(std::min<std::size_t>(name.size(), device_bytes_max - 9));
+        const host_address mark = host_of_device(last);
+        char text[10];
+        std::snprintf(text, sizeof text, "-%02x%02x%02x%02x", mark[1], mark[2], mark[3], mark[4]);
+        name += text;
+    }
+    return name;
+}
+
+/// Why a handle cannot be had goes to stderr: the return code cannot say it.
+VIP_RETURN refuse(const std::string& why) noexcept {
+    std::fprintf(stderr, "vipl: %s\n", why.c_str());
+    return VIP_ERROR_RESOURCE;
+}
+
+VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
+    const std::string device = device_of(program_says);
+    if (device.empty()) {
+        return VIP_INVALID_PARAMETER;
+    }
+    host_address host = host_of_device(device);
+    if (const char* name = std::getenv("VINIC_VIPL_HOST"); name != nullptr && *name != '\0') {
+        std::string why;
+        const auto names = name_table::read(nullptr, why);
+        const auto found = names ? names->find(name, 0, host) : std::nullopt;
+        if (!found) {
+            return refuse(names ? "VINIC_VIPL_HOST: no host '" + std::string(name) + "'" : why);
+        }
+        host = *found;
+    }
+    auto native = vinic::nic::open("shm:" + device);
+    if (!native) {
+        return refuse(native.error().message());
+    }
+    auto open_domain = native->create_open_domain();
+    nic* const n = open_domain ? all.nics.take() : nullptr;
+    if (n == nullptr) {
+        return refuse(open_domain ? std::string("too many NIC handles") : open_domain.error().message());
+    }
+    const std::lock_guard hold(n->mutex);
+    auto watcher = std::make_shared<monitor>(*n);
+    try {
+        watcher->start();
+    } catch (const std::system_error& e) {
+        all.nics.give(*n);
+        return refuse(std::string("starting the provider's thread: ") + e.what());
+    }
+    n->native = std::move(*native);
+    n->open_domain = std::move(*open_domain);
+    n->address = n->native.device_address();
+    n->host = host;
+    const char* strict = std::getenv("VINIC_VIPL_STRICT");
+    n->strict = strict != nullptr && *strict != '\0' && std::strcmp(strict, "0") != 0;
+    n->process = ::getpid();
+    n->watcher = std::move(watcher);
+    n->open = true;
+    *handle = all.nics.publish(*n);
+    return VIP_SUCCESS;
+}
+
+/// Everything that was made through the handle, in the order in which it depends on each other.  The
+/// handles are dead, so nobody new comes in.
+void tear_down(nic& n, const std::vector<vi*>& vis, const std::vector<cq*>& cqs) noexcept {
+    for (vi* v : vis) {
+        {
+            const std::lock_guard control(v->control);
+            (void)disconnect(*v);  // also ends what blocks in a connection call
+        }
+        while (v->inside.load() != 0) {
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        }
+    }
+    close_doors(n);
+    for (vi* v : vis) {
+        vipl::demolish(*v);
+    }
+    for (cq* c : cqs) {
+        forget_notifications(c->done);
+        vipl::demolish(*c);
+    }
+    const bool in_child = n.process != ::getpid();
+    n.watcher->end(in_child);
+    if (n.notifies) {
+        n.notifies->end(in_child);
+    }
+    {
+        const std::lock_guard table(n.regions.mutex);
+        n.regions.clear();
+    }
+    const std::lock_guard hold(n.mutex);
+    for (tag* t : n.tags) {
+        t->domain = {};
+        all.tags.give(*t);
+    }
+    n.tags.clear();
+    n.names.reset();
+    n.notifies.reset();
+    n.open_domain = {};
+    n.native = {};
+}
+
+}  // namespace
+
+}  // namespace vipl
+
+extern "C" {
+
+VIP_RETURN VipOpenNic(const VIP_CHAR* DeviceName, VIP_NIC_HANDLE* NicHandle) {
+    if (DeviceName == nullptr || NicHandle == nullptr) {
+        return VIP_INVALID_PARAMETER;
+    }
+    *NicHandle = nullptr;
+    try {
+        return vipl::open(DeviceName, NicHandle);
+    } catch (const std::bad_alloc&) {
+        return VIP_ERROR_RESOURCE;
+    }
+}
+
+VIP_RETURN VipCloseNic(VIP_NIC_HANDLE NicHandle) {
+    nic* const n = all.nics.find(NicHandle);
+    if (n == nullptr) {
+        return VIP_INVALID_PARAMETER;
+    }
+    std::vector<vi*> vis;
+    std::vector<cq*> cqs;
+    {
+        const std::lock_guard hold(n->mutex);
+        if (!all.nics.retire(*n, NicHandle)) {
+            return VIP_INVALID_PARAMETER;
+        }
+        n->open = false;
+        for (vi* v : n->vis) {
+            if (void* handle = v->opaque(); handle != nullptr && all.vis.retire(*v, handle)) {
+                vis.push_back(v);  // otherwise a thread in VipDestroyVi has it
+            }
+        }
+        for (cq* c : n->cqs) {
+            if (void* handle = c->opaque(); handle != nullptr && all.cqs.retire(*c, handle)) {
+                cqs.push_back(c);
+            }
+        }
+        n->cqs.clear();
+        for (tag* t : n->tags) {
+            (void)all.tags.retire(*t, t->opaque());
+        }
+    }
+    vipl::tear_down(*n, vis, cqs);
+    all.nics.give(*n);
+    return VIP_SUCCESS;
+}
+
+VIP_RETURN VipQueryNic(VIP_NIC_HANDLE NicHandle, VIP_NIC_ATTRIBUTES* Attributes) {
+    nic* const n = all.nics.find(NicHandle);
+    if (n == nullptr || Attributes == nullptr) {
+        return VIP_INVALID_PARAMETER;
+    }
+    VIP_NIC_ATTRIBUTES a{};
+    const std::lock_guard hold(n->mutex);
+    if (!n->open) {
+        return VIP_INVALID_PARAMETER;
+    }
+    std::strncpy(a.Name, n->address.c_str(), sizeof a.Name - 1);
+    a.HardwareVersion = version_number;
+    a.ProviderVersion = version_number;
+    a.NicAddressLen = host_bytes;
+    a.LocalNicAddress = n->host.data();
+    a.ThreadSafe = VIP_TRUE;
+    a.MaxDiscriminatorLen = discriminator_max;
+    a.MaxRegisterBytes = register_bytes_max;
+    a.MaxRegisterRegions = regions_max;
+    a.MaxRegisterBlockBytes = register_bytes_max;
+    a.MaxVI = vis_max;
+    a.MaxDescriptorsPerQueue = depth;
+    a.MaxSegmentsPerDesc = segments_max;
+    a.MaxCQ = cqs_max;
+    a.MaxCQEntries = cq_entries_max;
+    a.MaxTransferSize = transfer_max;
+    a.NativeMTU = wire_unit;
+    a.MaxPtags = tags_max;
+    a.ReliabilityLevelSupport = VIP_SERVICE_UNRELIABLE | VIP_SERVICE_RELIABLE_DELIVERY | VIP_SERVICE_RELIABLE_RECEPTION;
+    a.RDMAReadSupport = VIP_SERVICE_RELIABLE_DELIVERY | VIP_SERVICE_RELIABLE_RECEPTION;
+    *Attributes = a;
+    return VIP_SUCCESS;
+}
+
+}  // extern "C"

@@ -9,7 +9,7 @@ if(NOT VINIC_INSTALL)
 endif()
 include(CMakePackageConfigHelpers)
 
-install(TARGETS vinic vinic_static EXPORT vinicTargets
+install(TARGETS vinic vinic_static vipl vipl_static EXPORT vinicTargets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
     FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
@@ -32,7 +32,8 @@ set(vinic_pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH vinic_pc_prefix "/${vinic_pc_dir}" "/")
 string(REGEX REPLACE "/$" "" vinic_pc_prefix "${vinic_pc_prefix}")
 configure_file(${CMAKE_CURRENT_LIST_DIR}/vinic.pc.in ${PROJECT_BINARY_DIR}/vinic.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/vinic.pc DESTINATION ${vinic_pc_dir})
+configure_file(${CMAKE_CURRENT_LIST_DIR}/vipl.pc.in ${PROJECT_BINARY_DIR}/vipl.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/vinic.pc ${PROJECT_BINARY_DIR}/vipl.pc DESTINATION ${vinic_pc_dir})
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
     DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -51,49 +51,20 @@ using vinic::status;
                : bits;
 }
 
-void apply(const vinic::completion& c) noexcept {
-    vi& v = *reinterpret_cast<vi*>(c.vi_context);
-    const bool arrived = c.opcode == opcode::receive || c.opcode == opcode::receive_write;
-    queue& q = arrived ? v.receive : v.send;
-    (void)q.tail.load(std::memory_order_acquire);  // pairs with the post's release: the slot is filled
-    slot& s = q.at(static_cast<std::uint32_t>(c.cookie));
-    std::uint32_t bits = error_bits(v, c.status, c.opcode);
-    if (arrived) {
-        bits |= c.opcode == opcode::receive ? VIP_STATUS_OP_RECEIVE : VIP_STATUS_OP_REMOTE_RDMA_WRITE;
-        if (c.has_immediate) {
-            bits |= VIP_STATUS_IMMEDIATE;
-        }
-    } else {
-        const bool flushed = (bits & VIP_STATUS_DESC_FLUSHED_ERROR) != 0;
-        if ((s.bits() & mark_malformed) != 0 && !flushed) {
-            bits = s.bits() & VIP_STATUS_ERROR_MASK;  // what was wrong with it before the device failed on it
-        }
-        bits |= s.bits() & VIP_STATUS_OP_MASK;
-    }
-    s.set(bits | VIP_STATUS_DONE | mark_over);
-    q.write_back(s, arrived ? &c : nullptr);
-    if ((bits & VIP_STATUS_ERROR_MASK) != 0) [[unlikely]] {
-        suspect(*v.owner);
-    }
-    q.advance();
-}
-
-}  // namespace
-
-/// Status last, with release: a program that looks at it instead of calling Done sees all the rest.
-void queue::write_back(const slot& s, const vinic::completion* arrived) noexcept {
-    const std::uint32_t bits = s.bits() & ~marks;
-    if (!owner->owner->regions.covers(s.memory, reinterpret_cast<std::uint64_t>(s.descriptor),
-                                      sizeof(VIP_CONTROL_SEGMENT), nullptr)) [[unlikely]] {
-        report(*owner->owner, owner, VIP_ERROR_COMP_PROT, s.descriptor, bits & VIP_STATUS_OP_MASK);
+/// Writes a finished descriptor back into the program's memory, with what arrived; nowhere if that memory
+/// is no longer registered.  Status last, with release: a program that looks at it instead of calling Done
+/// sees all the rest.
+inline void write_back(vi& v, const slot& s, std::uint32_t bits, const vinic::completion* arrived) noexcept {
+    if (!s.writable()) [[unlikely]] {
+        report(*v.owner, &v, VIP_ERROR_COMP_PROT, s.descriptor, bits & VIP_STATUS_OP_MASK);
         return;
     }
     VIP_CONTROL_SEGMENT& to = s.descriptor->CS;
-    if (to.Next.AddressBits != 0 || to.NextHandle != 0) [[unlikely]] {
-        report(*owner->owner, owner, VIP_ERROR_POST_DESC, s.descriptor, bits & VIP_STATUS_OP_MASK);
+    if ((to.Next.AddressBits | to.NextHandle) != 0) [[unlikely]] {
+        report(*v.owner, &v, VIP_ERROR_POST_DESC, s.descriptor, bits & VIP_STATUS_OP_MASK);
     }
     if (arrived != nullptr) {
-        if (arrived->status == status::success) {
+        if ((bits & VIP_STATUS_ERROR_MASK) == 0) {
             to.Length = arrived->length;
         }
         if (arrived->has_immediate) {
@@ -103,15 +74,47 @@ void queue::write_back(const slot& s, const vinic::completion* arrived) noexcept
     std::atomic_ref(to.Status).store(bits, std::memory_order_release);
 }
 
-void queue::advance() noexcept {
-    const std::uint32_t end = tail.load(std::memory_order_acquire);
+/// What a send-queue descriptor that failed says.
+std::uint32_t failed_bits(const vi& v, const slot& s, const vinic::completion& c) noexcept {
+    suspect(*v.owner);
+    const std::uint32_t bits = error_bits(v, c.status, c.opcode);
+    if ((s.bits() & mark_malformed) != 0 && (bits & VIP_STATUS_DESC_FLUSHED_ERROR) == 0) {
+        return s.bits() & VIP_STATUS_ERROR_MASK;  // what was wrong with it before the device failed on it
+    }
+    return bits;
+}
+
+inline void apply(const vinic::completion& c) noexcept {
+    vi& v = *reinterpret_cast<vi*>(c.vi_context);
+    const bool arrived = c.opcode == opcode::receive || c.opcode == opcode::receive_write;
+    queue& q = arrived ? v.receive : v.send;
+    const std::uint32_t end = q.tail.load(std::memory_order_acquire);  // pairs with the post's release
+    slot& s = q.at(static_cast<std::uint32_t>(c.cookie));
+    std::uint32_t bits = VIP_STATUS_DONE;
+    if (arrived) {
+        bits |= c.opcode == opcode::receive ? VIP_STATUS_OP_RECEIVE : VIP_STATUS_OP_REMOTE_RDMA_WRITE;
+        bits |= c.has_immediate ? VIP_STATUS_IMMEDIATE : 0u;
+    } else {
+        bits |= s.bits() & VIP_STATUS_OP_MASK;
+    }
+    if (c.status != status::success) [[unlikely]] {
+        bits |= failed_bits(v, s, c);
+    }
+    s.set(bits | mark_over);
+    write_back(v, s, bits, arrived ? &c : nullptr);
+    q.advance(end);
+}
+
+}  // namespace
+
+inline void queue::advance(std::uint32_t end) noexcept {
     while (completed != end) {
         const slot& s = at(completed);
         if ((s.bits() & mark_over) == 0) {
             break;
         }
         if ((s.bits() & mark_local) != 0) [[unlikely]] {
-            write_back(s, nullptr);
+            write_back(*owner, s, s.bits() & ~marks, nullptr);
         }
         ++completed;
         // As many entries as there can be descriptors always lead to all of them; more come only from
@@ -121,6 +124,11 @@ void queue::advance() noexcept {
             ++entries;
         }
     }
+}
+
+void queue::end_locally(std::uint32_t i, std::uint32_t bits) noexcept {
+    at(i).set(bits | VIP_STATUS_DONE | mark_over | mark_local);
+    advance(tail.load(std::memory_order_acquire));
 }
 
 bool completer::poll() noexcept {
@@ -159,7 +167,7 @@ VIP_RETURN done(VIP_VI_HANDLE handle, queue vi::* which, VIP_DESCRIPTOR** out) n
         return VIP_INVALID_PARAMETER;
     }
     *out = nullptr;
-    vi* const v = all.vis.find(handle);
+    vi* const v = all().vis.find(handle);
     if (v == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -173,7 +181,7 @@ VIP_RETURN wait(VIP_VI_HANDLE handle, queue vi::* which, VIP_ULONG timeout_ms, V
         return VIP_INVALID_PARAMETER;
     }
     *out = nullptr;
-    vi* const v = all.vis.find(handle);
+    vi* const v = all().vis.find(handle);
     if (v == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

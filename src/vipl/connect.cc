@@ -115,7 +115,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
             why = VIP_INVALID_PARAMETER;
         }
     } while (!taken && taken.error().code == errc::timed_out && why == VIP_SUCCESS && clock::now() < limit);
-    connection* const c = taken && why == VIP_SUCCESS ? all.connections.take() : nullptr;
+    connection* const c = taken && why == VIP_SUCCESS ? all().connections.take() : nullptr;
     if (c == nullptr) {
         why = why != VIP_SUCCESS ? why : taken ? VIP_ERROR_RESOURCE : code_of(taken.error().code);
         taken = std::unexpected(vinic::error{});  // rejected, if there was one
@@ -130,7 +130,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
     c->discriminator = discriminator;
     const std::lock_guard hold(n.mutex);
     n.connections.push_back(c);
-    *handle = all.connections.publish(*c);
+    *handle = all().connections.publish(*c);
     return VIP_SUCCESS;
 }
 
@@ -142,7 +142,7 @@ void consume(connection& c) noexcept {
         const std::lock_guard hold(c.owner->mutex);
         std::erase(c.owner->connections, &c);
     }
-    all.connections.give(c);
+    all().connections.give(c);
 }
 
 VIP_RETURN accept(connection& c, VIP_CONN_HANDLE handle, vi& v, VIP_VI_HANDLE vi_handle) {
@@ -164,7 +164,7 @@ VIP_RETURN accept(connection& c, VIP_CONN_HANDLE handle, vi& v, VIP_VI_HANDLE vi
     } else if (done.error().code != errc::peer_gone) {
         return code_of(done.error().code);
     }
-    if (all.connections.retire(c, handle)) {
+    if (all().connections.retire(c, handle)) {
         consume(c);
     }
     return done ? VIP_SUCCESS : VIP_TIMEOUT;
@@ -295,7 +295,7 @@ void close_doors(nic& n) noexcept {
         }
         void* const handle = c->opaque();
         const std::lock_guard answering(c->mutex);
-        if (handle != nullptr && all.connections.retire(*c, handle)) {
+        if (handle != nullptr && all().connections.retire(*c, handle)) {
             consume(*c);
         }
     }
@@ -312,7 +312,7 @@ VIP_RETURN VipConnectWait(VIP_NIC_HANDLE NicHandle, VIP_NET_ADDRESS* LocalAddr, 
         return VIP_INVALID_PARAMETER;
     }
     *ConnHandle = nullptr;
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr || RemoteAddr == nullptr || RemoteViAttribs == nullptr || !is_complete(LocalAddr) ||
         std::memcmp(LocalAddr->HostAddress, n->host.data(), host_bytes) != 0) {
         return VIP_INVALID_PARAMETER;
@@ -322,8 +322,8 @@ VIP_RETURN VipConnectWait(VIP_NIC_HANDLE NicHandle, VIP_NET_ADDRESS* LocalAddr, 
 }
 
 VIP_RETURN VipConnectAccept(VIP_CONN_HANDLE ConnHandle, VIP_VI_HANDLE ViHandle) {
-    connection* const c = all.connections.find(ConnHandle);
-    vi* const v = all.vis.find(ViHandle);
+    connection* const c = all().connections.find(ConnHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (c == nullptr || v == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -331,12 +331,12 @@ VIP_RETURN VipConnectAccept(VIP_CONN_HANDLE ConnHandle, VIP_VI_HANDLE ViHandle) 
 }
 
 VIP_RETURN VipConnectReject(VIP_CONN_HANDLE ConnHandle) {
-    connection* const c = all.connections.find(ConnHandle);
+    connection* const c = all().connections.find(ConnHandle);
     if (c == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
     const std::lock_guard answering(c->mutex);
-    if (!all.connections.retire(*c, ConnHandle)) {
+    if (!all().connections.retire(*c, ConnHandle)) {
         return VIP_INVALID_PARAMETER;
     }
     (void)c->request.reject();  // a requester that has gone needs no answer
@@ -346,7 +346,7 @@ VIP_RETURN VipConnectReject(VIP_CONN_HANDLE ConnHandle) {
 
 VIP_RETURN VipConnectRequest(VIP_VI_HANDLE ViHandle, VIP_NET_ADDRESS* LocalAddr, VIP_NET_ADDRESS* RemoteAddr,
                              VIP_ULONG Timeout, VIP_VI_ATTRIBUTES* RemoteViAttribs) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr || RemoteViAttribs == nullptr || Timeout == 0 || !is_tellable(LocalAddr) ||
         !is_complete(RemoteAddr)) {
         return VIP_INVALID_PARAMETER;
@@ -356,7 +356,7 @@ VIP_RETURN VipConnectRequest(VIP_VI_HANDLE ViHandle, VIP_NET_ADDRESS* LocalAddr,
 
 VIP_RETURN VipConnectPeerRequest(VIP_VI_HANDLE ViHandle, VIP_NET_ADDRESS* LocalAddr, VIP_NET_ADDRESS* RemoteAddr,
                                  VIP_ULONG Timeout) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr || Timeout == 0 || !is_complete(LocalAddr) || !is_complete(RemoteAddr)) {
         return VIP_INVALID_PARAMETER;
     }
@@ -364,7 +364,7 @@ VIP_RETURN VipConnectPeerRequest(VIP_VI_HANDLE ViHandle, VIP_NET_ADDRESS* LocalA
 }
 
 VIP_RETURN VipConnectPeerDone(VIP_VI_HANDLE ViHandle, VIP_VI_ATTRIBUTES* RemoteViAttribs) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr || RemoteViAttribs == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -372,7 +372,7 @@ VIP_RETURN VipConnectPeerDone(VIP_VI_HANDLE ViHandle, VIP_VI_ATTRIBUTES* RemoteV
 }
 
 VIP_RETURN VipConnectPeerWait(VIP_VI_HANDLE ViHandle, VIP_VI_ATTRIBUTES* RemoteViAttribs) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr || RemoteViAttribs == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

@@ -65,7 +65,7 @@ void demolish(cq& c) noexcept {
         c.first = c.count = 0;
     }
     c.done.native = {};
-    all.cqs.give(c);
+    all().cqs.give(c);
 }
 
 }  // namespace vipl
@@ -79,7 +79,7 @@ VIP_RETURN VipCreateCQ(VIP_NIC_HANDLE NicHandle, VIP_ULONG EntryCount, VIP_CQ_HA
         return VIP_INVALID_PARAMETER;
     }
     *CQHandle = nullptr;
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr || EntryCount == 0) {
         return VIP_INVALID_PARAMETER;
     }
@@ -90,24 +90,24 @@ VIP_RETURN VipCreateCQ(VIP_NIC_HANDLE NicHandle, VIP_ULONG EntryCount, VIP_CQ_HA
     if (!n->open) {
         return VIP_INVALID_PARAMETER;
     }
-    cq* const c = all.cqs.take();
+    cq* const c = all().cqs.take();
     if (c == nullptr) {
         return VIP_ERROR_RESOURCE;
     }
     if (!start(c->done, *n, cq_queues_first)) {
-        all.cqs.give(*c);
+        all().cqs.give(*c);
         return VIP_ERROR_RESOURCE;
     }
     c->done.visible = c;
     c->entry_count = EntryCount;
     c->users = 0;
     n->cqs.push_back(c);
-    *CQHandle = all.cqs.publish(*c);
+    *CQHandle = all().cqs.publish(*c);
     return VIP_SUCCESS;
 }
 
 VIP_RETURN VipDestroyCQ(VIP_CQ_HANDLE CQHandle) {
-    cq* const c = all.cqs.find(CQHandle);
+    cq* const c = all().cqs.find(CQHandle);
     if (c == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -120,7 +120,7 @@ VIP_RETURN VipDestroyCQ(VIP_CQ_HANDLE CQHandle) {
         if (c->users != 0) {
             return VIP_ERROR_RESOURCE;
         }
-        if (!all.cqs.retire(*c, CQHandle)) {
+        if (!all().cqs.retire(*c, CQHandle)) {
             return VIP_INVALID_PARAMETER;
         }
         std::erase(n.cqs, c);
@@ -131,7 +131,7 @@ VIP_RETURN VipDestroyCQ(VIP_CQ_HANDLE CQHandle) {
 }
 
 VIP_RETURN VipResizeCQ(VIP_CQ_HANDLE CQHandle, VIP_ULONG EntryCount) {
-    cq* const c = all.cqs.find(CQHandle);
+    cq* const c = all().cqs.find(CQHandle);
     if (c == nullptr || EntryCount == 0) {
         return VIP_INVALID_PARAMETER;
     }
@@ -151,7 +151,7 @@ VIP_RETURN VipCQDone(VIP_CQ_HANDLE CQHandle, VIP_VI_HANDLE* ViHandle, VIP_BOOLEA
         return VIP_INVALID_PARAMETER;
     }
     *ViHandle = nullptr;
-    cq* const c = all.cqs.find(CQHandle);
+    cq* const c = all().cqs.find(CQHandle);
     if (c == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -164,7 +164,7 @@ VIP_RETURN VipCQWait(VIP_CQ_HANDLE CQHandle, VIP_ULONG Timeout, VIP_VI_HANDLE* V
         return VIP_INVALID_PARAMETER;
     }
     *ViHandle = nullptr;
-    cq* const c = all.cqs.find(CQHandle);
+    cq* const c = all().cqs.find(CQHandle);
     if (c == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -174,7 +174,7 @@ VIP_RETURN VipCQWait(VIP_CQ_HANDLE CQHandle, VIP_ULONG Timeout, VIP_VI_HANDLE* V
 }
 
 VIP_RETURN VipCQNotify(VIP_CQ_HANDLE CQHandle, VIP_PVOID Context, VIP_CQ_CALLBACK Handler) {
-    cq* const c = all.cqs.find(CQHandle);
+    cq* const c = all().cqs.find(CQHandle);
     if (c == nullptr || Handler == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -191,13 +191,13 @@ VIP_RETURN VipAddTagCQ(VIP_CQ_HANDLE CQHandle, VIP_EVENT_HANDLE* Event, VIP_ULON
     (void)Event;
     (void)Tag;
     (void)Priority;
-    return all.cqs.find(CQHandle) == nullptr ? VIP_INVALID_PARAMETER : VIP_ERROR_NOT_SUPPORTED;
+    return all().cqs.find(CQHandle) == nullptr ? VIP_INVALID_PARAMETER : VIP_ERROR_NOT_SUPPORTED;
 }
 
 VIP_RETURN VipRemoveTagCQ(VIP_CQ_HANDLE CQHandle, VIP_EVENT_HANDLE Event, VIP_ULONG Tag) {
     (void)Event;
     (void)Tag;
-    return all.cqs.find(CQHandle) == nullptr ? VIP_INVALID_PARAMETER : VIP_ERROR_NOT_SUPPORTED;
+    return all().cqs.find(CQHandle) == nullptr ? VIP_INVALID_PARAMETER : VIP_ERROR_NOT_SUPPORTED;
 }
 
 }  // extern "C"

@@ -17,7 +17,7 @@ VIP_RETURN domain_of(nic& n, VIP_PROTECTION_HANDLE handle, tag*& found, vinic::d
     if (handle == nullptr) {
         return n.strict ? VIP_INVALID_PTAG : VIP_SUCCESS;
     }
-    found = all.tags.find(handle);
+    found = all().tags.find(handle);
     if (found == nullptr || found->owner != &n) {
         return VIP_INVALID_PTAG;
     }
@@ -164,7 +164,7 @@ VIP_RETURN VipCreatePtag(VIP_NIC_HANDLE NicHandle, VIP_PROTECTION_HANDLE* Ptag) 
         return VIP_INVALID_PARAMETER;
     }
     *Ptag = nullptr;
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -173,7 +173,7 @@ VIP_RETURN VipCreatePtag(VIP_NIC_HANDLE NicHandle, VIP_PROTECTION_HANDLE* Ptag) 
         return VIP_INVALID_PARAMETER;
     }
     auto made = n->native.create_domain();
-    tag* const t = made ? all.tags.take() : nullptr;
+    tag* const t = made ? all().tags.take() : nullptr;
     if (t == nullptr) {
         return VIP_ERROR_RESOURCE;
     }
@@ -181,27 +181,27 @@ VIP_RETURN VipCreatePtag(VIP_NIC_HANDLE NicHandle, VIP_PROTECTION_HANDLE* Ptag) 
     t->domain = std::move(*made);
     t->users = 0;
     n->tags.push_back(t);
-    *Ptag = all.tags.publish(*t);
+    *Ptag = all().tags.publish(*t);
     return VIP_SUCCESS;
 }
 
 VIP_RETURN VipDestroyPtag(VIP_NIC_HANDLE NicHandle, VIP_PROTECTION_HANDLE Ptag) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
     const std::lock_guard hold(n->mutex);
-    tag* const t = all.tags.find(Ptag);
+    tag* const t = all().tags.find(Ptag);
     if (t == nullptr || t->owner != n) {
         return VIP_INVALID_PTAG;
     }
     if (t->users != 0) {
         return VIP_ERROR_RESOURCE;
     }
-    (void)all.tags.retire(*t, Ptag);
+    (void)all().tags.retire(*t, Ptag);
     std::erase(n->tags, t);
     t->domain = {};
-    all.tags.give(*t);
+    all().tags.give(*t);
     return VIP_SUCCESS;
 }
 
@@ -211,7 +211,7 @@ VIP_RETURN VipRegisterMem(VIP_NIC_HANDLE NicHandle, VIP_PVOID VirtualAddress, VI
         return VIP_INVALID_PARAMETER;
     }
     *MemHandle = 0;
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr || VirtualAddress == nullptr || Length == 0 || MemAttribs == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -223,13 +223,13 @@ VIP_RETURN VipRegisterMem(VIP_NIC_HANDLE NicHandle, VIP_PVOID VirtualAddress, VI
 }
 
 VIP_RETURN VipDeregisterMem(VIP_NIC_HANDLE NicHandle, VIP_PVOID VirtualAddress, VIP_MEM_HANDLE MemHandle) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     return n == nullptr ? VIP_INVALID_PARAMETER : deregister_memory(*n, VirtualAddress, MemHandle);
 }
 
 VIP_RETURN VipQueryMem(VIP_NIC_HANDLE NicHandle, VIP_PVOID Address, VIP_MEM_HANDLE MemHandle,
                        VIP_MEM_ATTRIBUTES* MemAttribs) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr || MemAttribs == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -246,7 +246,7 @@ VIP_RETURN VipQueryMem(VIP_NIC_HANDLE NicHandle, VIP_PVOID Address, VIP_MEM_HAND
 
 VIP_RETURN VipSetMemAttributes(VIP_NIC_HANDLE NicHandle, VIP_PVOID Address, VIP_MEM_HANDLE MemHandle,
                                VIP_MEM_ATTRIBUTES* MemAttribs) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr || MemAttribs == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

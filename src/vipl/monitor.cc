@@ -191,7 +191,7 @@ void examine(vi& v, bool lost) noexcept {
 extern "C" {
 
 VIP_RETURN VipErrorCallback(VIP_NIC_HANDLE NicHandle, VIP_PVOID Context, VIP_ERROR_HANDLER Handler) {
-    vipl::nic* const n = vipl::all.nics.find(NicHandle);
+    vipl::nic* const n = vipl::all().nics.find(NicHandle);
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

@@ -244,7 +244,7 @@ VIP_RETURN autodiscovery(const name_table& names, const host_address& local, VIP
 
 template <class Call>
 VIP_RETURN with_table(VIP_NIC_HANDLE handle, const char* file, bool anew, Call call) noexcept {
-    nic* const n = all.nics.find(handle);
+    nic* const n = all().nics.find(handle);
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -308,7 +308,7 @@ VIP_RETURN VipNSGetHostByAddr(VIP_NIC_HANDLE NicHandle, VIP_NET_ADDRESS* Address
 }
 
 VIP_RETURN VipNSShutdown(VIP_NIC_HANDLE NicHandle) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -318,7 +318,7 @@ VIP_RETURN VipNSShutdown(VIP_NIC_HANDLE NicHandle) {
 }
 
 VIP_RETURN VipQuerySystemManagementInfo(VIP_NIC_HANDLE NicHandle, VIP_ULONG InfoType, VIP_PVOID SysManInfo) {
-    if (all.nics.find(NicHandle) == nullptr) {
+    if (all().nics.find(NicHandle) == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
     if (InfoType != VIP_SMI_AUTODISCOVERY) {

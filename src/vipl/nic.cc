@@ -21,7 +21,7 @@ using namespace vipl;
 
 namespace vipl {
 
-tables& all = *new tables;
+constinit eternal eternal_tables;
 
 void spin_lock::wait() noexcept {
     for (std::uint32_t turn = 0;; ++turn) {
@@ -103,7 +103,7 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
         return refuse(native.error().message());
     }
     auto open_domain = native->create_open_domain();
-    nic* const n = open_domain ? all.nics.take() : nullptr;
+    nic* const n = open_domain ? all().nics.take() : nullptr;
     if (n == nullptr) {
         return refuse(open_domain ? std::string("too many NIC handles") : open_domain.error().message());
     }
@@ -112,7 +112,7 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
     try {
         watcher->start();
     } catch (const std::system_error& e) {
-        all.nics.give(*n);
+        all().nics.give(*n);
         return refuse(std::string("starting the provider's thread: ") + e.what());
     }
     n->native = std::move(*native);
@@ -124,7 +124,7 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
     n->process = ::getpid();
     n->watcher = std::move(watcher);
     n->open = true;
-    *handle = all.nics.publish(*n);
+    *handle = all().nics.publish(*n);
     return VIP_SUCCESS;
 }
 
@@ -160,7 +160,7 @@ void tear_down(nic& n, const std::vector<vi*>& vis, const std::vector<cq*>& cqs)
     const std::lock_guard hold(n.mutex);
     for (tag* t : n.tags) {
         t->domain = {};
-        all.tags.give(*t);
+        all().tags.give(*t);
     }
     n.tags.clear();
     n.names.reset();
@@ -188,7 +188,7 @@ VIP_RETURN VipOpenNic(const VIP_CHAR* DeviceName, VIP_NIC_HANDLE* NicHandle) {
 }
 
 VIP_RETURN VipCloseNic(VIP_NIC_HANDLE NicHandle) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -196,32 +196,32 @@ VIP_RETURN VipCloseNic(VIP_NIC_HANDLE NicHandle) {
     std::vector<cq*> cqs;
     {
         const std::lock_guard hold(n->mutex);
-        if (!all.nics.retire(*n, NicHandle)) {
+        if (!all().nics.retire(*n, NicHandle)) {
             return VIP_INVALID_PARAMETER;
         }
         n->open = false;
         for (vi* v : n->vis) {
-            if (void* handle = v->opaque(); handle != nullptr && all.vis.retire(*v, handle)) {
+            if (void* handle = v->opaque(); handle != nullptr && all().vis.retire(*v, handle)) {
                 vis.push_back(v);  // otherwise a thread in VipDestroyVi has it
             }
         }
         for (cq* c : n->cqs) {
-            if (void* handle = c->opaque(); handle != nullptr && all.cqs.retire(*c, handle)) {
+            if (void* handle = c->opaque(); handle != nullptr && all().cqs.retire(*c, handle)) {
                 cqs.push_back(c);
             }
         }
         n->cqs.clear();
         for (tag* t : n->tags) {
-            (void)all.tags.retire(*t, t->opaque());
+            (void)all().tags.retire(*t, t->opaque());
         }
     }
     vipl::tear_down(*n, vis, cqs);
-    all.nics.give(*n);
+    all().nics.give(*n);
     return VIP_SUCCESS;
 }
 
 VIP_RETURN VipQueryNic(VIP_NIC_HANDLE NicHandle, VIP_NIC_ATTRIBUTES* Attributes) {
-    nic* const n = all.nics.find(NicHandle);
+    nic* const n = all().nics.find(NicHandle);
     if (n == nullptr || Attributes == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

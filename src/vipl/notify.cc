@@ -227,7 +227,7 @@ void forget_notifications(completer& c) noexcept {
 namespace {
 
 VIP_RETURN notify(VIP_VI_HANDLE handle, queue vi::* which, VIP_PVOID context, VIP_VI_CALLBACK handler) noexcept {
-    vi* const v = all.vis.find(handle);
+    vi* const v = all().vis.find(handle);
     if (v == nullptr || handler == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

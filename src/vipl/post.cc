@@ -60,7 +60,6 @@ union segment_space {
 /// Bits of VIP_STATUS_ERROR_MASK for a send-queue descriptor that contradicts itself; 0: it does not.
 [[nodiscard]] std::uint32_t read_send(const vi& v, const VIP_DESCRIPTOR& d, request& r) noexcept {
     r.control = d.CS.Control;
-    r.segments = d.CS.SegCount;
     r.length = d.CS.Length;
     r.immediate = d.CS.ImmediateData;
     r.data = d.DS;
@@ -88,7 +87,26 @@ union segment_space {
     return v.native.post_send(segment(std::uint64_t{0}, 1, 0), cookie);
 }
 
-[[nodiscard]] errc execute(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+/// One segment: sends and writes of that shape have a path of their own in the device.
+[[nodiscard]] inline errc execute_single(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+    const VIP_DATA_SEGMENT& from = r.data[0].Local;
+    const segment s(from.Data.AddressBits, from.Length, from.Handle);
+    const auto flags = (r.control & VIP_CONTROL_IMMEDIATE) != 0 ? send_flag::immediate : send_flag::none;
+    if (s.length != r.length || s.length > v.transfer_bytes_max) [[unlikely]] {
+        wrong = VIP_STATUS_LENGTH_ERROR;
+        return errc::invalid_argument;
+    }
+    switch (r.control & VIP_CONTROL_OP_MASK) {
+        case VIP_CONTROL_OP_RDMAWRITE:
+            return v.native.post_write(s, r.remote, cookie, flags, r.immediate);
+        case VIP_CONTROL_OP_RDMAREAD:
+            return v.native.post_read(s, r.remote, cookie);
+        default:
+            return v.native.post_send(s, cookie, flags, r.immediate);
+    }
+}
+
+[[nodiscard]] errc execute_many(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
     const auto flags = (r.control & VIP_CONTROL_IMMEDIATE) != 0 ? send_flag::immediate : send_flag::none;
     segment_space space;
     const std::uint64_t sum = gather(r, space);
@@ -99,40 +117,41 @@ union segment_space {
     const std::span<const segment> segments(space.all, r.segments);
     switch (r.control & VIP_CONTROL_OP_MASK) {
         case VIP_CONTROL_OP_RDMAWRITE:
-            return r.segments == 1 ? v.native.post_write(space.all[0], r.remote, cookie, flags, r.immediate)
-                                   : v.native.post_write(segments, r.remote, cookie, flags, r.immediate);
+            return v.native.post_write(segments, r.remote, cookie, flags, r.immediate);
         case VIP_CONTROL_OP_RDMAREAD:
-            return v.native.post_read(segments, r.remote, cookie, flags);
+            return v.native.post_read(segments, r.remote, cookie);
         default:
-            return r.segments == 1 ? v.native.post_send(space.all[0], cookie, flags, r.immediate)
-                                   : v.native.post_send(segments, cookie, flags, r.immediate);
+            return v.native.post_send(segments, cookie, flags, r.immediate);
     }
 }
 
+[[nodiscard]] inline errc execute(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+    return r.segments == 1 ? execute_single(v, r, cookie, wrong) : execute_many(v, r, cookie, wrong);
+}
+
 /// The descriptor ends here; the device has not seen it.
-void end_locally(queue& q, std::uint32_t at, std::uint32_t status) noexcept {
+void end_locally(queue& q, std::uint32_t at, std::uint32_t bits) noexcept {
     const std::lock_guard hold(q.done->lock);
-    q.at(at).set(status | VIP_STATUS_DONE | mark_over | mark_local);
-    q.advance();
+    q.end_locally(at, bits);
     q.done->tell();
 }
 
 /// Enters a descriptor into the ring.  VIP_NOT_DONE: it was not entered, and that is all there is to say.
-[[nodiscard]] VIP_RETURN enter(vi& v, queue& q, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory, std::uint32_t operation,
-                               std::uint32_t& at) noexcept {
+[[nodiscard]] inline VIP_RETURN enter(vi& v, queue& q, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory, std::uint32_t& at,
+                                      std::uint32_t& segments) noexcept {
     const auto address = reinterpret_cast<std::uint64_t>(d);
-    // Only the part that is fixed can be checked before it is read; then the segments that it claims.
-    if (address % VIP_DESCRIPTOR_ALIGNMENT != 0 ||
-        !v.owner->regions.covers(memory, address, sizeof(VIP_CONTROL_SEGMENT), v.tag_handle) ||
-        (d->CS.SegCount <= segments_max &&
-         !v.owner->regions.covers(memory, address,
-                                  sizeof(VIP_CONTROL_SEGMENT) + d->CS.SegCount * sizeof(VIP_DESCRIPTOR_SEGMENT),
-                                  v.tag_handle))) [[unlikely]] {
-        report(*v.owner, &v, VIP_ERROR_POST_DESC, d, operation);
+    region_table::witness registered = nullptr;
+    const std::uint64_t room = v.owner->regions.room(memory, address, v.tag_handle, registered);
+    // Only the part that is always there may be read to learn how much more there is.
+    const bool readable = room >= sizeof(VIP_CONTROL_SEGMENT) && address % VIP_DESCRIPTOR_ALIGNMENT == 0;
+    segments = readable ? d->CS.SegCount : 0u;
+    if (!readable || (segments <= segments_max &&
+                      sizeof(VIP_CONTROL_SEGMENT) + segments * sizeof(VIP_DATA_SEGMENT) > room)) [[unlikely]] {
+        report(*v.owner, &v, VIP_ERROR_POST_DESC, d, q.receives ? VIP_STATUS_OP_RECEIVE : VIP_STATUS_OP_SEND);
         return VIP_NOT_DONE;
     }
     if (q.full()) [[unlikely]] {
-        report(*v.owner, &v, VIP_ERROR_VI_OVERRUN, d, operation);
+        report(*v.owner, &v, VIP_ERROR_VI_OVERRUN, d, q.receives ? VIP_STATUS_OP_RECEIVE : VIP_STATUS_OP_SEND);
         return VIP_ERROR_RESOURCE;
     }
     at = q.tail.load(std::memory_order_relaxed);
@@ -141,8 +160,9 @@ void end_locally(queue& q, std::uint32_t at, std::uint32_t status) noexcept {
     d->CS.Status = 0;
     slot& s = q.at(at);
     s.descriptor = d;
+    s.registered = registered;
     s.memory = memory;
-    s.set(operation);
+    s.set(operation_bits(d->CS.Control));
     q.tail.store(at + 1, std::memory_order_release);  // before the device has it: it may be done at once
     return VIP_SUCCESS;
 }
@@ -153,63 +173,68 @@ VIP_RETURN take_back(queue& q, std::uint32_t at) noexcept {
     return VIP_ERROR_RESOURCE;
 }
 
-VIP_RETURN post_send(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
+/// The device would not take it as it is: it fails in its turn, or was never connected, or is not posted.
+VIP_RETURN refused(vi& v, std::uint32_t at, std::uint32_t wrong, errc e) noexcept {
     queue& q = v.send;
-    std::uint32_t at = 0;
-    if (const VIP_RETURN r = enter(v, q, d, memory, VIP_STATUS_OP_SEND, at); r != VIP_SUCCESS) [[unlikely]] {
-        return r == VIP_NOT_DONE ? VIP_SUCCESS : r;
-    }
-    request r;
-    std::uint32_t wrong = read_send(v, *d, r);
-    const std::uint32_t operation = operation_bits(r.control);
     slot& s = q.at(at);
-    s.set(operation);
-    errc e = wrong == 0 ? execute(v, r, at, wrong) : errc::invalid_argument;
-    if (e == errc::ok) [[likely]] {
-        return VIP_SUCCESS;
-    }
     if (e == errc::invalid_argument || e == errc::message_too_large || e == errc::too_many_segments ||
         e == errc::not_supported) {
         if (wrong == 0) {
             wrong = e == errc::message_too_large ? VIP_STATUS_LENGTH_ERROR : VIP_STATUS_FORMAT_ERROR;
         }
-        s.set(operation | mark_malformed | wrong);
+        s.set(s.bits() | mark_malformed | wrong);
         e = fail_on_purpose(v, at);
     }
     switch (e) {
         case errc::ok:
             return VIP_SUCCESS;
         case errc::invalid_state:
-            end_locally(q, at, operation | VIP_STATUS_DESC_FLUSHED_ERROR);
+            end_locally(q, at, (s.bits() & VIP_STATUS_OP_MASK) | VIP_STATUS_DESC_FLUSHED_ERROR);
             return VIP_SUCCESS;
         default:
             return take_back(q, at);
     }
 }
 
+VIP_RETURN post_send(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
+    std::uint32_t at = 0;
+    request r;
+    if (const VIP_RETURN e = enter(v, v.send, d, memory, at, r.segments); e != VIP_SUCCESS) [[unlikely]] {
+        return e == VIP_NOT_DONE ? VIP_SUCCESS : e;
+    }
+    std::uint32_t wrong = read_send(v, *d, r);
+    const errc e = wrong == 0 ? execute(v, r, at, wrong) : errc::invalid_argument;
+    return e == errc::ok ? VIP_SUCCESS : refused(v, at, wrong, e);
+}
+
 VIP_RETURN post_receive(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
     queue& q = v.receive;
     std::uint32_t at = 0;
-    if (const VIP_RETURN r = enter(v, q, d, memory, VIP_STATUS_OP_RECEIVE, at); r != VIP_SUCCESS) [[unlikely]] {
-        return r == VIP_NOT_DONE ? VIP_SUCCESS : r;
+    request r;
+    if (const VIP_RETURN e = enter(v, q, d, memory, at, r.segments); e != VIP_SUCCESS) [[unlikely]] {
+        return e == VIP_NOT_DONE ? VIP_SUCCESS : e;
     }
-    request r{d->CS.Control, d->CS.SegCount, 0, 0, d->DS, {}};
-    if ((r.control & (VIP_CONTROL_RESERVED | VIP_CONTROL_OP_MASK)) != 0 || d->CS.Reserved != 0 ||
+    r.data = d->DS;
+    if ((d->CS.Control & (VIP_CONTROL_RESERVED | VIP_CONTROL_OP_MASK)) != 0 || d->CS.Reserved != 0 ||
         r.segments > segments_max) [[unlikely]] {
         end_locally(q, at, VIP_STATUS_OP_RECEIVE | VIP_STATUS_FORMAT_ERROR);
         return VIP_SUCCESS;
     }
-    segment_space space;
-    (void)gather(r, space);
-    if (v.native.post_receive(std::span<const segment>(space.all, r.segments), at) != errc::ok) [[unlikely]] {
-        return take_back(q, at);
+    errc e = errc::ok;
+    if (r.segments == 1) [[likely]] {
+        const VIP_DATA_SEGMENT& from = r.data[0].Local;
+        e = v.native.post_receive(segment(from.Data.AddressBits, from.Length, from.Handle), at);
+    } else {
+        segment_space space;
+        (void)gather(r, space);
+        e = v.native.post_receive(std::span<const segment>(space.all, r.segments), at);
     }
-    return VIP_SUCCESS;
+    return e == errc::ok ? VIP_SUCCESS : take_back(q, at);
 }
 
 template <VIP_RETURN (*Post)(vi&, VIP_DESCRIPTOR*, VIP_MEM_HANDLE)>
 VIP_RETURN post(VIP_VI_HANDLE handle, queue vi::* which, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
-    vi* const v = all.vis.find(handle);
+    vi* const v = all().vis.find(handle);
     if (v == nullptr || d == nullptr) [[unlikely]] {
         return VIP_INVALID_PARAMETER;
     }
@@ -233,7 +258,7 @@ VIP_RETURN VipPostRecv(VIP_VI_HANDLE ViHandle, VIP_DESCRIPTOR* DescriptorPtr, VI
 
 VIP_RETURN VipPostDeferredSends(VIP_VI_HANDLE ViHandle, VIP_BOOLEAN EnableInterrupt, VIP_BOOLEAN* SendsDeferred) {
     (void)EnableInterrupt;  // nothing is ever deferred, so there is no interrupt to ask for
-    if (vipl::all.vis.find(ViHandle) == nullptr || SendsDeferred == nullptr) {
+    if (vipl::all().vis.find(ViHandle) == nullptr || SendsDeferred == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
     *SendsDeferred = VIP_FALSE;

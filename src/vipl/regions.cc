@@ -55,28 +55,29 @@ void region_table::change(std::uint32_t key, const void* protection) noexcept {
 }
 
 /// A record at the end of its run becomes free again, and with it those that were removed before it: so
-/// registering and deregistering for ever does not fill the table.
+/// registering and deregistering for ever does not fill the table.  Witnesses look into older tables too.
 void region_table::remove(std::uint32_t key) noexcept {
-    const record* found = find(key);
-    if (found == nullptr) {
-        return;
-    }
-    table& t = *current_.load(std::memory_order_relaxed);
-    auto i = static_cast<std::uint32_t>(found - t.records.get());
-    t.records[i].key.store(removed, std::memory_order_release);
-    if (t.records[(i + 1) & t.mask].key.load(std::memory_order_relaxed) != 0) {
-        return;
-    }
-    for (; t.records[i].key.load(std::memory_order_relaxed) == removed; i = (i - 1) & t.mask) {
-        t.records[i].key.store(0, std::memory_order_release);
-        --t.used;
+    for (const auto& t : tables_) {
+        const record* found = find(*t, key);
+        if (found == nullptr) {
+            continue;
+        }
+        auto i = static_cast<std::uint32_t>(found - t->records.get());
+        t->records[i].key.store(removed, std::memory_order_release);
+        if (t->records[(i + 1) & t->mask].key.load(std::memory_order_relaxed) != 0) {
+            continue;
+        }
+        for (; t->records[i].key.load(std::memory_order_relaxed) == removed; i = (i - 1) & t->mask) {
+            t->records[i].key.store(0, std::memory_order_release);
+            --t->used;
+        }
     }
 }
 
-/// The table stays: a thread that uses the handle against the contract may be looking.
+/// The tables stay: a thread that uses the handle against the contract may be looking.
 void region_table::clear() noexcept {
     all.clear();
-    if (table* t = current_.load(std::memory_order_relaxed); t != nullptr) {
+    for (const auto& t : tables_) {
         for (std::uint32_t i = 0; i <= t->mask; ++i) {
             t->records[i].key.store(0, std::memory_order_release);
         }

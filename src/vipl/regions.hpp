@@ -17,26 +17,31 @@ namespace vipl {
 struct tag;
 
 /// A hash table by key.  A record's key is what makes it valid; it is stored last and read again after
-/// the rest, so a reader never mixes two records.  Tables that were outgrown stay until the end, for
-/// readers that are inside; they double, so that is no more than once again as much.
+/// the rest, so a reader never mixes two records.  Tables that were outgrown stay, for readers that
+/// are inside and for witnesses; they double, so that is no more than once again as much.
 class region_table {
 public:
-    /// Whether [address, address + bytes) lies in the region `key`, and the region carries `protection`
-    /// (nullptr: whatever it carries).
-    [[nodiscard]] bool covers(std::uint32_t key, std::uint64_t address, std::uint64_t bytes,
-                              const void* protection) const noexcept {
+    /// Says for as long as the program runs whether a region is still registered: while `*word` is `key`.
+    using witness = const std::atomic<std::uint32_t>*;
+
+    /// How many bytes of the region `key` begin at `address`; 0: none, or the region does not carry
+    /// `protection` (nullptr: whatever it carries).
+    [[nodiscard]] std::uint64_t room(std::uint32_t key, std::uint64_t address, const void* protection,
+                                     witness& word) const noexcept {
         const record* r = find(key);
         if (r == nullptr) [[unlikely]] {
-            return false;
+            return 0;
         }
-        const std::uint64_t base = r->address.load(std::memory_order_relaxed);
+        word = &r->key;
+        const std::uint64_t offset = address - r->address.load(std::memory_order_relaxed);
         const std::uint64_t length = r->length.load(std::memory_order_relaxed);
         const void* carries = r->protection.load(std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_acquire);
-        return r->key.load(std::memory_order_relaxed) == key && address >= base && bytes <= length &&
-               address - base <= length - bytes && (protection == nullptr || carries == protection);
+        return r->key.load(std::memory_order_relaxed) == key && offset < length &&
+                       (protection == nullptr || carries == protection)
+                   ? length - offset
+                   : 0;
     }
-    [[nodiscard]] bool knows(std::uint32_t key) const noexcept { return find(key) != nullptr; }
 
     /// What only calls of the control path need.
     struct details {
@@ -76,13 +81,16 @@ private:
 
     [[nodiscard]] const record* find(std::uint32_t key) const noexcept {
         const table* t = current_.load(std::memory_order_acquire);
-        if (t == nullptr || key == 0 || key == removed) [[unlikely]] {
+        return t == nullptr ? nullptr : find(*t, key);
+    }
+    [[nodiscard]] static const record* find(const table& t, std::uint32_t key) noexcept {
+        if (key == 0 || key == removed) [[unlikely]] {
             return nullptr;
         }
-        for (std::uint32_t i = (key * 0x9E37'79B1u) >> t->shift;; i = (i + 1) & t->mask) {
-            const std::uint32_t there = t->records[i].key.load(std::memory_order_acquire);
+        for (std::uint32_t i = (key * 0x9E37'79B1u) >> t.shift;; i = (i + 1) & t.mask) {
+            const std::uint32_t there = t.records[i].key.load(std::memory_order_acquire);
             if (there == key) [[likely]] {
-                return &t->records[i];
+                return &t.records[i];
             }
             if (there == 0) {
                 return nullptr;

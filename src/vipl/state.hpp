@@ -58,8 +58,10 @@ class notifier;
 /// A posted descriptor.
 struct slot {
     VIP_DESCRIPTOR* descriptor = nullptr;
+    region_table::witness registered = nullptr;
     VIP_MEM_HANDLE memory = 0;             ///< region that it lies in
     std::atomic<std::uint32_t> status{0};  ///< VIP_STATUS_ bits and the marks below
+    [[nodiscard]] bool writable() const noexcept { return registered->load(std::memory_order_acquire) == memory; }
     [[nodiscard]] std::uint32_t bits() const noexcept { return status.load(std::memory_order_relaxed); }
     void set(std::uint32_t now) noexcept { status.store(now, std::memory_order_relaxed); }
 };
@@ -119,11 +121,11 @@ struct queue {
     [[nodiscard]] bool empty() const noexcept {
         return head.load(std::memory_order_acquire) == tail.load(std::memory_order_acquire);
     }
-    /// Moves `completed` over what is over, in order, with an entry for each.  Under the completer's lock.
-    void advance() noexcept;
-    /// Writes a finished descriptor back into the program's memory, with what arrived; nowhere if that
-    /// memory is no longer registered.
-    void write_back(const slot& s, const vinic::completion* arrived) noexcept;
+    /// Moves `completed` over what is over, in order, with an entry for each.  Under the completer's lock,
+    /// as is the next.
+    void advance(std::uint32_t end) noexcept;
+    /// Descriptor `i` is over and the device has not seen it.
+    void end_locally(std::uint32_t i, std::uint32_t bits) noexcept;
 
     // The poster's.
     alignas(64) spin_lock posting;
@@ -226,7 +228,13 @@ struct tables {
     handle_table<connection, kind::connection, 1u << 12> connections;
 };
 /// Never destroyed: a program may call exit() in a handler while other threads are inside.
-extern tables& all;
+union eternal {
+    constexpr eternal() noexcept : there{} {}
+    ~eternal() {}
+    tables there;
+};
+extern eternal eternal_tables;
+[[nodiscard]] inline tables& all() noexcept { return eternal_tables.there; }
 
 [[nodiscard]] constexpr bool is_infinite(VIP_ULONG timeout_ms) noexcept {
     return timeout_ms == VIP_INFINITE || timeout_ms == 0xFFFFFFFFu;

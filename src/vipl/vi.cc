@@ -130,7 +130,7 @@ VIP_RETURN create(nic& n, const VIP_VI_ATTRIBUTES& a, cq* send_cq, cq* receive_c
     if (const VIP_RETURN r = domain_of(n, a.Ptag, protection, domain); r != VIP_SUCCESS) {
         return r;
     }
-    vi* const v = all.vis.take();
+    vi* const v = all().vis.take();
     if (v == nullptr) {
         return VIP_ERROR_RESOURCE;
     }
@@ -138,7 +138,7 @@ VIP_RETURN create(nic& n, const VIP_VI_ATTRIBUTES& a, cq* send_cq, cq* receive_c
     const auto fail = [&] {
         v->send.own.native = {};
         v->receive.own.native = {};
-        all.vis.give(*v);
+        all().vis.give(*v);
         return VIP_ERROR_RESOURCE;
     };
     if (!prepare(v->send, *v, send_cq, false) || !prepare(v->receive, *v, receive_cq, true)) {
@@ -170,7 +170,7 @@ VIP_RETURN create(nic& n, const VIP_VI_ATTRIBUTES& a, cq* send_cq, cq* receive_c
     }
     n.vis.push_back(v);
     const data_path_lock nobody(*v);  // a thread with a handle from the object's last life may be looking
-    *handle = all.vis.publish(*v);
+    *handle = all().vis.publish(*v);
     v->number = v->handle.load(std::memory_order_relaxed);
     return VIP_SUCCESS;
 }
@@ -287,7 +287,7 @@ void demolish(vi& v) noexcept {
             q->own.native = {};
         }
     }
-    all.vis.give(v);
+    all().vis.give(v);
 }
 
 }  // namespace vipl
@@ -300,9 +300,9 @@ VIP_RETURN VipCreateVi(VIP_NIC_HANDLE NicHandle, VIP_VI_ATTRIBUTES* ViAttribs, V
         return VIP_INVALID_PARAMETER;
     }
     *ViHandle = nullptr;
-    nic* const n = all.nics.find(NicHandle);
-    cq* const send_cq = all.cqs.find(SendCQHandle);
-    cq* const receive_cq = all.cqs.find(RecvCQHandle);
+    nic* const n = all().nics.find(NicHandle);
+    cq* const send_cq = all().cqs.find(SendCQHandle);
+    cq* const receive_cq = all().cqs.find(RecvCQHandle);
     if (n == nullptr || ViAttribs == nullptr || (SendCQHandle != nullptr && send_cq == nullptr) ||
         (RecvCQHandle != nullptr && receive_cq == nullptr)) {
         return VIP_INVALID_PARAMETER;
@@ -315,7 +315,7 @@ VIP_RETURN VipCreateVi(VIP_NIC_HANDLE NicHandle, VIP_VI_ATTRIBUTES* ViAttribs, V
 }
 
 VIP_RETURN VipDestroyVi(VIP_VI_HANDLE ViHandle) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -331,7 +331,7 @@ VIP_RETURN VipDestroyVi(VIP_VI_HANDLE ViHandle) {
         if (!v->send.empty() || !v->receive.empty() || v->inside.load() != 0) {
             return VIP_ERROR_RESOURCE;
         }
-        (void)all.vis.retire(*v, ViHandle);
+        (void)all().vis.retire(*v, ViHandle);
     }
     demolish(*v);
     return VIP_SUCCESS;
@@ -339,7 +339,7 @@ VIP_RETURN VipDestroyVi(VIP_VI_HANDLE ViHandle) {
 
 VIP_RETURN VipQueryVi(VIP_VI_HANDLE ViHandle, VIP_VI_STATE* State, VIP_VI_ATTRIBUTES* ViAttribs,
                       VIP_BOOLEAN* ViSendQEmpty, VIP_BOOLEAN* ViRecvQEmpty) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr || State == nullptr || ViAttribs == nullptr || ViSendQEmpty == nullptr ||
         ViRecvQEmpty == nullptr) {
         return VIP_INVALID_PARAMETER;
@@ -360,12 +360,12 @@ VIP_RETURN VipQueryVi(VIP_VI_HANDLE ViHandle, VIP_VI_STATE* State, VIP_VI_ATTRIB
 }
 
 VIP_RETURN VipSetViAttributes(VIP_VI_HANDLE ViHandle, VIP_VI_ATTRIBUTES* ViAttribs) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     return v == nullptr || ViAttribs == nullptr ? VIP_INVALID_PARAMETER : set_attributes(*v, *ViAttribs);
 }
 
 VIP_RETURN VipDisconnect(VIP_VI_HANDLE ViHandle) {
-    vi* const v = all.vis.find(ViHandle);
+    vi* const v = all().vis.find(ViHandle);
     if (v == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
@@ -374,12 +374,12 @@ VIP_RETURN VipDisconnect(VIP_VI_HANDLE ViHandle) {
 }
 
 VIP_PVOID VipGetUserData(VIP_VI_HANDLE ViHandle) {
-    const vi* const v = all.vis.find(ViHandle);
+    const vi* const v = all().vis.find(ViHandle);
     return v == nullptr ? nullptr : v->user_data.load();
 }
 
 void VipSetUserData(VIP_VI_HANDLE ViHandle, VIP_PVOID UserData) {
-    if (vi* const v = all.vis.find(ViHandle); v != nullptr) {
+    if (vi* const v = all().vis.find(ViHandle); v != nullptr) {
         v->user_data.store(UserData);
     }
 }

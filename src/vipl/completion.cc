@@ -19,6 +19,8 @@ namespace {
 using vinic::opcode;
 using vinic::status;
 
+constexpr int looks_max = 256;  ///< so that a stream of others' completions cannot hold a caller for ever
+
 [[nodiscard]] std::uint32_t error_bits(status s, opcode o) noexcept {
     switch (s) {
         case status::success:
@@ -148,10 +150,17 @@ bool completer::poll() noexcept {
 VIP_RETURN take(queue& q, VIP_DESCRIPTOR** out) noexcept {
     const std::uint32_t first = q.head.load(std::memory_order_relaxed);
     if (first == q.completed) {
-        if (!q.done->poll() || first == q.completed) {
+        bool any = false;
+        // On a CQ that many VIs share the first completions may be of others.
+        for (int look = 0; look < looks_max && first == q.completed && q.done->poll(); ++look) {
+            any = true;
+        }
+        if (any) {
+            q.done->tell();
+        }
+        if (first == q.completed) {
             return first == q.tail.load(std::memory_order_acquire) ? VIP_DESCRIPTOR_ERROR : VIP_NOT_DONE;
         }
-        q.done->tell();
     }
     const slot& s = q.at(first);
     *out = s.descriptor;

@@ -188,6 +188,11 @@ VIP_RETURN request(vi& v, VIP_VI_HANDLE handle, const VIP_NET_ADDRESS& local, co
     }
     const auto peer = v.native.connect(to, duration_of(timeout_ms), greeting(mine, &local).bytes());
     if (!peer) {
+        if (v.native.state() == vinic::vi_state::error) {
+            // The server died while it answered: the attempt has failed, and the VI may try again.
+            const std::lock_guard control(v.control);
+            (void)disconnect(v);
+        }
         return code_of(peer.error().code);
     }
     watch(v);
@@ -221,6 +226,9 @@ VIP_RETURN outcome(vi& v, const vinic::result<vinic::peer_information>& peer, VI
             return VIP_NOT_DONE;
         }
         v.peer_pending.store(false);
+        if (v.native.state() == vinic::vi_state::error) {
+            (void)disconnect(v);
+        }
         if (peer.error().code != errc::attribute_mismatch) {
             return code_of(peer.error().code);
         }

@@ -65,32 +65,50 @@ region_table::details* find(nic& n, const void* address, VIP_MEM_HANDLE handle) 
     return &it->second;
 }
 
-VIP_RETURN register_memory(nic& n, void* address, VIP_ULONG length, const VIP_MEM_ATTRIBUTES& a,
-                           VIP_MEM_HANDLE* handle) {
+/// Enters a registration that was made for it.  Under nobody's lock.
+VIP_RETURN enter(nic& n, vinic::region&& made, tag* protection, VIP_ULONG length, const VIP_MEM_ATTRIBUTES& a) {
     const std::lock_guard hold(n.mutex);
-    tag* protection = nullptr;
-    vinic::domain* domain = nullptr;
     if (!n.open) {
         return VIP_INVALID_PARAMETER;
     }
-    if (const VIP_RETURN r = domain_of(n, a.Ptag, protection, domain); r != VIP_SUCCESS) {
-        return r;
+    const std::lock_guard table(n.regions.mutex);
+    const std::uint32_t key = made.key();
+    const std::uint64_t at = made.address();
+    n.regions.add(key, at, length, a.Ptag);
+    n.regions.all[key] = {std::move(made),       protection, at, length, a.EnableRdmaWrite != 0,
+                          a.EnableRdmaRead != 0, false};
+    return VIP_SUCCESS;
+}
+
+/// Registering may move many pages, so it is done without the NIC's lock; the tag is held by its count.
+VIP_RETURN register_memory(nic& n, void* address, VIP_ULONG length, const VIP_MEM_ATTRIBUTES& a,
+                           VIP_MEM_HANDLE* handle) {
+    tag* protection = nullptr;
+    vinic::domain* domain = nullptr;
+    {
+        const std::lock_guard hold(n.mutex);
+        if (!n.open) {
+            return VIP_INVALID_PARAMETER;
+        }
+        if (const VIP_RETURN r = domain_of(n, a.Ptag, protection, domain); r != VIP_SUCCESS) {
+            return r;
+        }
+        if (protection != nullptr) {
+            ++protection->users;
+        }
+        n.registering.fetch_add(1);
     }
     auto made = register_bytes(*domain, {static_cast<const std::byte*>(address), length}, a);
-    if (!made) {
-        return code_of(made.error().code);
+    const std::uint32_t key = made ? made->key() : 0;
+    const VIP_RETURN r = made ? enter(n, std::move(*made), protection, length, a) : code_of(made.error().code);
+    n.registering.fetch_sub(1);
+    if (r == VIP_SUCCESS) {
+        *handle = key;
+    } else if (protection != nullptr) {
+        const std::lock_guard hold(n.mutex);
+        --protection->users;
     }
-    const std::uint32_t key = made->key();
-    const std::lock_guard table(n.regions.mutex);
-    const auto at = reinterpret_cast<std::uint64_t>(address);
-    auto& d = n.regions.all[key];
-    d = {std::move(*made), protection, at, length, a.EnableRdmaWrite != 0, a.EnableRdmaRead != 0, false};
-    n.regions.add(key, at, length, a.Ptag);
-    if (protection != nullptr) {
-        ++protection->users;
-    }
-    *handle = key;
-    return VIP_SUCCESS;
+    return r;
 }
 
 VIP_RETURN deregister_memory(nic& n, const void* address, VIP_MEM_HANDLE handle) {

@@ -153,6 +153,9 @@ void tear_down(nic& n, const std::vector<vi*>& vis, const std::vector<cq*>& cqs)
     if (n.notifies) {
         n.notifies->end(in_child);
     }
+    while (n.registering.load() != 0) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
     {
         const std::lock_guard table(n.regions.mutex);
         n.regions.clear();

@@ -215,6 +215,7 @@ struct nic : object {
     std::vector<connection*> connections;
     std::map<std::string, std::shared_ptr<door>> doors;  ///< by discriminator
     region_table regions;
+    std::atomic<std::uint32_t> registering{0};  ///< threads that are, without the lock
     std::shared_ptr<monitor> watcher;
     std::shared_ptr<notifier> notifies;       ///< under mutex; from the first registration on
     std::shared_ptr<const name_table> names;  ///< under mutex; nullptr: not yet read

@@ -27,7 +27,7 @@ constexpr row rows[] = {
     {abi::tx_atomic_messages, {"tx_atomic_messages", "Fetch-adds and compare-swaps executed"}},
     {abi::tx_handed_over, {"tx_handed_over_messages", "Messages that had to wait for the receiver"}},
     {abi::tx_foreign_copies, {"tx_foreign_copies", "Pieces of foreign memory moved by system call"}},
-    {abi::tx_refused_posts, {"tx_refused_post_errors", "Calls that posted nothing because the send was refused"}},
+    {abi::tx_refused_posts, {"tx_refused_messages", "Posts that returned an error: nothing was posted"}},
     {abi::tx_datagram_drops, {"tx_datagram_drops", "Datagrams to a VI that does not exist any more"}},
     {abi::rx_messages, {"rx_messages", "Receive descriptors that messages used up, well or not"}},
     {abi::rx_bytes, {"rx_bytes", "Bytes of messages that were received well"}},

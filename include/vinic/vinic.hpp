@@ -321,19 +321,19 @@ struct vi_attributes {
 
 /// What peers did to a VI that no completion tells, counted since it was made, and why it is in error.
 struct vi_statistics {
-    std::uint64_t no_descriptor = 0;    ///< messages that found no receive descriptor
-    std::uint64_t too_long = 0;         ///< unreliable: messages longer than their descriptor
-    std::uint64_t receiver_busy = 0;    ///< datagrams dropped because a stopped sender was inside
-    std::uint64_t memory_refused = 0;   ///< unreliable: messages whose memory was refused
-    std::uint64_t writes_refused = 0;   ///< RDMA writes without immediate data that were refused
-    std::uint64_t reads_refused = 0;    ///< RDMA reads that were refused
-    std::uint64_t atomics_refused = 0;  ///< atomics that were refused
-    break_cause cause = break_cause::none;
+    std::uint64_t no_descriptor = 0;        ///< messages that found no receive descriptor
+    std::uint64_t too_long = 0;             ///< unreliable: messages longer than their descriptor
+    std::uint64_t receiver_busy = 0;        ///< datagrams dropped because a stopped sender was inside
+    std::uint64_t memory_refused = 0;       ///< unreliable: messages whose memory was refused
+    std::uint64_t writes_refused = 0;       ///< RDMA writes without immediate data that were refused
+    std::uint64_t reads_refused = 0;        ///< RDMA reads that were refused
+    std::uint64_t atomics_refused = 0;      ///< atomics that were refused
+    break_cause cause = break_cause::none;  ///< why it is in error
 };
 
 /// What completion_queue::prepare_wait() hands to commit_wait().
 struct wait_ticket {
-    std::uint32_t seen = 0;
+    std::uint32_t seen = 0;  ///< wake-ups until then
 };
 
 /// What the other side of a connection is.
@@ -433,11 +433,11 @@ public:
     /// As poll, but waits for the first one: spins adaptively, then sleeps.  0 when time is over.
     [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
 
-    /// wait() in two halves, for callers who guard polling with a lock of their own.  prepare_wait() is
-    /// called where poll() may be called; no ticket: something is ready, poll again.  commit_wait() is
-    /// called without the lock and returns once a completion came after the ticket was given, after
-    /// wake(), or after a while, at most `timeout`; then poll, and prepare anew.
+    /// wait() in two halves, for callers who guard polling with a lock of their own: the first is called
+    /// where poll() may be called.  No ticket: something is ready, poll again.
     [[nodiscard]] result<std::optional<wait_ticket>> prepare_wait();
+    /// The second, without the lock: returns once a completion came after the ticket was given, after
+    /// wake(), or after a while, at most `timeout`; then poll, and prepare anew.
     void commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept;
     /// Ends every commit_wait() whose ticket was given before.
     void wake() noexcept;
@@ -505,6 +505,7 @@ public:
     [[nodiscard]] result<void> set_attributes(const vi_attributes& attributes);
     /// Moves the VI to another domain of the same nic.  Idle only, and not while it is polled.
     [[nodiscard]] result<void> set_domain(const domain& to);
+    /// What peers did to it since it was made.
     [[nodiscard]] vi_statistics statistics() const noexcept;
     [[nodiscard]] std::uint32_t number() const noexcept;
     [[nodiscard]] std::uint32_t sends_outstanding() const noexcept;     ///< posted and not yet polled

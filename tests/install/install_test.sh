@@ -21,7 +21,7 @@ if [[ $how != add_subdirectory ]]; then
     cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || fail "$(cat "$work/install.log")"
     mv "$work/prefix" "$work/moved"
     prefix=$work/moved
-    for file in include/vinic/vinic.hpp bin/vinic share/doc/vinic/LICENSE share/doc/vinic/docs/memory.md; do
+    for file in include/vinic/vinic.hpp include/vipl.h bin/vinic share/doc/vinic/LICENSE share/doc/vinic/docs/memory.md; do
         [[ -e $prefix/$file ]] || fail "$file was not installed"
     done
     "$prefix/bin/vinic" --version || fail "the installed command line does not run"
@@ -29,6 +29,13 @@ if [[ $how != add_subdirectory ]]; then
     # What the public header does not name, a program must not be able to depend on.
     if nm -DC --defined-only "$library" | grep -E ' vinic::(os|abi|device)::'; then
         fail "the shared library shows its inside"
+    fi
+    if nm -D --defined-only "$(dirname "$library")/libvipl.so.1" | grep -E ' [A-Z] ' | grep -vE ' (T Vip|A VIPL_1.0)'; then
+        fail "libvipl shows more than VIPL's functions"
+    fi
+    # A known client defines functions of these names.
+    if nm -D "$(dirname "$library")/libvipl.so.1" | grep -E ' U (sem_|sigaction|signal)'; then
+        fail "libvipl calls what a program may define itself"
     fi
     PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name vinic.pc)")
     export PKG_CONFIG_PATH

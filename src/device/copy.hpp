@@ -3,6 +3,7 @@
 // copy.hpp -- moving bytes between mappings.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,6 +13,18 @@ namespace vinic::device {
 /// Copies in ascending address order with the last word stored last (release), so that a target may
 /// poll memory.  Why no memcpy: glibc's stores head and tail first, and `rep movsb` promises no order.
 void copy_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
+
+/// copy_ascending for what is a single word most of the time, without a call.
+inline void write_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes != 8) {
+        copy_ascending(to, from, bytes);
+        return;
+    }
+    std::uint64_t word = 0;
+    std::memcpy(&word, from, 8);
+    std::atomic_thread_fence(std::memory_order_release);  // no store before may move behind
+    __atomic_store(reinterpret_cast<std::uint64_t*>(to), &word, __ATOMIC_RELAXED);
+}
 
 /// Asks for a line in order to write it.  __builtin_prefetch(p, 1) asks for reading only, unless the
 /// compiler may assume a CPU with PREFETCHW; the instruction is a no-op where it is missing.

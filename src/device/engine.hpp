@@ -162,7 +162,7 @@ struct route {
         if (p.offset == abi::none64) {
             return write_in_pieces(p, data, bytes);
         }
-        copy_ascending(device->at<std::byte>(p.offset), data, bytes);
+        write_ascending(device->at<std::byte>(p.offset), data, bytes);
         return {};
     }
 

@@ -64,6 +64,20 @@ std::string compiler() {
 #endif
 }
 
+/// A real-time policy keeps other programs off the two cores.
+std::string scheduling() {
+    switch (sched_getscheduler(0)) {
+        case SCHED_OTHER:
+            return "normal";
+        case SCHED_FIFO:
+            return "first in, first out (real time)";
+        case SCHED_RR:
+            return "round robin (real time)";
+        default:
+            return "other";
+    }
+}
+
 std::string kernel() {
     utsname words{};
     if (uname(&words) != 0) {
@@ -207,6 +221,7 @@ std::vector<field> environment(core_pair cores, double tick_ns) {
         {"cores", std::to_string(cores.initiator) + "," + std::to_string(cores.target)},
         {"cores_online", static_cast<std::int64_t>(sysconf(_SC_NPROCESSORS_ONLN))},
         {"governor", governor(cores.initiator)},
+        {"scheduling", scheduling()},
         {"tick_mhz", 1e3 / tick_ns},
         {"kernel", kernel()},
         {"shmem_huge_pages", or_unknown(huge)},

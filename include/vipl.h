@@ -96,7 +96,7 @@ typedef union _VIP_PVOID64 {
 
 /** First 32 bytes of a descriptor. */
 typedef struct _VIP_CONTROL_SEGMENT {
-    VIP_PVOID64 Next;          /**< the provider's while posted: the descriptor posted behind this one */
+    VIP_PVOID64 Next;          /**< the provider's while posted, and 0 then */
     VIP_MEM_HANDLE NextHandle; /**< the provider's while posted */
     VIP_UINT16 SegCount;       /**< segments that follow, the address segment among them; 0 is legal */
     VIP_UINT16 Control;        /**< VIP_CONTROL_ bits */
@@ -245,7 +245,7 @@ typedef struct _VIP_NIC_ATTRIBUTES {
     VIP_ULONG MaxCQ;
     VIP_ULONG MaxCQEntries;
     VIP_ULONG MaxTransferSize; /**< bytes of one descriptor */
-    VIP_ULONG NativeMTU;       /**< bytes; a message is never cut here, so MaxTransferSize */
+    VIP_ULONG NativeMTU;       /**< bytes; a message is never cut, so this is a size for buffers */
     VIP_ULONG MaxPtags;
     VIP_RELIABILITY_LEVEL ReliabilityLevelSupport;
     VIP_RELIABILITY_LEVEL RDMAReadSupport; /**< the levels at which RDMA read works */
@@ -368,7 +368,9 @@ VIPL_API VIP_RETURN VipConnectRequest(IN VIP_VI_HANDLE ViHandle, IN VIP_NET_ADDR
 
 /** Ends the connection (or the attempt) and returns to Idle from any state.  Outstanding descriptors
  *  complete with VIP_STATUS_DESC_FLUSHED_ERROR behind those that had completed.  The peer goes to
- *  Error.  On an Idle VI it flushes what is posted and is otherwise harmless.  VIP_INVALID_PARAMETER. */
+ *  Error.  On an Idle VI it flushes what is posted and is otherwise harmless.  VIP_INVALID_PARAMETER.
+ *  VIP_ERROR_RESOURCE: the peer is stopped inside a transfer, which cannot be ended; or this process is a
+ *  forked child of the one that opened the NIC. */
 VIPL_API VIP_RETURN VipDisconnect(IN VIP_VI_HANDLE ViHandle);
 
 /* ---- connection: peer to peer ------------------------------------------------------------- */

@@ -122,7 +122,7 @@ inline void queue::advance(std::uint32_t end) noexcept {
         // As many entries as there can be descriptors always lead to all of them; more come only from
         // a program that takes descriptors without taking entries.
         if (done->visible != nullptr && entries < depth) {
-            done->visible->push({owner, owner->number, receives});
+            done->visible->push({owner, receives});
             ++entries;
         }
     }
@@ -140,7 +140,7 @@ bool completer::poll() noexcept {
         wanted = 1;
         return false;
     }
-    wanted = n == wanted ? std::min<std::uint32_t>(wanted * 4, 16) : wanted;
+    wanted = n == wanted ? std::min<std::uint32_t>(wanted * 4, 16) : static_cast<std::uint32_t>(n);
     for (std::size_t i = 0; i < n; ++i) {
         apply(out[i]);
     }
@@ -181,7 +181,8 @@ VIP_RETURN done(VIP_VI_HANDLE handle, queue vi::* which, VIP_DESCRIPTOR** out) n
         return VIP_INVALID_PARAMETER;
     }
     queue& q = v->*which;
-    const std::lock_guard hold(q.done->lock);
+    completer& c = *q.done;
+    const std::lock_guard hold(c.lock);
     return v->alive(reinterpret_cast<std::uint64_t>(handle)) ? take(q, out) : VIP_INVALID_PARAMETER;
 }
 

@@ -29,7 +29,8 @@ using vinic::errc;
 
 constexpr auto look_interval = std::chrono::milliseconds(20);  ///< how soon a waiting server sees the NIC close
 
-/// Keeps a VI from being destroyed while a thread is in a connection call on it.
+/// Says that a thread is in a connection call on a VI: it is not destroyed meanwhile, and sends wait for
+/// the connection to be there or not.
 class visitor {
 public:
     explicit visitor(vi& v) noexcept : vi_(v) { vi_.inside.fetch_add(1); }
@@ -158,6 +159,7 @@ VIP_RETURN accept(connection& c, VIP_CONN_HANDLE handle, vi& v, VIP_VI_HANDLE vi
     if (const VIP_RETURN r = compare(v.attributes, attributes_of(c.request.peer(), theirs)); r != VIP_SUCCESS) {
         return r;
     }
+    const visitor connecting(v);
     const auto done = c.request.accept(v.native, greeting(v.attributes, nullptr).bytes());
     if (done) {
         watch(v);
@@ -254,7 +256,11 @@ VIP_RETURN peer_done(vi& v, VIP_VI_HANDLE handle, VIP_VI_ATTRIBUTES* attributes)
     if (v.opaque() != handle) {
         return VIP_INVALID_PARAMETER;
     }
-    return v.peer_pending.load() ? outcome(v, v.native.connect_peer_done(), attributes) : VIP_INVALID_STATE;
+    if (!v.peer_pending.load()) {
+        return VIP_INVALID_STATE;
+    }
+    const visitor connecting(v);
+    return outcome(v, v.native.connect_peer_done(), attributes);
 }
 
 VIP_RETURN peer_wait(vi& v, VIP_VI_HANDLE handle, VIP_VI_ATTRIBUTES* attributes) {

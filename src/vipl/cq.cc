@@ -23,20 +23,29 @@ void cq::push(const entry& e) noexcept {
     ring[(first + count++) % ring.size()] = e;
 }
 
-/// The oldest entry of a VI that still exists.
+/// The oldest entry of a VI that is not being destroyed.
 bool cq::pop(entry& out) noexcept {
     while (count != 0) {
         out = ring[first % ring.size()];
         first = static_cast<std::uint32_t>((first + 1) % ring.size());
         --count;
-        if (out.v->number == out.handle) {
-            --(out.receive ? out.v->receive : out.v->send).entries;
-            if (out.v->alive(out.handle)) {
-                return true;
-            }
+        --(out.receive ? out.v->receive : out.v->send).entries;
+        if (out.v->opaque() != nullptr) {
+            return true;
         }
     }
     return false;
+}
+
+void cq::purge(const vi& v) noexcept {
+    std::uint32_t kept = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const entry& e = ring[(first + i) % ring.size()];
+        if (e.v != &v) {
+            ring[(first + kept++) % ring.size()] = e;
+        }
+    }
+    count = kept;
 }
 
 VIP_RETURN take_entry(cq& c, VIP_VI_HANDLE* v, VIP_BOOLEAN* receive) noexcept {
@@ -50,7 +59,7 @@ VIP_RETURN take_entry(cq& c, VIP_VI_HANDLE* v, VIP_BOOLEAN* receive) noexcept {
             return VIP_NOT_DONE;
         }
     }
-    *v = reinterpret_cast<VIP_VI_HANDLE>(e.handle);
+    *v = e.v->opaque();
     *receive = e.receive ? VIP_TRUE : VIP_FALSE;
     return VIP_SUCCESS;
 }

@@ -232,7 +232,7 @@ VIP_RETURN notify(VIP_VI_HANDLE handle, queue vi::* which, VIP_PVOID context, VI
         return VIP_INVALID_PARAMETER;
     }
     queue& q = v->*which;
-    if (q.done != &q.own) {
+    if (q.done.get() != &q.own) {
         return VIP_INVALID_PARAMETER;
     }
     return add_notification(q.own, [&] {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <thread>
 
 #include "vipl/state.hpp"
 
@@ -173,6 +174,18 @@ VIP_RETURN take_back(queue& q, std::uint32_t at) noexcept {
     return VIP_ERROR_RESOURCE;
 }
 
+/// A thread of ours is in a connection call.  The peer may know of the connection already, and may have
+/// sent: what answers its message must not be flushed.  True: the VI is neither connected nor about to be.
+[[nodiscard]] bool is_pending(const vi& v) noexcept {
+    while (v.inside.load(std::memory_order_acquire) != 0) {
+        if (v.native.state() != vinic::vi_state::connected) {
+            return true;
+        }
+        std::this_thread::yield();
+    }
+    return false;
+}
+
 /// The device would not take it as it is: it fails in its turn, or was never connected, or is not posted.
 VIP_RETURN refused(vi& v, std::uint32_t at, std::uint32_t wrong, errc e) noexcept {
     queue& q = v.send;
@@ -202,7 +215,11 @@ VIP_RETURN post_send(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
     if (const VIP_RETURN e = enter(v, v.send, d, memory, at, r.segments); e != VIP_SUCCESS) [[unlikely]] {
         return e == VIP_NOT_DONE ? VIP_SUCCESS : e;
     }
-    std::uint32_t wrong = read_send(v, *d, r);
+    std::uint32_t wrong = 0;
+    if (v.inside.load(std::memory_order_acquire) != 0 && is_pending(v)) [[unlikely]] {
+        return refused(v, at, wrong, errc::invalid_state);
+    }
+    wrong = read_send(v, *d, r);
     const errc e = wrong == 0 ? execute(v, r, at, wrong) : errc::invalid_argument;
     return e == errc::ok ? VIP_SUCCESS : refused(v, at, wrong, e);
 }

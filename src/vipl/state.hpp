@@ -77,11 +77,26 @@ struct notification {
     Callback handler;
 };
 
-/// An entry of a completion queue: the VI by its handle, so that entries of a dead VI are known.
+/// An entry of a completion queue.
 struct entry {
     vi* v;
-    std::uint64_t handle;
     bool receive;
+};
+
+/// A pointer that a thread with a stale handle may read while it is set anew.
+template <class T>
+class relaxed_pointer {
+public:
+    relaxed_pointer& operator=(T* to) noexcept {
+        there_.store(to, std::memory_order_relaxed);
+        return *this;
+    }
+    [[nodiscard]] T* get() const noexcept { return there_.load(std::memory_order_relaxed); }
+    T* operator->() const noexcept { return get(); }
+    T& operator*() const noexcept { return *get(); }
+
+private:
+    std::atomic<T*> there_{nullptr};
 };
 
 /// Takes completions from one native completion queue and applies them to descriptors, under one lock.
@@ -131,7 +146,7 @@ struct queue {
     alignas(64) spin_lock posting;
     std::atomic<std::uint32_t> tail{0};
     vi* owner = nullptr;
-    completer* done = nullptr;
+    relaxed_pointer<completer> done;
     std::unique_ptr<slot[]> slots;
     bool receives = false;
     // Under the completer's lock; head is read by the poster.
@@ -153,19 +168,18 @@ struct vi : object {
     [[nodiscard]] bool alive(std::uint64_t h) const noexcept { return handle.load(std::memory_order_relaxed) == h; }
 
     nic* owner = nullptr;
-    std::uint64_t number = 0;  ///< its handle, also when it is dead already
     vinic::virtual_interface native;
     // What the data path needs of the attributes: changed while nobody is in it.
     const void* tag_handle = nullptr;  ///< nullptr: matches any memory of the NIC
     VIP_ULONG transfer_bytes_max = 0;
     VIP_RELIABILITY_LEVEL level = 0;
+    std::atomic<std::uint32_t> inside{0};  ///< threads in connection calls
     queue send;
     queue receive;
 
     std::mutex control;
     VIP_VI_ATTRIBUTES attributes{};         ///< under control
     tag* protection = nullptr;              ///< under nic::mutex
-    std::atomic<std::uint32_t> inside{0};   ///< threads in connection calls
     std::atomic<bool> peer_pending{false};  ///< a peer request whose outcome was not told
     std::atomic<VIP_PVOID> user_data{nullptr};
     // The monitor's view; under nic::mutex.
@@ -177,6 +191,8 @@ struct cq : object {
     /// Under the completer's lock.
     bool pop(entry& out) noexcept;
     void push(const entry& e) noexcept;
+    /// Entries of a VI that is being destroyed vanish.
+    void purge(const vi& v) noexcept;
 
     completer done;
     std::uint32_t users = 0;  ///< queues that report to it; under nic::mutex

@@ -22,8 +22,9 @@ constexpr auto flush_patience = std::chrono::seconds(2);
 class both_completers {
 public:
     explicit both_completers(vi& v) noexcept
-        : first_(std::min(v.send.done, v.receive.done, std::less<>())),
-          second_(v.send.done == v.receive.done ? nullptr : std::max(v.send.done, v.receive.done, std::less<>())) {
+        : first_(std::min(v.send.done.get(), v.receive.done.get(), std::less<>())),
+          second_(std::max(v.send.done.get(), v.receive.done.get(), std::less<>())) {
+        second_ = second_ == first_ ? nullptr : second_;
         first_->lock.lock();
         if (second_ != nullptr) {
             second_->lock.lock();
@@ -171,7 +172,6 @@ VIP_RETURN create(nic& n, const VIP_VI_ATTRIBUTES& a, cq* send_cq, cq* receive_c
     n.vis.push_back(v);
     const data_path_lock nobody(*v);  // a thread with a handle from the object's last life may be looking
     *handle = all().vis.publish(*v);
-    v->number = v->handle.load(std::memory_order_relaxed);
     return VIP_SUCCESS;
 }
 
@@ -258,7 +258,7 @@ VIP_RETURN disconnect(vi& v) noexcept {
 void demolish(vi& v) noexcept {
     nic& n = *v.owner;
     for (queue* q : {&v.send, &v.receive}) {
-        if (q->done == &q->own) {
+        if (q->done.get() == &q->own) {
             forget_notifications(q->own);
         }
         if (q->own.native) {
@@ -270,21 +270,27 @@ void demolish(vi& v) noexcept {
     {
         const std::lock_guard hold(n.mutex);
         std::erase(n.vis, &v);
-        hold_tag(v, nullptr);
         v.watched = false;
-        for (const queue* q : {&v.send, &v.receive}) {
-            if (q->done->visible != nullptr) {
-                --q->done->visible->users;
-            }
-        }
     }
     {
         const data_path_lock nobody(v);
         v.native = {};
         for (queue* q : {&v.send, &v.receive}) {
+            if (q->done->visible != nullptr) {
+                q->done->visible->purge(v);
+            }
             q->waiting.clear();
             q->own.notifications = 0;
             q->own.native = {};
+        }
+    }
+    {
+        const std::lock_guard hold(n.mutex);
+        hold_tag(v, nullptr);
+        for (const queue* q : {&v.send, &v.receive}) {
+            if (q->done->visible != nullptr) {
+                --q->done->visible->users;
+            }
         }
     }
     all().vis.give(v);
@@ -321,14 +327,18 @@ VIP_RETURN VipDestroyVi(VIP_VI_HANDLE ViHandle) {
     }
     {
         const std::lock_guard control(v->control);
-        const data_path_lock nobody(*v);
         if (v->opaque() != ViHandle) {
             return VIP_INVALID_PARAMETER;
         }
         if (v->state() != VIP_STATE_IDLE) {
             return VIP_INVALID_STATE;
         }
-        if (!v->send.empty() || !v->receive.empty() || v->inside.load() != 0) {
+        if (v->inside.load() != 0) {
+            return VIP_ERROR_RESOURCE;
+        }
+        // After the above: a send that waits for a connection call to end holds a lock of the data path.
+        const data_path_lock nobody(*v);
+        if (!v->send.empty() || !v->receive.empty()) {
             return VIP_ERROR_RESOURCE;
         }
         (void)all().vis.retire(*v, ViHandle);
@@ -345,10 +355,10 @@ VIP_RETURN VipQueryVi(VIP_VI_HANDLE ViHandle, VIP_VI_STATE* State, VIP_VI_ATTRIB
         return VIP_INVALID_PARAMETER;
     }
     const std::lock_guard control(v->control);
-    const std::lock_guard hold(v->owner->mutex);
     if (v->opaque() != ViHandle) {
         return VIP_INVALID_PARAMETER;
     }
+    const std::lock_guard hold(v->owner->mutex);
     *State = v->state();
     if (*State == VIP_STATE_ERROR) {
         examine(*v, true);  // told before the program can react to it by disconnecting

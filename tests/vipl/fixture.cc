@@ -110,9 +110,14 @@ std::string fresh_discriminator() {
 
 // -- NIC handles and asynchronous errors ------------------------------------------------------
 
+namespace {
+/// In place of the default handler: connections are lost all the time here, and nobody wants to read it.
+void ignore(VIP_PVOID, VIP_ERROR_DESCRIPTOR*) {}
+}  // namespace
+
 error_log::error_log(VIP_NIC_HANDLE nic) : nic_(nic) { must(VipErrorCallback(nic, this, &error_log::heard)); }
 
-error_log::~error_log() { (void)VipErrorCallback(nic_, nullptr, nullptr); }
+error_log::~error_log() { (void)VipErrorCallback(nic_, nullptr, &ignore); }
 
 void error_log::heard(VIP_PVOID context, VIP_ERROR_DESCRIPTOR* error) {
     auto& log = *static_cast<error_log*>(context);
@@ -150,7 +155,10 @@ void error_log::clear() {
     errors_.clear();
 }
 
-nic::nic(const char* device) { must(VipOpenNic(device, &handle)); }
+nic::nic(const char* device) {
+    must(VipOpenNic(device, &handle));
+    must(VipErrorCallback(handle, nullptr, &ignore));
+}
 
 nic::~nic() { close(); }
 

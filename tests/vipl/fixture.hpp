@@ -120,7 +120,7 @@ private:
     std::vector<VIP_ERROR_DESCRIPTOR> errors_;
 };
 
-/// A NIC handle.
+/// A NIC handle; its asynchronous errors are not logged.
 class nic {
 public:
     static constexpr const char* default_device = "/dev/vipl_test";

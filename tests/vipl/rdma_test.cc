@@ -153,6 +153,7 @@ TEST_P(rdma_write, refused_with_immediate_data_goes_to_the_receive_descriptor) {
     const std::uint32_t status = q.right.finish_receive(r);
     EXPECT_EQ(status & VIP_STATUS_OP_MASK, std::uint32_t{VIP_STATUS_OP_REMOTE_RDMA_WRITE});
     EXPECT_EQ(status & VIP_STATUS_ERROR_MASK, std::uint32_t{VIP_STATUS_RDMA_PROT_ERROR});
+    std::this_thread::sleep_for(quiet_time);
     EXPECT_EQ(errors.count(VIP_ERROR_RDMAW_PROT), 0u) << "instead of the asynchronous error";
 }
 

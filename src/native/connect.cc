@@ -206,9 +206,10 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         r.answer_bytes = put(r.answer, data);
         r.peer_vi = vi->index;
         link(m, requester, vi->index);
+        // Before the requester hears of it: another thread of ours may answer its first message at once.
+        vi->on_connected();
         settle(r, abi::request_state::accepted);
     }
-    vi->on_connected();
     return {};
 }
 

@@ -127,7 +127,7 @@ typedef union _VIP_DESCRIPTOR_SEGMENT {
 
 /** A descriptor, in both historical dialects: CS and DS, or Control and Data.  More segments may
  *  follow behind the two that are declared (room for them is the program's to allocate). */
-typedef struct _VIP_DESCRIPTOR {
+VIPL_EXTENSION typedef struct _VIP_DESCRIPTOR {
     VIPL_EXTENSION union {
         VIP_CONTROL_SEGMENT CS;
         VIP_CONTROL_SEGMENT Control;

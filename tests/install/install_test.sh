@@ -21,7 +21,8 @@ if [[ $how != add_subdirectory ]]; then
     cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || fail "$(cat "$work/install.log")"
     mv "$work/prefix" "$work/moved"
     prefix=$work/moved
-    for file in include/vinic/vinic.hpp include/vipl.h bin/vinic share/doc/vinic/LICENSE share/doc/vinic/docs/memory.md; do
+    for file in include/vinic/vinic.hpp include/vipl.h bin/vinic share/doc/vinic/LICENSE \
+        share/doc/vinic/docs/memory.md share/doc/vinic/examples/vipl/ping_pong.c share/man/man7/vipl.7; do
         [[ -e $prefix/$file ]] || fail "$file was not installed"
     done
     "$prefix/bin/vinic" --version || fail "the installed command line does not run"
@@ -33,6 +34,11 @@ if [[ $how != add_subdirectory ]]; then
     if nm -D --defined-only "$(dirname "$library")/libvipl.so.1" | grep -E ' [A-Z] ' | grep -vE ' (T Vip|A VIPL_1.0)'; then
         fail "libvipl shows more than VIPL's functions"
     fi
+    symbols=$(nm -D --defined-only "$(dirname "$library")/libvipl.so.1")
+    while read -r function; do
+        [[ $symbols == *" $function@"* ]] || fail "libvipl lacks $function"
+        [[ -e $prefix/share/man/man3/$function.3 ]] || fail "$function has no manual page"
+    done < <(grep -A3 '^VIPL_API' "$prefix/include/vipl.h" | grep -oE '\bVip[A-Za-z]+\(' | tr -d '(')
     # A known client defines functions of these names.
     if nm -D "$(dirname "$library")/libvipl.so.1" | grep -E ' U (sem_|sigaction|signal)'; then
         fail "libvipl calls what a program may define itself"

@@ -36,7 +36,7 @@ LAYERS = {
     "examples": set(),
 }
 
-CXX = (".cc", ".h", ".hpp")
+CXX = (".c", ".cc", ".h", ".hpp")
 SCRIPTS = (".py", ".sh", ".cmake")
 # Assembled from parts, so that this file passes its own test.
 BANNED_WORDS = ["TO" + "DO", "FIX" + "ME", "X" * 3]

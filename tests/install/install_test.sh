@@ -31,10 +31,10 @@ if [[ $how != add_subdirectory ]]; then
     if nm -DC --defined-only "$library" | grep -E ' vinic::(os|abi|device)::'; then
         fail "the shared library shows its inside"
     fi
-    if nm -D --defined-only "$(dirname "$library")/libvipl.so.1" | grep -E ' [A-Z] ' | grep -vE ' (T Vip|A VIPL_1.0)'; then
+    symbols=$(nm -D --defined-only "$(dirname "$library")/libvipl.so.1")
+    if grep -E ' [A-Z] ' <<< "$symbols" | grep -vE ' (T Vip|A VIPL_1.0)'; then
         fail "libvipl shows more than VIPL's functions"
     fi
-    symbols=$(nm -D --defined-only "$(dirname "$library")/libvipl.so.1")
     while read -r function; do
         [[ $symbols == *" $function@"* ]] || fail "libvipl lacks $function"
         [[ -e $prefix/share/man/man3/$function.3 ]] || fail "$function has no manual page"

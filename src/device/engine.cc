@@ -229,6 +229,23 @@ outcome route::write(const operation& op) noexcept {
     return {};
 }
 
+outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool has_immediate,
+                             std::uint32_t immediate) noexcept {
+    const abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
+    place p;
+    if (d.sequence.load_acquire() != fill + 1 || d.segment_count != 1 || d.segments[0].length < bytes ||
+        !check(*device, to_domain, d.segments[0].key, d.segments[0].address, d.segments[0].length,
+               static_cast<std::uint32_t>(access::local_write), p) ||
+        p.offset == abi::none64) [[unlikely]] {
+        return outcome::waiting();
+    }
+    // What the next message needs comes while this one is copied.
+    __builtin_prefetch(&target.slots[(fill + 1) & target.mask].descriptor);
+    std::memcpy(device->at<std::byte>(p.offset), data, bytes);
+    complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
+    return {};
+}
+
 outcome route::write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept {
     const moved how =
         move(*device, to_place, inline_place(*device, data, bytes), true, from->state, connected, foreign_copies);

@@ -133,21 +133,7 @@ struct route {
     /// Likewise for a longer send, if the receiver's buffer is one segment that this process can reach in one
     /// piece.  `waits`: not such a case, or no descriptor; nothing was done.
     [[nodiscard]] outcome run_one_piece(const std::byte* data, std::uint32_t bytes, bool has_immediate,
-                                        std::uint32_t immediate) noexcept {
-        const abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
-        place p;
-        if (d.sequence.load_acquire() != fill + 1 || d.segment_count != 1 || d.segments[0].length < bytes ||
-            !check(*device, to_domain, d.segments[0].key, d.segments[0].address, d.segments[0].length,
-                   static_cast<std::uint32_t>(access::local_write), p) ||
-            p.offset == abi::none64) [[unlikely]] {
-            return outcome::waiting();
-        }
-        // What the next message needs comes while this one is copied.
-        __builtin_prefetch(&target.slots[(fill + 1) & target.mask].descriptor);
-        std::memcpy(device->at<std::byte>(p.offset), data, bytes);
-        complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
-        return {};
-    }
+                                        std::uint32_t immediate) noexcept;
 
     /// A write of 1 to a few KiB without immediate data whose source lies at `data`, checked: the fast path of
     /// run().  `waits`: the target refuses; nothing was done.
@@ -168,7 +154,7 @@ struct route {
 
     /// Learns how many receive descriptors are posted.  False: none.
     [[nodiscard]] bool look_for_receives() noexcept {
-        // Acquire: pairs with the release in publish_receives; those slots are not the owner's any longer.
+        // Acquire: pairs with the release in tell_receives; those slots are not the owner's any longer.
         const std::uint64_t receives = to->receives.load_acquire();
         const auto ahead = static_cast<std::int32_t>(abi::posted_of(receives) - fill);
         ready = ahead > 0 ? static_cast<std::uint32_t>(ahead) : 0;

@@ -19,7 +19,7 @@ work_request request(opcode o, std::span<const segment> segments, std::uint64_t 
 }  // namespace
 
 errc virtual_interface::post_receive(const segment& s, std::uint64_t cookie) noexcept {
-    return post_receive(std::span(&s, 1), cookie);
+    return state_ ? state_->post_receive(s, cookie) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
@@ -28,33 +28,7 @@ errc virtual_interface::post_receive(std::span<const segment> segments, std::uin
 }
 
 posted virtual_interface::post_receives(std::span<const receive_request> requests) noexcept {
-    if (!state_) {
-        return {0, errc::invalid_handle};
-    }
-    posted p;
-    const detail::optional_lock hold(state_->receive_mutex, state_->attributes.thread_safe);
-    for (; p.count < requests.size(); ++p.count) {
-        const receive_request& r = requests[p.count];
-        if (r.segments.size() > state_->attributes.segments_max) {
-            p.code = errc::too_many_segments;
-            break;
-        }
-        if (p.code = state_->make_room(r.segments); p.code != errc::ok) [[unlikely]] {
-            break;
-        }
-        if (!state_->post_receive(r.segments, r.cookie)) {
-            p.code = errc::queue_full;
-            break;
-        }
-    }
-    if (p.count != 0) {
-        state_->publish_receives();
-        state_->entry->counters[abi::rx_posted].add_single_writer(p.count);
-        if (const errc e = state_->receives_posted(); e != errc::ok) [[unlikely]] {
-            return {0, e};
-        }
-    }
-    return p;
+    return state_ ? state_->post_receives(requests) : posted{0, errc::invalid_handle};
 }
 
 errc virtual_interface::post_send(const segment& s, std::uint64_t cookie, send_flag flags,

@@ -228,11 +228,12 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void await_return() noexcept;
     void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
     void count_foreign_copies() noexcept;
-    [[nodiscard]] bool post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
-    /// Tells the sender.  Release: pairs with the acquire in route::knows_room_for.
-    void publish_receives() noexcept {
-        entry->receives.store_release(abi::make_receives(receive_posted.load(std::memory_order_relaxed), receive_room));
-    }
+    [[nodiscard]] errc post_receive(const segment& s, std::uint64_t cookie) noexcept;
+    [[nodiscard]] posted post_receives(std::span<const receive_request> requests) noexcept;
+    [[nodiscard]] bool enter_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
+    [[nodiscard]] std::uint64_t store_pieces(abi::receive_descriptor& d, std::span<const segment> segments,
+                                             std::uint32_t at) noexcept;
+    [[nodiscard]] errc tell_receives(std::size_t count) noexcept;
     [[nodiscard]] errc receives_posted() noexcept;
     void expire_stall(std::uint64_t now_ns) noexcept;
 

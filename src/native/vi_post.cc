@@ -70,7 +70,7 @@ void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t co
 
 /// Whether a single segment can be sent now and without detours: the memory lies in this process, and
 /// nothing has to be waited for.
-bool vi_state::is_plain(const segment& s, send_flag flags) const noexcept {
+inline bool vi_state::is_plain(const segment& s, send_flag flags) const noexcept {
     if (handed || s.length > one_piece_bytes_max || s.length > attributes.transfer_bytes_max ||
         entry->state.load_acquire() != outgoing.connected || send_queue_full()) {
         return false;
@@ -92,13 +92,14 @@ bool vi_state::try_plain_send(const segment& s, std::uint64_t cookie, send_flag 
     }
     const auto* data = reinterpret_cast<const std::byte*>(s.address);
     const bool has_immediate = has(flags, send_flag::immediate);
-    const auto run = [&] {
-        return s.length <= outgoing.payload_max ? outgoing.run_small(data, s.length, has_immediate, immediate)
-                                                : outgoing.run_one_piece(data, s.length, has_immediate, immediate);
-    };
-    device::outcome o = run();
-    if (o.waits() && await_receiver()) {
-        o = run();
+    device::outcome o;
+    // A second time at most: a receiver that is ready may still be no case for this path.
+    for (bool once_more = true;; once_more = false) {
+        o = s.length <= outgoing.payload_max ? outgoing.run_small(data, s.length, has_immediate, immediate)
+                                             : outgoing.run_one_piece(data, s.length, has_immediate, immediate);
+        if (!o.waits() || !once_more || !await_receiver()) {
+            break;
+        }
     }
     if (o.waits()) {
         return false;

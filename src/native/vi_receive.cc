@@ -8,32 +8,81 @@
 
 namespace vinic::detail {
 
-bool vi_state::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
+/// Segments of a descriptor that has not exactly one; their bytes together.
+std::uint64_t vi_state::store_pieces(abi::receive_descriptor& d, std::span<const segment> segments,
+                                     std::uint32_t at) noexcept {
+    std::uint64_t room = 0;
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+        const segment& s = segments[i];
+        room += s.length;
+        (i < abi::receive_segments_in_line ? d.segments[i] : receives.extra(at)[i - abi::receive_segments_in_line]) = {
+            s.address, s.length, s.key};
+    }
+    return room;
+}
+
+/// Enters a descriptor into the ring.  False: it is full.
+inline bool vi_state::enter_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
     const std::uint32_t at = receive_posted.load(std::memory_order_relaxed);
-    if (at - receive_reported.load(std::memory_order_acquire) > receives.mask) {
+    const std::uint32_t reported = receive_reported.load(std::memory_order_acquire);
+    if (at - reported > receives.mask) {
         return false;
     }
     abi::receive_descriptor& d = receives.slots[at & receives.mask].descriptor;
     d.segment_count = static_cast<std::uint16_t>(segments.size());
     d.cookie = cookie;
-    const std::size_t in_line = std::min<std::size_t>(segments.size(), abi::receive_segments_in_line);
     std::uint64_t room = 0;
-    for (const segment& s : segments) {
-        room += s.length;
+    if (segments.size() == 1) [[likely]] {
+        room = segments[0].length;
+        d.segments[0] = {segments[0].address, segments[0].length, segments[0].key};
+    } else {
+        room = std::min<std::uint64_t>(store_pieces(d, segments, at), ~std::uint32_t{0});
     }
-    if (room < receive_room || at == receive_reported.load(std::memory_order_relaxed)) {
-        receive_room = static_cast<std::uint32_t>(std::min<std::uint64_t>(room, ~std::uint32_t{0}));
-    }
-    for (std::size_t i = 0; i < in_line; ++i) {
-        d.segments[i] = {segments[i].address, segments[i].length, segments[i].key};
-    }
-    if (segments.size() > in_line) [[unlikely]] {
-        std::memcpy(receives.extra(at), segments.data() + in_line, (segments.size() - in_line) * sizeof(segment));
+    if (room < receive_room || at == reported) {
+        receive_room = static_cast<std::uint32_t>(room);
     }
     // Release: pairs with the sender's acquire of the sequence.
     d.sequence.store_release(at + 1);
     receive_posted.store(at + 1, std::memory_order_release);
     return true;
+}
+
+/// After `count` descriptors were entered.
+inline errc vi_state::tell_receives(std::size_t count) noexcept {
+    // Release: pairs with the acquire in route::look_for_receives.
+    entry->receives.store_release(abi::make_receives(receive_posted.load(std::memory_order_relaxed), receive_room));
+    entry->counters[abi::rx_posted].add_single_writer(count);
+    return receives_posted();
+}
+
+errc vi_state::post_receive(const segment& s, std::uint64_t cookie) noexcept {
+    const optional_lock hold(receive_mutex, attributes.thread_safe);
+    return enter_receive({&s, 1}, cookie) ? tell_receives(1) : errc::queue_full;
+}
+
+posted vi_state::post_receives(std::span<const receive_request> requests) noexcept {
+    posted p;
+    const optional_lock hold(receive_mutex, attributes.thread_safe);
+    for (; p.count < requests.size(); ++p.count) {
+        const receive_request& r = requests[p.count];
+        if (r.segments.size() > attributes.segments_max) {
+            p.code = errc::too_many_segments;
+            break;
+        }
+        if (p.code = make_room(r.segments); p.code != errc::ok) [[unlikely]] {
+            break;
+        }
+        if (!enter_receive(r.segments, r.cookie)) {
+            p.code = errc::queue_full;
+            break;
+        }
+    }
+    if (p.count != 0) {
+        if (const errc e = tell_receives(p.count); e != errc::ok) [[unlikely]] {
+            return {0, e};
+        }
+    }
+    return p;
 }
 
 errc vi_state::receives_posted() noexcept {

@@ -193,7 +193,7 @@ void runner::meet(vi_slot& client, listener_slot& at) {
             std::this_thread::yield();
         std::erase_if(names_, [&](const bound_name& n) { return n.device == at.device && n.at == at.at; });
         at = {};
-        expect(outcome(connecting.get()), {errc::peer_gone}, "connect to a listener that goes");
+        expect(outcome(connecting.get()), {errc::no_listener}, "connect to a listener that goes");
         return;
     }
     auto request = at.handle.wait(gives_up ? vinic::nanoseconds(4ms) : vinic::nanoseconds(patience));

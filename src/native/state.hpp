@@ -293,8 +293,11 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     device::route incoming;          // the peer's sends, when they were handed over
     device::send_side peer_queue;
 
-    // Polling: one thread per completion queue.
+    // Polling: one thread per completion queue.  It may run while another thread connects and sets
+    // `outgoing`, so what it needs of that is here.
     alignas(64) std::atomic<std::uint32_t> receive_reported{0};
+    std::uint32_t polls_for = 0;  // the domain
+    bool polls_datagrams = false;
     std::uint64_t quiet_state = 0;  // in this state no engine is inside our memory any more
 
     // Disconnect: descriptors below these indices belong to the past.

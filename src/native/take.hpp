@@ -9,6 +9,14 @@
 
 #include "native/state.hpp"
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define VINIC_THREAD_SANITIZER
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define VINIC_THREAD_SANITIZER
+#endif
+
 namespace vinic::detail {
 
 /// Behind so many completions in one go there are probably more, and the lines of later ones can be asked
@@ -22,9 +30,9 @@ inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t
     const abi::segment& s = slot.descriptor.segments[0];
     const engine_mark mark(*nic_memory, *entry, abi::placing);
     device::place p;
-    if (slot.descriptor.segment_count == 1 && !outgoing.datagram && c.length <= s.length &&
+    if (slot.descriptor.segment_count == 1 && !polls_datagrams && c.length <= s.length &&
         c.length <= abi::payload_in_completion &&
-        device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length,
+        device::check(*nic_memory, polls_for, s.key, s.address, s.length,
                       static_cast<std::uint32_t>(access::local_write), p) &&
         !p.whole_space) [[likely]] {
         device::copy_small(reinterpret_cast<std::byte*>(s.address), reinterpret_cast<const std::byte*>(c.payload),
@@ -45,6 +53,11 @@ inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
         if (c.sequence.load_acquire() != at + 1) {
             break;
         }
+#ifdef VINIC_THREAD_SANITIZER
+        // The sender read our descriptor and wrote the completion, perhaps through another mapping of the
+        // file, which the sanitizer takes for other memory: this is the part of the chain that it can see.
+        (void)receive_posted.load(std::memory_order_acquire);
+#endif
         if (n >= backlog_least) {
             __builtin_prefetch(&receives.slots[(at + backlog_ahead) & receives.mask].completion);
         }
@@ -58,7 +71,7 @@ inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
         done.status = static_cast<enum status>(c.status);
         done.opcode = (c.flags & abi::from_write) != 0 ? opcode::receive_write : opcode::receive;
         done.has_immediate = (c.flags & abi::has_immediate) != 0;
-        if (outgoing.datagram) [[unlikely]] {
+        if (polls_datagrams) [[unlikely]] {
             std::memcpy(&done.source.value, c.payload, 8);
         }
         if ((c.flags & abi::payload_inside) != 0 && c.length != 0) {

@@ -399,8 +399,8 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     made->sends = std::make_unique<detail::send_entry[]>(a.send_depth);
     made->send_mask = a.send_depth - 1;
     made->outgoing.connected = abi::none64;
-    made->outgoing.from_domain = state_->id;
-    made->outgoing.datagram = a.service == service::datagram;
+    made->outgoing.from_domain = made->polls_for = state_->id;
+    made->outgoing.datagram = made->polls_datagrams = a.service == service::datagram;
     const auto tag = reinterpret_cast<detail::queue_tag>(made.get());
     for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {
         auto bit = made->cqs[kind]->attach(tag | kind);

@@ -52,7 +52,7 @@ result<void> virtual_interface::set_domain(const domain& to) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
     old = std::exchange(v.domain, to.state_);
-    v.outgoing.from_domain = v.domain->id;
+    v.outgoing.from_domain = v.polls_for = v.domain->id;
     v.entry->domain.store_release(v.domain->id);
     return {};
 }

@@ -24,7 +24,7 @@ bool vi_state::pending(abi::queue_kind kind) const noexcept {
 void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
     const abi::receive_completion& c = slot.completion;
     const abi::receive_descriptor& d = slot.descriptor;
-    const auto* from = reinterpret_cast<const std::byte*>(c.payload) + (outgoing.datagram ? 8 : 0);
+    const auto* from = reinterpret_cast<const std::byte*>(c.payload) + (polls_datagrams ? 8 : 0);
     std::uint32_t left = std::min<std::uint32_t>(c.length, abi::payload_in_completion);
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
         const abi::segment& s = receives.segment_of(d, at, i);
@@ -35,7 +35,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
         }
         device::place source{nic->memory->self(), reinterpret_cast<std::uint64_t>(from), n, abi::none64, false};
         std::uint64_t foreign_copies = 0;
-        if (!device::check(*nic->memory, outgoing.from_domain, s.key, s.address, s.length,
+        if (!device::check(*nic->memory, polls_for, s.key, s.address, s.length,
                            static_cast<std::uint32_t>(access::local_write), p) ||
             device::move(*nic->memory, p, source, false, entry->state, entry->state.load_relaxed(), foreign_copies) !=
                 device::moved::all) {

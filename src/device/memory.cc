@@ -101,11 +101,11 @@ int open_or_make(const std::string& path) noexcept {
     for (int attempt = 0; attempt < 100; ++attempt) {
         int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd >= 0 || errno != ENOENT) {
-            return fd;
+            return os::beyond_standard(fd);
         }
         fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd >= 0 || errno != EEXIST) {
-            return fd;
+            return os::beyond_standard(fd);
         }
     }
     return -1;
@@ -178,7 +178,9 @@ result<void> memory::attach(const open_options& options) {
 result<bool> memory::attach_once(const open_options& options) {
     fd_.reset(open_or_make(path_));
     if (!fd_) {
-        return std::unexpected(fail_os(errno, "opening the device file"));
+        const bool nowhere = errno == ENOENT || errno == ENOTDIR;
+        return std::unexpected(fail_os(errno, nowhere ? "no such directory (make it, or set VINIC_SHM_DIR to another)"
+                                                      : "opening the device file"));
     }
     struct stat mine{};
     if (::fstat(fd_.get(), &mine) != 0 || !S_ISREG(mine.st_mode)) {
@@ -232,7 +234,7 @@ result<bool> memory::attach_once(const open_options& options) {
     }
     os::unlock_byte(fd_.get(), opening_byte);
     const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
-    mapping_fd_.reset(::open(again.c_str(), O_RDWR | O_CLOEXEC));
+    mapping_fd_.reset(os::beyond_standard(::open(again.c_str(), O_RDWR | O_CLOEXEC)));
     if (!mapping_fd_) {
         const int e = errno;
         leave();

@@ -19,6 +19,7 @@
 
 #include "device/link.hpp"
 #include "native/take.hpp"
+#include "os/file.hpp"
 
 namespace vinic::detail {
 
@@ -325,7 +326,7 @@ result<int> cq_state::descriptor() {
     }
     const std::lock_guard hold(nic->mutex);
     if (event_fd < 0) {
-        event_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        event_fd = os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (event_fd < 0) {
             return std::unexpected(nic->fail(errc::os_failure, "making a completion queue's file descriptor", errno));
         }

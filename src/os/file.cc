@@ -16,6 +16,17 @@ void unique_fd::reset(int fd) noexcept {
     fd_ = fd;
 }
 
+int beyond_standard(int fd) noexcept {
+    if (fd < 0 || fd > STDERR_FILENO) {
+        return fd;
+    }
+    const int other = ::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    const int e = errno;
+    ::close(fd);
+    errno = e;
+    return other;
+}
+
 mapping& mapping::operator=(mapping&& o) noexcept {
     std::swap(data_, o.data_);
     std::swap(size_, o.size_);

@@ -32,6 +32,10 @@ private:
     int fd_ = -1;
 };
 
+/// The same open file under a number beyond 2, closing the old one; -1 and errno on failure.  A program that was
+/// started with its output closed would get a file of ours as number 1 and print into it.
+[[nodiscard]] int beyond_standard(int fd) noexcept;
+
 /// A shared mapping of a whole file; unmapped on destruction.
 class mapping {
 public:

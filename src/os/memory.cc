@@ -35,9 +35,10 @@ public:
     [[nodiscard]] int begin(std::uint64_t address, std::uint64_t bytes, bool shared) noexcept {
         // Without USER_MODE_ONLY a write by the kernel (read(2) into the range) waits too; that
         // needs privilege, and without it such a call fails with EFAULT for a moment.
-        fd_.reset(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+        fd_.reset(beyond_standard(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK))));
         if (!fd_) {
-            fd_.reset(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
+            fd_.reset(beyond_standard(
+                static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY))));
         }
         if (!fd_) {
             return errno;

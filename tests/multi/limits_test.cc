@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // limits_test.cc -- full tables answer limit_reached, and work again when there is room.
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "abi/vi.hpp"
 #include "multi/fixture.hpp"
@@ -189,6 +191,24 @@ TEST(limits, connection_requests_that_nobody_answers_end_in_an_error) {
     EXPECT_EQ(count(d).requests, abi::request_count);
     vis.clear();
     EXPECT_EQ(count(d).requests, 0u);
+}
+
+/// A program that was started with its input and output closed prints to whatever has those numbers.
+TEST(limits, no_file_of_a_nic_takes_the_number_of_a_closed_standard_stream) {
+    directory d;
+    process child([&](channel&) {
+        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+            ::close(fd);
+        }
+        endpoint me(d.open());
+        std::vector<std::byte> memory(64 << 10);
+        auto region = must(me.domain.register_memory(memory, vinic::access::all));
+        must(me.cq.fd());
+        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+            require(::fcntl(fd, F_GETFD) == -1, "the number is free");
+        }
+    });
+    EXPECT_EQ(child.exit_code(), 0);
 }
 
 }  // namespace

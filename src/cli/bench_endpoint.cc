@@ -111,6 +111,22 @@ device_side::device_side(session& with, const std::string& device_address, const
     with.meet();
 }
 
+namespace {
+
+/// listener::wait, which ends as soon as the other side has failed.
+connection_request wait_for_peer(session& with, listener& at) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    for (;;) {
+        auto request = at.wait(std::chrono::milliseconds(20));
+        if (request || request.error().code != errc::timed_out || std::chrono::steady_clock::now() > until) {
+            return take(std::move(request));
+        }
+        with.look();
+    }
+}
+
+}  // namespace
+
 endpoint::endpoint(session& session_with, device_side& on, const row& work)
     : with(session_with),
       what(work),
@@ -138,7 +154,7 @@ endpoint::endpoint(session& session_with, device_side& on, const row& work)
     if (with.initiator()) {
         (void)take(vi.connect(on.address, patience));
     } else {
-        connection_request request = take(on.listener.wait(patience));
+        connection_request request = wait_for_peer(with, on.listener);
         (void)take(request.accept(vi));
     }
     with.meet();

@@ -32,7 +32,8 @@ using namespace std::chrono_literals;
 std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
 
-/// While it lives, SIGINT and SIGTERM only leave a mark, so that the device is closed properly.
+/// While it lives, SIGINT and SIGTERM only leave a mark, and output that nobody reads is an error of the
+/// reporter's, so that the device is closed properly.
 class interrupts {
 public:
     interrupts() {
@@ -41,16 +42,20 @@ public:
         mark.sa_handler = [](int) { interrupted = true; };
         sigaction(SIGINT, &mark, &before_[0]);
         sigaction(SIGTERM, &mark, &before_[1]);
+        struct sigaction ignore{};
+        ignore.sa_handler = SIG_IGN;
+        sigaction(SIGPIPE, &ignore, &before_[2]);
     }
     interrupts(const interrupts&) = delete;
     interrupts& operator=(const interrupts&) = delete;
     ~interrupts() {
         sigaction(SIGINT, &before_[0], nullptr);
         sigaction(SIGTERM, &before_[1], nullptr);
+        sigaction(SIGPIPE, &before_[2], nullptr);
     }
 
 private:
-    struct sigaction before_[2]{};
+    struct sigaction before_[3]{};
 };
 
 /// The shared page.

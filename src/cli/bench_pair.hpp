@@ -81,9 +81,10 @@ public:
         }
     }
 
-private:
+    /// Throws failure if the other side has given up or gone.
     void look();
 
+private:
     side side_;
     control& shared_;
     int other_process_;

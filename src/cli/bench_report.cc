@@ -5,11 +5,15 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
+
+#include "cli/bench_failure.hpp"
 
 namespace vinic::cli::bench {
 namespace {
@@ -56,6 +60,17 @@ struct reporter::state {
     json document;
 };
 
+namespace {
+
+/// Ends the run when nobody can read what it prints.
+void write_out() {
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        throw failure(std::string("writing the output: ") + std::strerror(errno));
+    }
+}
+
+}  // namespace
+
 reporter::reporter(std::string command, bool json_wanted) : state_(std::make_unique<state>()) {
     state_->as_json = json_wanted;
     state_->document = {{"schema", 1}, {"command", command}};
@@ -88,7 +103,7 @@ void reporter::begin(table description) {
         }
     }
     fmt::print("{}\n", line);
-    std::fflush(stdout);
+    write_out();
 }
 
 void reporter::add(const std::vector<value>& row) {
@@ -107,7 +122,7 @@ void reporter::add(const std::vector<value>& row) {
     state_->document[state_->current.key].push_back(std::move(object));
     if (!state_->as_json) {
         fmt::print("{}\n", line);
-        std::fflush(stdout);
+        write_out();
     }
 }
 
@@ -122,7 +137,7 @@ void reporter::finish() {
     if (state_->as_json) {
         fmt::print("{}\n", state_->document.dump(2));
     }
-    std::fflush(stdout);
+    write_out();
 }
 
 }  // namespace vinic::cli::bench

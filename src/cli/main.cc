@@ -11,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -109,19 +110,22 @@ words complete(CLI::App& app, words typed, std::string& where) {
     CLI::App* at = &app;
     bool help = typed.empty() && options.empty();
     for (;;) {
-        const bool has_commands = !at->get_subcommands([](CLI::App*) { return true; }).empty();
+        const auto commands = at->get_subcommands([](CLI::App*) { return true; });
         if (!typed.empty() && typed.front() == "help") {
             help = true;
             typed.erase(typed.begin());
             continue;
         }
-        if (!has_commands) {
+        if (commands.empty()) {
             break;
         }
         const bool none = typed.empty() || typed.front().starts_with("-");
         const bool asks = none && (help || (!typed.empty() && (typed.front() == "-h" || typed.front() == "--help")));
         if (asks || (none && at == &app)) {
             break;
+        }
+        if (none && std::ranges::none_of(commands, [](const CLI::App* c) { return c->get_name() == "show"; })) {
+            throw usage_error("a command is missing: " + names_of(commands));
         }
         const std::string word = none ? "show" : typed.front();
         at = find_command(*at, word);
@@ -232,7 +236,9 @@ void add_counter(CLI::App& app, int& exit_code) {
             return std::string();
         },
         "SECONDS"));
-    command->add_option("--count", o->count, "Stop after so many times")->needs(watch)->check(CLI::PositiveNumber);
+    command->add_option("--count", o->count, "Stop after so many times")
+        ->needs(watch)
+        ->check(CLI::Range(1, 1'000'000'000));
     CLI::Option* rate = command->add_flag("--rate", o->rate, "Per second (measured for a second without --watch)");
     CLI::Option* metrics = command->add_flag("--openmetrics", o->openmetrics, "As text for Prometheus");
     for (CLI::Option* other : {watch, rate, command->get_option("--json"), command->get_option("--nonzero")}) {
@@ -305,7 +311,10 @@ int run(words typed) {
         std::reverse(full.begin(), full.end());  // as CLI11 wants them
         app.parse(std::move(full));
     } catch (const CLI::Success& help) {
-        return app.exit(help);
+        std::ostringstream text;
+        const int code = app.exit(help, text);
+        print(text.str());
+        return code;
     } catch (const CLI::ParseError& why) {
         return complain(std::string(why.what()) + "; see `" + where + " --help`", exit_usage);
     } catch (const usage_error& why) {

@@ -8,8 +8,11 @@
 //
 // Exit code 0: everything was transferred and verified.  1: something was not, with a sentence on
 // standard error.  2: wrong usage.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -34,6 +37,9 @@ int main(int argc, char** argv) {
     }
     try {
         demo::print(demo::show(arguments.empty() ? demo::choose_file() : arguments[0]));
+        if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+            throw std::runtime_error(std::string("writing the output: ") + std::strerror(errno));
+        }
         return 0;
     } catch (const std::exception& problem) {
         std::fprintf(stderr, "vinic-demo: %s\n", problem.what());

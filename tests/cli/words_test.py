@@ -59,17 +59,37 @@ class Words(actors.Case):
                                 (["counter", "show", "demo", "--watch", "soon"], "--watch"),
                                 (["counter", "show", "demo", "--count", "2"], "--watch"),
                                 (["counter", "show", "demo", "--openmetrics", "-j"], "--json"),
+                                (["bench"], "a command is missing: lat, bw, rate"),
+                                (["counter", "show", "demo", "--watch", "1", "--count", "0"], "--count"),
                                 (["-j"], ""), (["", "show"], "")]:
             said = self.refused(*arguments, expect=2)
             self.assertIn(word, said)
             self.assertRegex(said, r"see `vinic[a-z ]* --help`$")
 
     def test_output_that_cannot_be_written_is_an_error(self):
-        with open("/dev/full", "w", encoding="utf-8") as full:
-            done = subprocess.run([actors.VINIC, "doctor"], env=self.environment, stdout=full, stderr=subprocess.PIPE,
-                                  text=True, check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertEqual(done.stderr, "vinic: writing the output: No space left on device\n")
+        for arguments, who in [(["doctor"], "vinic"), (["--help"], "vinic"),
+                               (["bench", "lat", "-n", "100"], "vinic bench lat"),
+                               (["bench", "rate", "-n", "100", "-j"], "vinic bench rate")]:
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([actors.VINIC, *arguments], env=self.environment, stdout=full,
+                                      stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stderr), (1, who + ": writing the output: No space left on device\n"))
+            self.assertEqual(os.listdir(self.directory), [])
+
+    def test_a_bench_with_its_output_closed_does_not_print_into_its_device(self):
+        done = subprocess.run(["sh", "-c", '"$0" bench lat -n 100 >&-', actors.VINIC], env=self.environment,
+                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, "vinic bench lat: writing the output: Bad file descriptor\n"))
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_a_bench_whose_reader_has_gone_leaves_nothing(self):
+        done = subprocess.run(["bash", "-c", '"$0" bench lat -n 100 -s 8,16,32,64,128,256 | head -n 1; exit ${PIPESTATUS[0]}',
+                               actors.VINIC], env=self.environment, capture_output=True, text=True, timeout=60,
+                              check=False)
+        self.assertIn((done.returncode, done.stderr),
+                      [(1, "vinic bench lat: writing the output: Broken pipe\n"), (0, "")])
+        self.assertEqual(os.listdir(self.directory), [])
 
 
 class Doctor(actors.Case):

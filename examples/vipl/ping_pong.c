@@ -43,7 +43,7 @@ static VIP_DESCRIPTOR* next_message(struct player* p) {
     VIP_DESCRIPTOR* done;
     VIP_RETURN code = VIP_NOT_DONE;
     int spins = 0;
-    while (spins++ < 100000 && code == VIP_NOT_DONE) {
+    while (spins++ < 2000 && code == VIP_NOT_DONE) {
         code = VipRecvDone(p->vi, &done);
     }
     if (code == VIP_NOT_DONE) {

@@ -162,7 +162,6 @@ TEST(limits_of_the_nic, many_vis_and_completion_queues) {
 TEST(limits_of_the_nic, vis_come_and_go) {
     nic n;
     for (int i = 0; i < 500; ++i) {
-        const endpoint_options o;
         VIP_VI_ATTRIBUTES a{};
         a.ReliabilityLevel = VIP_SERVICE_UNRELIABLE;
         a.MaxTransferSize = 4096;

@@ -22,10 +22,10 @@ struct model_descriptor {
     std::size_t slot = 0;  ///< which of the VI's descriptors
     std::uint32_t bytes = 0;
     bool over = false;
-    std::uint32_t status = 0;           ///< once it is over
-    std::uint32_t other_status = 0;     ///< allowed as well; 0: none
-    std::uint32_t received_seed = 0;    ///< what its buffer was filled from
-    std::uint32_t received_bytes = 0;   ///< of a receive that succeeded
+    std::uint32_t status = 0;          ///< once it is over
+    std::uint32_t other_status = 0;    ///< allowed as well; 0: none
+    std::uint32_t received_seed = 0;   ///< what its buffer was filled from
+    std::uint32_t received_bytes = 0;  ///< of a receive that succeeded
     std::uint32_t immediate = 0;
 };
 
@@ -110,8 +110,8 @@ inline void model_send(model_vi& v, VIP_RELIABILITY_LEVEL level, const model_mes
         return;
     }
     if (r != nullptr) {
-        to.receive.end(*r, VIP_STATUS_OP_RECEIVE | (m.has_immediate ? VIP_STATUS_IMMEDIATE : 0u) |
-                               VIP_STATUS_LENGTH_ERROR);
+        to.receive.end(*r,
+                       VIP_STATUS_OP_RECEIVE | (m.has_immediate ? VIP_STATUS_IMMEDIATE : 0u) | VIP_STATUS_LENGTH_ERROR);
         r->other_status = VIP_STATUS_DONE | VIP_STATUS_OP_RECEIVE | VIP_STATUS_LENGTH_ERROR;
     }
     if (level == VIP_SERVICE_UNRELIABLE) {

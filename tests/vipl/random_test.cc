@@ -4,14 +4,13 @@
 //
 // VINIC_VIPL_SEED=N VINIC_VIPL_SCRIPTS=COUNT: other scripts, or more of them.  A failure names the seed of its script,
 // which VINIC_VIPL_SEED with VINIC_VIPL_SCRIPTS=1 replays.
-#include "random_model.hpp"
-
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <random>
 
 #include "fixture.hpp"
+#include "random_model.hpp"
 
 namespace vipl_test {
 namespace {
@@ -123,8 +122,8 @@ private:
         }
         v.used[true][i] = true;
         const auto bytes = static_cast<std::uint32_t>(below(5) == 0 ? below(9) : below(slot_bytes + 1));
-        v.real->post_receive(v.real->write(descriptor_of(v, i, true), 0,
-                                           std::array{v.real->at(offset_of(i, true), bytes)}, 0x600df00d));
+        v.real->post_receive(
+            v.real->write(descriptor_of(v, i, true), 0, std::array{v.real->at(offset_of(i, true), bytes)}, 0x600df00d));
         model_receive(v.model, i, bytes);
     }
 
@@ -261,9 +260,9 @@ private:
 
     void destroy(one& v) {
         const VIP_RETURN r = VipDestroyVi(v.real->vi);
-        ASSERT_EQ(r, v.model.state != VIP_STATE_IDLE                        ? VIP_INVALID_STATE
+        ASSERT_EQ(r, v.model.state != VIP_STATE_IDLE                     ? VIP_INVALID_STATE
                      : !v.model.send.empty() || !v.model.receive.empty() ? VIP_ERROR_RESOURCE
-                                                                            : VIP_SUCCESS);
+                                                                         : VIP_SUCCESS);
         if (r == VIP_SUCCESS) {
             v.real->vi = nullptr;
             make(v, v.nic_index);

@@ -294,8 +294,8 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
             entry->counters[abi::tx_handed_over].add_single_writer(1);
             return errc::ok;
         }
-        if (entry->send_next.load_acquire() != at) {
-            // Taken back because the wait was over: the connection is being broken.
+        if (entry->send_next.load_acquire() != at || entry->state.load_acquire() != outgoing.connected) {
+            // Taken back because the wait was over: the connection is being broken, or is by now.
             while (entry->state.load_acquire() == outgoing.connected) {
                 os::spin_pause();
             }

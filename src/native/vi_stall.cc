@@ -117,12 +117,14 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     stall_deadline_ns.store(0);
     abi::send_descriptor& d = queue.descriptors[head & queue.mask];
     d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
-    entry->send_next.store_relaxed(head + 1);
     d.done.store_release(head + 1);
     outgoing.to->rx_no_descriptor_drops.fetch_add(1);
     const device::control_lock hold(*nic->memory);
     (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
                              abi::break_reason::remote_error);
+    // Last: a post at this moment takes the queue for its own once all before it is executed, and must
+    // find the connection broken then.  Release: pairs with the acquire in post_checked.
+    entry->send_next.store_release(head + 1);
 }
 
 }  // namespace vinic::detail

@@ -204,6 +204,9 @@ void run_pair(core_pair cores, const std::function<void(session&)>& work) {
     }
     const bool well = collect(child, why.empty() ? 60s : 15s);
     const std::uint32_t first = (*page).failed.load(std::memory_order_acquire);
+    if (interrupted.load(std::memory_order_relaxed)) {
+        throw failure("interrupted");  // whatever the target says follows from that
+    }
     if (first == 1 + static_cast<std::uint32_t>(side::target) && (*page).sentence[0] != '\0') {
         throw failure(std::string("target: ") + (*page).sentence);
     }

@@ -73,7 +73,8 @@ class Words(actors.Case):
             with open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([actors.VINIC, *arguments], env=self.environment, stdout=full,
                                       stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-            self.assertEqual((done.returncode, done.stderr), (1, who + ": writing the output: No space left on device\n"))
+            self.assertEqual((done.returncode, done.stderr),
+                             (1, who + ": writing the output: No space left on device\n"))
             self.assertEqual(os.listdir(self.directory), [])
 
     def test_a_bench_with_its_output_closed_does_not_print_into_its_device(self):
@@ -84,9 +85,9 @@ class Words(actors.Case):
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_a_bench_whose_reader_has_gone_leaves_nothing(self):
-        done = subprocess.run(["bash", "-c", '"$0" bench lat -n 100 -s 8,16,32,64,128,256 | head -n 1; exit ${PIPESTATUS[0]}',
-                               actors.VINIC], env=self.environment, capture_output=True, text=True, timeout=60,
-                              check=False)
+        script = '"$0" bench lat -n 100 -s 8,16,32,64,128,256 | head -n 1; exit ${PIPESTATUS[0]}'
+        done = subprocess.run(["bash", "-c", script, actors.VINIC], env=self.environment, capture_output=True,
+                              text=True, timeout=60, check=False)
         self.assertIn((done.returncode, done.stderr),
                       [(1, "vinic bench lat: writing the output: Broken pipe\n"), (0, "")])
         self.assertEqual(os.listdir(self.directory), [])

@@ -188,11 +188,12 @@ void adoption::give_back(extents::iterator it) noexcept {
         }
     }
     for_mapped_parts(it->first, e, [&](std::uint64_t from, std::uint64_t to) {
-        if (os::move_out_of_file(from, to - from) != 0) {
+        const std::uint64_t offset = e.offset + (from - it->first);
+        if (os::move_out_of_file(from, to - from, memory_.mapping_fd(), offset) != 0) {
             // Writers cannot be parked (no userfaultfd for shared memory): a private view of the
             // file, each page made our own by writing what it holds.
             (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-                         memory_.mapping_fd(), static_cast<off_t>(e.offset + (from - it->first)));
+                         memory_.mapping_fd(), static_cast<off_t>(offset));
             for (std::uint64_t page = from; page < to; page += abi::page_size) {
                 os::own_private_page(page);
             }
@@ -263,7 +264,7 @@ void adoption::before_fork() noexcept {
             for_mapped_parts(address, e, [&](std::uint64_t from, std::uint64_t to) { mapped += to - from; });
         }
         e.mapped_at_fork = mapped == e.bytes;
-        e.fork_copy = e.mapped_at_fork ? os::copy_aside(address, e.bytes) : nullptr;
+        e.fork_copy = e.mapped_at_fork ? os::copy_aside(address, e.bytes, memory_.mapping_fd(), e.offset) : nullptr;
     }
 }
 

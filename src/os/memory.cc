@@ -178,14 +178,14 @@ int move_into_file(std::uint64_t address, std::uint64_t bytes, int fd, std::uint
     return failed;
 }
 
-int move_out_of_file(std::uint64_t address, std::uint64_t bytes) noexcept {
+int move_out_of_file(std::uint64_t address, std::uint64_t bytes, int fd, std::uint64_t offset) noexcept {
     write_barrier barrier;
     const int refused = barrier.begin(address, bytes, true);
     if (refused != 0 && !single_threaded()) {
         return refused;
     }
     int failed = 0;
-    std::byte* copy = copy_aside(address, bytes);
+    std::byte* copy = copy_aside(address, bytes, fd, offset);
     if (copy == nullptr) {
         failed = ENOMEM;
     } else {
@@ -195,12 +195,31 @@ int move_out_of_file(std::uint64_t address, std::uint64_t bytes) noexcept {
     return failed;
 }
 
-std::byte* copy_aside(std::uint64_t address, std::uint64_t bytes) noexcept {
+std::byte* copy_aside(std::uint64_t address, std::uint64_t bytes, int fd, std::uint64_t offset) noexcept {
     void* copy = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (copy == MAP_FAILED) {
         return nullptr;
     }
-    copy_pages(copy, at(address), bytes);
+    // Pages that nobody has written are zero on both sides, and there may be gigabytes of them.
+    const auto begin = static_cast<off_t>(offset);
+    const auto end = static_cast<off_t>(offset + bytes);
+    for (off_t from = begin; from < end;) {
+        from = ::lseek(fd, from, SEEK_DATA);
+        if (from < 0 && errno == ENXIO) {
+            break;  // nothing but holes from here on
+        }
+        off_t to = from < 0 ? -1 : ::lseek(fd, from, SEEK_HOLE);
+        if (to < 0) {  // a file system that does not tell
+            from = begin;
+            to = end;
+        }
+        if (from < end) {
+            const auto at_byte = static_cast<std::uint64_t>(from - begin);
+            copy_pages(static_cast<std::byte*>(copy) + at_byte, at(address + at_byte),
+                       static_cast<std::uint64_t>(std::min(to, end) - from));
+        }
+        from = to;
+    }
     return static_cast<std::byte*>(copy);
 }
 

@@ -32,13 +32,14 @@ struct memory_area {
 [[nodiscard]] int move_into_file(std::uint64_t address, std::uint64_t bytes, int fd, std::uint64_t offset,
                                  std::byte* copy) noexcept;
 
-/// The way back: [address, address + bytes), a shared mapping of the file, becomes private anonymous
-/// memory with the same contents.  0 or errno.
-[[nodiscard]] int move_out_of_file(std::uint64_t address, std::uint64_t bytes) noexcept;
+/// The way back: [address, address + bytes), a shared mapping of `fd` at `offset`, becomes private
+/// anonymous memory with the same contents.  0 or errno.
+[[nodiscard]] int move_out_of_file(std::uint64_t address, std::uint64_t bytes, int fd, std::uint64_t offset) noexcept;
 
-/// Private anonymous memory with a copy of [address, address + bytes), to be put in place by
+/// Private anonymous memory with a copy of [address, address + bytes), which maps `fd` at `offset`; pages
+/// that were never written stay untouched.  To be put in place by
 /// place_copy (in a forked child) or freed by drop_copy.  nullptr when memory is short.
-[[nodiscard]] std::byte* copy_aside(std::uint64_t address, std::uint64_t bytes) noexcept;
+[[nodiscard]] std::byte* copy_aside(std::uint64_t address, std::uint64_t bytes, int fd, std::uint64_t offset) noexcept;
 void place_copy(std::byte* copy, std::uint64_t address, std::uint64_t bytes) noexcept;
 void drop_copy(std::byte* copy, std::uint64_t bytes) noexcept;
 

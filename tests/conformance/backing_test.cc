@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -211,6 +212,26 @@ TEST(adopting, keeps_untouched_pages_zero_and_neighbours_alone) {
     EXPECT_TRUE(all_are(memory.bytes().subspan(8 * page, 16 * page), std::byte{0}));
     EXPECT_TRUE(matches(memory.bytes().first(8 * page), 1));
     EXPECT_TRUE(matches(memory.bytes().subspan(24 * page), 2));
+}
+
+TEST(adopting, gives_pages_back_that_only_a_peer_has_written_and_leaves_the_others_untouched) {
+    pair linked;
+    constexpr std::size_t pages = 4096;
+    const arena memory(linked.right.nic, memory_kind::anonymous, pages * page);
+    {
+        const auto region = must(linked.right.domain.register_memory(memory.bytes(), vinic::access::all));
+        ASSERT_EQ(region.backing(), vinic::backing::adopted);
+        fill(linked.left.bytes().first(page), 66);
+        ASSERT_EQ(write_to(linked, region.remote(1000 * page), page), vinic::status::success);
+        ASSERT_EQ(write_to(linked, region.remote((pages - 1) * page), page), vinic::status::success);
+    }
+    std::vector<unsigned char> resident(pages);
+    ASSERT_EQ(::mincore(memory.bytes().data(), memory.bytes().size(), resident.data()), 0);
+    EXPECT_LT(std::ranges::count_if(resident, [](unsigned char r) { return (r & 1) != 0; }), 64)
+        << "closing a region must not make pages of what nobody has touched";
+    EXPECT_TRUE(matches(memory.bytes().subspan(1000 * page, page), 66));
+    EXPECT_TRUE(matches(memory.bytes().last(page), 66));
+    EXPECT_TRUE(all_are(memory.bytes().first(1000 * page), std::byte{0}));
 }
 
 TEST(adopting, takes_whole_pages_out_of_an_unaligned_range_and_serves_every_byte) {

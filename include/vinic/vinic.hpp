@@ -481,6 +481,7 @@ public:
     /// (time-out not positive, too much data), not_supported (datagram VI), limit_reached, rejected (error::doing
     /// carries nothing; the rejecter's private data is in rejection_data()), timed_out, peer_gone, invalid_state (also:
     /// disconnect() was called meanwhile).  Attributes that do not fit are the acceptor's to see and to answer.
+    /// Until this has returned, posted sends are refused (invalid_state), also if the peer's first message is there.
     [[nodiscard]] result<peer_information> connect(const address& to, nanoseconds timeout,
                                                    std::span<const std::byte> data = {});
     /// Private data that came with the last rejection, or from the peer whose attributes do not fit.
@@ -503,7 +504,8 @@ public:
     [[nodiscard]] vi_attributes attributes() const;
     /// Changes reliability, transfer_bytes_max, receiver_wait, rdma_* and context.  Idle only.
     [[nodiscard]] result<void> set_attributes(const vi_attributes& attributes);
-    /// Moves the VI to another domain of the same nic.  Idle only, and not while it is polled.
+    /// Moves the VI to another domain of the same nic.  Idle only, with nothing posted or unpolled: what
+    /// was posted before names memory of the old domain.
     [[nodiscard]] result<void> set_domain(const domain& to);
     /// What peers did to it since it was made.
     [[nodiscard]] vi_statistics statistics() const noexcept;

@@ -171,7 +171,7 @@ void check_limits(findings& all) {
     const bool few = files.rlim_cur != RLIM_INFINITY && files.rlim_cur < open_files_wanted;
     all.push_back({"open files", few ? verdict::warn : verdict::ok,
                    "the limit is " + (files.rlim_cur == RLIM_INFINITY ? "unlimited" : std::to_string(files.rlim_cur)),
-                   few ? "each nic takes one, each completion queue with a descriptor another: ulimit -n 1024" : ""});
+                   few ? "each nic takes two, each completion queue with a descriptor another: ulimit -n 1024" : ""});
     const std::string mappings = first_word("/proc/sys/vm/max_map_count");
     if (!mappings.empty()) {
         const bool low = std::strtoull(mappings.c_str(), nullptr, 10) < mappings_wanted;

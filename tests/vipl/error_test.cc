@@ -201,7 +201,9 @@ TEST_P(errors, segments_outside_of_registered_memory) {
             SCOPED_TRACE(std::string(c.name) + (sends ? " of a send" : " of a receive"));
             pair q(at_level(GetParam()));
             const endpoint& e = sends ? q.left : q.right;
-            const piece bad{e.buffer(static_cast<std::size_t>(c.offset)), c.bytes, e.memory + c.handle_offset};
+            // As a number: it is no place in any object, which is the point.
+            const auto address = reinterpret_cast<std::uintptr_t>(e.buffer(0)) + static_cast<std::uintptr_t>(c.offset);
+            const piece bad{reinterpret_cast<char*>(address), c.bytes, e.memory + c.handle_offset};
             const piece sent = sends ? bad : q.left.at(0, 8);
             const piece received = sends ? q.right.at(0, 8192) : bad;
             VIP_DESCRIPTOR* r = q.right.post_receive(q.right.write(0, 0, {received}));

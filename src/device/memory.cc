@@ -256,8 +256,7 @@ result<void> memory::initialise(const open_options& options) {
         const bool is_already = ::fstat(fd_.get(), &s) == 0 && s.st_gid == g->gr_gid && (s.st_mode & 0777) == 0660;
         if (!is_already &&
             (::fchown(fd_.get(), static_cast<uid_t>(-1), g->gr_gid) != 0 || ::fchmod(fd_.get(), 0660) != 0)) {
-            return std::unexpected(fail_os(
-                errno, "giving the device file to group '" + options.group + "', of which this user must be a member"));
+            return std::unexpected(fail_os(errno, "giving the file to group '" + options.group + "', as its member"));
         }
     } else {
         (void)::fchmod(fd_.get(), 0600);

@@ -103,9 +103,13 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
         return refuse(native.error().message());
     }
     auto open_domain = native->create_open_domain();
-    nic* const n = open_domain ? all().nics.take() : nullptr;
+    auto pulse = native->create_completion_queue({.queues_max = 1});
+    if (!open_domain || !pulse) {
+        return refuse(open_domain ? pulse.error().message() : open_domain.error().message());
+    }
+    nic* const n = all().nics.take();
     if (n == nullptr) {
-        return refuse(open_domain ? std::string("too many NIC handles") : open_domain.error().message());
+        return refuse("too many NIC handles");
     }
     const std::lock_guard hold(n->mutex);
     auto watcher = std::make_shared<monitor>(*n);
@@ -117,6 +121,7 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
     }
     n->native = std::move(*native);
     n->open_domain = std::move(*open_domain);
+    n->pulse = std::move(*pulse);
     n->address = n->native.device_address();
     n->host = host;
     const char* strict = std::getenv("VINIC_VIPL_STRICT");
@@ -169,6 +174,7 @@ void tear_down(nic& n, const std::vector<vi*>& vis, const std::vector<cq*>& cqs)
     n.names.reset();
     n.notifies.reset();
     n.open_domain = {};
+    n.pulse = {};
     n.native = {};
 }
 

@@ -220,6 +220,8 @@ struct nic : object {
     std::mutex mutex;
     vinic::nic native;
     vinic::domain open_domain;  ///< for VIs and memory without a tag
+    /// The provider thread's, without any queue: asking it makes the device look for processes that died.
+    vinic::completion_queue pulse;
     std::string address;
     host_address host{};
     bool strict = false;

@@ -62,6 +62,9 @@ template <class Condition>
     return true;
 }
 
+/// Runs the tests of this program.  Devices go to a fresh directory, in which nothing may be left at the end.
+[[nodiscard]] int run_suite(int argument_count, char** arguments);
+
 /// Sets an environment variable while it lives.
 class with_environment {
 public:

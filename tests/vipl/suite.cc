@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// main.cc -- runs the tests of the VIPL face; devices go to a fresh directory, in which nothing may be left at the end.
+// suite.cc -- runs the tests of a program.
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,16 +11,9 @@
 
 #include "fixture.hpp"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-// These tests look at memory while a peer writes to it, which is what they are about: to the language a race, to the
-// architecture a promise.
-extern "C" const char* __tsan_default_suppressions();
-extern "C" const char* __tsan_default_suppressions() { return "race:tail_word_is_visible_last_Test\n"; }
-#endif
-#endif
+namespace vipl_test {
 
-int main(int argument_count, char** arguments) {
+int run_suite(int argument_count, char** arguments) {
     testing::InitGoogleTest(&argument_count, arguments);
     const char* wanted = std::getenv("TMPDIR");
     std::string directory = std::string(wanted != nullptr ? wanted : "/dev/shm") + "/vinic-vipl-test.XXXXXX";
@@ -42,3 +35,5 @@ int main(int argument_count, char** arguments) {
     std::filesystem::remove_all(directory, error);
     return outcome;
 }
+
+}  // namespace vipl_test

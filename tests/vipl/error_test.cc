@@ -164,11 +164,16 @@ TEST_P(errors, malformed_receive_descriptors) {
 }
 
 TEST_P(errors, lengths_that_do_not_add_up) {
-    VIP_DESCRIPTOR* s = p.left.write(0, 0, {p.left.at(0, 8)});
-    s->CS.Length = 9;
-    p.left.post_send(s);
-    EXPECT_EQ(p.left.finish_send(s), done_send | VIP_STATUS_LENGTH_ERROR);
-    expect_what_the_level_says(p);
+    for (std::size_t segments = 0; segments < 4; ++segments) {
+        SCOPED_TRACE(segments);
+        pair q(at_level(GetParam()));
+        const std::vector<piece> pieces(segments, q.left.at(0, 8));
+        VIP_DESCRIPTOR* s = q.left.write(q.left.wide_descriptor(0), 0, pieces);
+        s->CS.Length += segments % 2 == 0 ? 1u : ~0u;
+        q.left.post_send(s);
+        EXPECT_EQ(q.left.finish_send(s), done_send | VIP_STATUS_LENGTH_ERROR);
+        expect_what_the_level_says(q);
+    }
 }
 
 TEST_P(errors, a_message_above_the_vis_transfer_size) {

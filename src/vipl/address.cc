@@ -65,10 +65,13 @@ greeting::greeting(std::span<const std::byte> data) noexcept {
 }
 
 void greeting::write_address(VIP_NET_ADDRESS& to) const noexcept {
-    to.HostAddressLen = wire_.host_bytes;
+    // Programs give room for a host address of NicAddressLen bytes; a client may have told a longer one.
+    const std::size_t host = std::min<std::size_t>(wire_.host_bytes, host_bytes);
+    to.HostAddressLen = static_cast<VIP_UINT16>(host);
     to.DiscriminatorLen = wire_.discriminator_bytes;
     auto* const bytes = reinterpret_cast<std::uint8_t*>(&to) + offsetof(VIP_NET_ADDRESS, HostAddress);
-    std::memcpy(bytes, wire_.address, std::size_t{wire_.host_bytes} + wire_.discriminator_bytes);
+    std::memcpy(bytes, wire_.address, host);
+    std::memcpy(bytes + host, wire_.address + wire_.host_bytes, wire_.discriminator_bytes);
 }
 
 VIP_VI_ATTRIBUTES greeting::attributes() const noexcept {

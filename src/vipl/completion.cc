@@ -69,7 +69,7 @@ inline void write_back(vi& v, const slot& s, std::uint32_t bits, const vinic::co
         if ((bits & VIP_STATUS_ERROR_MASK) == 0) {
             to.Length = arrived->length;
         }
-        if (arrived->has_immediate) {
+        if (arrived->has_immediate && (bits & VIP_STATUS_ERROR_MASK) == 0) {
             to.ImmediateData = arrived->immediate;
         }
     }

@@ -65,10 +65,9 @@ VIP_RETURN code_of(errc e) noexcept {
 
 /// Gives up one use of a door; the last one closes it.
 void leave(nic& n, const std::string& discriminator) noexcept {
-    std::shared_ptr<door> last;  // closed without the lock
     const std::lock_guard hold(n.mutex);
     if (const auto it = n.doors.find(discriminator); it != n.doors.end() && --it->second->users == 0) {
-        last = std::move(it->second);
+        it->second->listener = {};  // now, so that whoever opens the door next finds the name free
         n.doors.erase(it);
     }
 }
@@ -295,10 +294,12 @@ VIP_RETURN guarded(Call call) noexcept {
 void close_doors(nic& n) noexcept {
     for (;;) {
         connection* c = nullptr;
+        void* handle = nullptr;  // read where nobody consumes it: later it may be somebody else's
         {
             const std::lock_guard hold(n.mutex);
             if (!n.connections.empty()) {
                 c = n.connections.back();
+                handle = c->opaque();
             } else if (n.doors.empty()) {
                 return;
             }
@@ -307,7 +308,6 @@ void close_doors(nic& n) noexcept {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));  // threads in VipConnectWait leave
             continue;
         }
-        void* const handle = c->opaque();
         const std::lock_guard answering(c->mutex);
         if (handle != nullptr && all().connections.retire(*c, handle)) {
             consume(*c);

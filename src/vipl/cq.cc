@@ -96,7 +96,7 @@ VIP_RETURN VipCreateCQ(VIP_NIC_HANDLE NicHandle, VIP_ULONG EntryCount, VIP_CQ_HA
         return VIP_ERROR_RESOURCE;
     }
     const std::lock_guard hold(n->mutex);
-    if (!n->open) {
+    if (!n->open || n->opaque() != NicHandle) {
         return VIP_INVALID_PARAMETER;
     }
     cq* const c = all().cqs.take();
@@ -133,9 +133,11 @@ VIP_RETURN VipDestroyCQ(VIP_CQ_HANDLE CQHandle) {
             return VIP_INVALID_PARAMETER;
         }
         std::erase(n.cqs, c);
+        n.leaving.fetch_add(1);
     }
     forget_notifications(c->done);
     demolish(*c);
+    n.leaving.fetch_sub(1);
     return VIP_SUCCESS;
 }
 

@@ -101,13 +101,13 @@ VIP_RETURN register_memory(nic& n, void* address, VIP_ULONG length, const VIP_ME
     auto made = register_bytes(*domain, {static_cast<const std::byte*>(address), length}, a);
     const std::uint32_t key = made ? made->key() : 0;
     const VIP_RETURN r = made ? enter(n, std::move(*made), protection, length, a) : code_of(made.error().code);
-    n.registering.fetch_sub(1);
     if (r == VIP_SUCCESS) {
         *handle = key;
     } else if (protection != nullptr) {
         const std::lock_guard hold(n.mutex);
         --protection->users;
     }
+    n.registering.fetch_sub(1);  // last: closing waits for it before tags go
     return r;
 }
 
@@ -122,6 +122,15 @@ VIP_RETURN deregister_memory(nic& n, const void* address, VIP_MEM_HANDLE handle)
         n.regions.remove(handle);
         leaving = std::move(it->second);
         n.regions.all.erase(it);
+    }
+    {
+        // Whoever is writing back a descriptor that lies there has looked whether he may: let him finish.
+        const std::lock_guard hold(n.mutex);
+        for (vi* v : n.vis) {
+            for (const queue* q : {&v->send, &v->receive}) {
+                const std::lock_guard out(q->done->lock);
+            }
+        }
     }
     const auto closed = leaving.region.close();
     if (!closed && closed.error().code == vinic::errc::busy) {
@@ -187,7 +196,7 @@ VIP_RETURN VipCreatePtag(VIP_NIC_HANDLE NicHandle, VIP_PROTECTION_HANDLE* Ptag) 
         return VIP_INVALID_PARAMETER;
     }
     const std::lock_guard hold(n->mutex);
-    if (!n->open) {
+    if (!n->open || n->opaque() != NicHandle) {
         return VIP_INVALID_PARAMETER;
     }
     auto made = n->native.create_domain();

@@ -199,7 +199,7 @@ VIP_RETURN VipErrorCallback(VIP_NIC_HANDLE NicHandle, VIP_PVOID Context, VIP_ERR
         return VIP_INVALID_PARAMETER;
     }
     const std::lock_guard hold(n->mutex);
-    if (!n->open) {
+    if (!n->open || n->opaque() != NicHandle) {
         return VIP_INVALID_PARAMETER;
     }
     n->watcher->handle_with(Context, Handler);

@@ -149,6 +149,9 @@ void tear_down(nic& n, const std::vector<vi*>& vis, const std::vector<cq*>& cqs)
     for (vi* v : vis) {
         vipl::demolish(*v);
     }
+    while (n.leaving.load() != 0) {  // threads in VipDestroyVi and VipDestroyCQ
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
     for (cq* c : cqs) {
         forget_notifications(c->done);
         vipl::demolish(*c);
@@ -201,6 +204,10 @@ VIP_RETURN VipCloseNic(VIP_NIC_HANDLE NicHandle) {
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
+    if (n->process != ::getpid()) {
+        // In a forked child: what stands behind the handle is the parent's, its locks as they were at the fork.
+        return all().nics.retire(*n, NicHandle) ? VIP_SUCCESS : VIP_INVALID_PARAMETER;
+    }
     std::vector<vi*> vis;
     std::vector<cq*> cqs;
     {
@@ -236,7 +243,7 @@ VIP_RETURN VipQueryNic(VIP_NIC_HANDLE NicHandle, VIP_NIC_ATTRIBUTES* Attributes)
     }
     VIP_NIC_ATTRIBUTES a{};
     const std::lock_guard hold(n->mutex);
-    if (!n->open) {
+    if (!n->open || n->opaque() != NicHandle) {
         return VIP_INVALID_PARAMETER;
     }
     std::strncpy(a.Name, n->address.c_str(), sizeof a.Name - 1);

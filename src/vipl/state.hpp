@@ -10,7 +10,11 @@
 //
 //   Locks, in the order in which they may be taken:
 //
-//     vi::control > nic::mutex > queue::posting > completer::lock > monitor's and the tables' own
+//     connection::mutex > vi::control > nic::mutex > queue::posting > notifier's > completer::lock
+//         > monitor's, the region table's and the handle tables' own
+//
+//   A send holds posting while vi::inside is not 0.  So whoever waits for posting must not keep a thread in
+//   a connection call from ending: look at inside first, under control.
 //
 //   The data path takes posting (Post) or the completer's lock (Done, Wait, CQDone), one of them once.
 #pragma once
@@ -233,6 +237,7 @@ struct nic : object {
     std::vector<connection*> connections;
     std::map<std::string, std::shared_ptr<door>> doors;  ///< by discriminator
     region_table regions;
+    std::atomic<std::uint32_t> leaving{0};      ///< threads that destroy a VI or CQ whose handle is dead
     std::atomic<std::uint32_t> registering{0};  ///< threads that are, without the lock
     std::shared_ptr<monitor> watcher;
     std::shared_ptr<notifier> notifies;       ///< under mutex; from the first registration on

@@ -175,9 +175,12 @@ VIP_RETURN create(nic& n, const VIP_VI_ATTRIBUTES& a, cq* send_cq, cq* receive_c
     return VIP_SUCCESS;
 }
 
-VIP_RETURN set_attributes(vi& v, const VIP_VI_ATTRIBUTES& a) {
+VIP_RETURN set_attributes(vi& v, VIP_VI_HANDLE handle, const VIP_VI_ATTRIBUTES& a) {
     const std::lock_guard control(v.control);
-    if (v.state() != VIP_STATE_IDLE) {
+    if (v.opaque() != handle) {
+        return VIP_INVALID_PARAMETER;
+    }
+    if (v.state() != VIP_STATE_IDLE || v.inside.load() != 0) {
         return VIP_INVALID_STATE;
     }
     if (const VIP_RETURN r = refuse(a); r != VIP_SUCCESS) {
@@ -225,8 +228,11 @@ VIP_RETURN disconnect(vi& v) noexcept {
         v.watched = false;
     }
     std::uint32_t ends[2];
-    for (const queue* q : {&v.send, &v.receive}) {
-        ends[q->receives ? 1 : 0] = q->tail.load(std::memory_order_acquire);
+    ends[0] = v.send.tail.load(std::memory_order_acquire);
+    {
+        // A receive that is entered must have reached the device, or the flush would not find it.
+        const std::lock_guard entered(v.receive.posting);
+        ends[1] = v.receive.tail.load(std::memory_order_acquire);
     }
     const auto ended = v.native.disconnect();
     v.peer_pending.store(false);
@@ -325,6 +331,7 @@ VIP_RETURN VipDestroyVi(VIP_VI_HANDLE ViHandle) {
     if (v == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
+    nic* owner = nullptr;
     {
         const std::lock_guard control(v->control);
         if (v->opaque() != ViHandle) {
@@ -341,9 +348,15 @@ VIP_RETURN VipDestroyVi(VIP_VI_HANDLE ViHandle) {
         if (!v->send.empty() || !v->receive.empty()) {
             return VIP_ERROR_RESOURCE;
         }
-        (void)all().vis.retire(*v, ViHandle);
+        owner = v->owner;
+        owner->leaving.fetch_add(1);
+        if (!all().vis.retire(*v, ViHandle)) {  // the NIC is being closed
+            owner->leaving.fetch_sub(1);
+            return VIP_INVALID_PARAMETER;
+        }
     }
     demolish(*v);
+    owner->leaving.fetch_sub(1);
     return VIP_SUCCESS;
 }
 
@@ -371,7 +384,7 @@ VIP_RETURN VipQueryVi(VIP_VI_HANDLE ViHandle, VIP_VI_STATE* State, VIP_VI_ATTRIB
 
 VIP_RETURN VipSetViAttributes(VIP_VI_HANDLE ViHandle, VIP_VI_ATTRIBUTES* ViAttribs) {
     vi* const v = all().vis.find(ViHandle);
-    return v == nullptr || ViAttribs == nullptr ? VIP_INVALID_PARAMETER : set_attributes(*v, *ViAttribs);
+    return v == nullptr || ViAttribs == nullptr ? VIP_INVALID_PARAMETER : set_attributes(*v, ViHandle, *ViAttribs);
 }
 
 VIP_RETURN VipDisconnect(VIP_VI_HANDLE ViHandle) {
@@ -381,17 +394,6 @@ VIP_RETURN VipDisconnect(VIP_VI_HANDLE ViHandle) {
     }
     const std::lock_guard control(v->control);
     return v->opaque() == ViHandle ? disconnect(*v) : VIP_INVALID_PARAMETER;
-}
-
-VIP_PVOID VipGetUserData(VIP_VI_HANDLE ViHandle) {
-    const vi* const v = all().vis.find(ViHandle);
-    return v == nullptr ? nullptr : v->user_data.load();
-}
-
-void VipSetUserData(VIP_VI_HANDLE ViHandle, VIP_PVOID UserData) {
-    if (vi* const v = all().vis.find(ViHandle); v != nullptr) {
-        v->user_data.store(UserData);
-    }
 }
 
 }  // extern "C"

@@ -135,8 +135,8 @@ struct route {
     [[nodiscard]] outcome run_one_piece(const std::byte* data, std::uint32_t bytes, bool has_immediate,
                                         std::uint32_t immediate) noexcept;
 
-    /// A write of 1 to a few KiB without immediate data whose source lies at `data`, checked: the fast path of
-    /// run().  `waits`: the target refuses; nothing was done.
+    /// A write of at least a byte without immediate data whose source lies at `data`, checked: the fast path
+    /// of run().  `waits`: the target refuses; nothing was done.
     [[nodiscard]] outcome run_plain_write(const std::byte* data, std::uint32_t bytes, std::uint64_t address,
                                           std::uint32_t key) noexcept {
         place p;

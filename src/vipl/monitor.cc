@@ -125,11 +125,7 @@ void monitor::look() noexcept {
     watching_ = any;
 }
 
-void monitor::end(bool in_child) noexcept {
-    if (in_child) {
-        thread_.detach();
-        return;
-    }
+void monitor::end() noexcept {
     {
         const std::lock_guard hold(mutex_);
         ending_ = true;

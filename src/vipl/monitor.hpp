@@ -26,8 +26,8 @@ public:
     void report(const VIP_ERROR_DESCRIPTOR& error) noexcept;
     void suspect() noexcept;
     void watch() noexcept;
-    /// The NIC handle is being closed.  `in_child`: by a forked child, in which the thread does not exist.
-    void end(bool in_child) noexcept;
+    /// The NIC handle is being closed.
+    void end() noexcept;
 
 private:
     void run() noexcept;

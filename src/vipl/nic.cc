@@ -156,10 +156,9 @@ void tear_down(nic& n, const std::vector<vi*>& vis, const std::vector<cq*>& cqs)
         forget_notifications(c->done);
         vipl::demolish(*c);
     }
-    const bool in_child = n.process != ::getpid();
-    n.watcher->end(in_child);
+    n.watcher->end();
     if (n.notifies) {
-        n.notifies->end(in_child);
+        n.notifies->end();
     }
     while (n.registering.load() != 0) {
         std::this_thread::sleep_for(std::chrono::microseconds(100));

@@ -57,11 +57,7 @@ void notifier::forget(completer& c) noexcept {
     left_.wait(hold, [&] { return inside_ != &c; });
 }
 
-void notifier::end(bool in_child) noexcept {
-    if (in_child) {
-        thread_.detach();
-        return;
-    }
+void notifier::end() noexcept {
     {
         const std::lock_guard hold(mutex_);
         ending_ = true;

@@ -25,7 +25,7 @@ public:
     [[nodiscard]] bool add(completer& c) noexcept;
     /// On return the thread neither looks at `c` nor will.
     void forget(completer& c) noexcept;
-    void end(bool in_child) noexcept;
+    void end() noexcept;
 
 private:
     void run() noexcept;

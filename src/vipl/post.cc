@@ -88,42 +88,35 @@ union segment_space {
     return v.native.post_send(segment(std::uint64_t{0}, 1, 0), cookie);
 }
 
-/// One segment: sends and writes of that shape have a path of their own in the device.
-[[nodiscard]] inline errc execute_single(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
-    const VIP_DATA_SEGMENT& from = r.data[0].Local;
-    const segment s(from.Data.AddressBits, from.Length, from.Handle);
-    const auto flags = (r.control & VIP_CONTROL_IMMEDIATE) != 0 ? send_flag::immediate : send_flag::none;
-    if (s.length != r.length || s.length > v.transfer_bytes_max) [[unlikely]] {
+/// `what` is a segment or a list of them: single ones have a path of their own in the device.
+template <class What>
+[[nodiscard]] inline errc issue(vi& v, const request& r, const What& what, std::uint64_t bytes, std::uint32_t cookie,
+                                std::uint32_t& wrong) noexcept {
+    if (bytes != r.length || bytes > v.transfer_bytes_max) [[unlikely]] {
         wrong = VIP_STATUS_LENGTH_ERROR;
         return errc::invalid_argument;
     }
+    const auto flags = (r.control & VIP_CONTROL_IMMEDIATE) != 0 ? send_flag::immediate : send_flag::none;
     switch (r.control & VIP_CONTROL_OP_MASK) {
         case VIP_CONTROL_OP_RDMAWRITE:
-            return v.native.post_write(s, r.remote, cookie, flags, r.immediate);
+            return v.native.post_write(what, r.remote, cookie, flags, r.immediate);
         case VIP_CONTROL_OP_RDMAREAD:
-            return v.native.post_read(s, r.remote, cookie);
+            return v.native.post_read(what, r.remote, cookie);
         default:
-            return v.native.post_send(s, cookie, flags, r.immediate);
+            return v.native.post_send(what, cookie, flags, r.immediate);
     }
 }
 
+[[nodiscard]] inline errc execute_single(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+    const VIP_DATA_SEGMENT& from = r.data[0].Local;
+    const segment s(from.Data.AddressBits, from.Length, from.Handle);
+    return issue(v, r, s, s.length, cookie, wrong);
+}
+
 [[nodiscard]] errc execute_many(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
-    const auto flags = (r.control & VIP_CONTROL_IMMEDIATE) != 0 ? send_flag::immediate : send_flag::none;
     segment_space space;
     const std::uint64_t sum = gather(r, space);
-    if (sum != r.length || sum > v.transfer_bytes_max) [[unlikely]] {
-        wrong = VIP_STATUS_LENGTH_ERROR;
-        return errc::invalid_argument;
-    }
-    const std::span<const segment> segments(space.all, r.segments);
-    switch (r.control & VIP_CONTROL_OP_MASK) {
-        case VIP_CONTROL_OP_RDMAWRITE:
-            return v.native.post_write(segments, r.remote, cookie, flags, r.immediate);
-        case VIP_CONTROL_OP_RDMAREAD:
-            return v.native.post_read(segments, r.remote, cookie);
-        default:
-            return v.native.post_send(segments, cookie, flags, r.immediate);
-    }
+    return issue(v, r, std::span<const segment>(space.all, r.segments), sum, cookie, wrong);
 }
 
 [[nodiscard]] inline errc execute(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {

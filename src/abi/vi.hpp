@@ -83,7 +83,7 @@ struct send_descriptor {
     std::uint8_t opcode;
     std::uint8_t flags;
     std::uint8_t status;
-    std::uint8_t reserved_;
+    std::uint8_t lap;  ///< isolated placement: posted when it is lap_of(index); see window.hpp
     std::uint32_t immediate;
     std::uint16_t segment_count;
     std::uint16_t inline_bytes;  ///< payload in the extra area instead of segments
@@ -196,6 +196,7 @@ struct vi_entry {
     word32 peer_epoch;         ///< its epoch
     word32 receive_attention;  ///< 1: the peer's send queue was handed over to us
     word32 receive_base;       ///< index of the first receive descriptor of this connection
+    word32 watched;            ///< isolated placement: 1 = the device looks at the send ring itself, no doorbell needed
     // line 3
     alignas(line_size) word32 notify[2];  ///< per queue: 1 = whoever completes marks the CQ's ready bit
     // line 4

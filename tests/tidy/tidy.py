@@ -29,6 +29,8 @@ LAYERS = {
     "os": {"abi"},  # for the page and line sizes of the shared words
     "device": {"abi", "os"},
     "native": {"device", "abi", "os"},
+    "controller": {"device", "abi", "os"},  # of device only how bytes are copied
+    "vinicd": {"controller", "abi", "os"},
     "cli": {"native", "device", "abi", "os"},
     "bench": {"cli", "native", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
     "vipl": set(),  # a face: the public native interface, vipl.h and itself

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// device.hpp -- the NIC of the isolated placement, as the program that houses it sees it.
+//
+//   The program owns sockets, configuration and logs; the device owns functions, their windows, and the
+//   threads that serve them: `options.scheduling.engines` engines, and one for the mailboxes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+#include <vinic/vinic.hpp>
+
+#include "controller/scheduler.hpp"
+#include "os/file.hpp"
+
+namespace vinic::controller {
+
+struct function_options {
+    service quality;
+    std::uint64_t window_bytes = 4ULL << 30;  ///< a power of two, at least 512 MiB; sparse: what is used is taken
+    std::uint32_t vis_max = 4096;             ///< at most 65536
+    std::uint32_t regions_max = 65536;        ///< at most 1048576
+    std::uint32_t contexts_max = 64;          ///< processes at a time, at most 64
+    bool enabled = true;
+};
+
+struct device_options {
+    std::uint32_t functions = 8;  ///< VFs; the PF comes in addition
+    function_options defaults;    ///< of every function
+    scheduler_options scheduling;
+    bool foreign_memory = true;                ///< reach memory outside windows with process_vm_readv/writev
+    std::uint64_t idle_spin_ns = 50'000;       ///< how long an engine without work looks before it sleeps
+    bool yield = false;                        ///< give the core away between looks: fewer cores than pollers
+    std::uint32_t verbs_per_second = 200'000;  ///< per function; above it requests wait
+};
+
+/// Monotone since the function was made; a reset keeps them.
+struct function_counters {
+    std::uint64_t tx_messages = 0;
+    std::uint64_t tx_bytes = 0;
+    std::uint64_t rx_messages = 0;
+    std::uint64_t rx_bytes = 0;
+    std::uint64_t rx_no_descriptor_drops = 0;
+    std::uint64_t rx_unknown_destination_drops = 0;
+    std::uint64_t protection_errors = 0;  ///< local and remote, of VIs of this function
+    std::uint64_t malformed_descriptors = 0;
+    std::uint64_t foreign_copies = 0;
+    std::uint64_t doorbells = 0;        ///< VIs found in doorbell pages
+    std::uint64_t empty_doorbells = 0;  ///< of these: nothing was posted
+    std::uint64_t mailbox_requests = 0;
+    std::uint64_t mailbox_refusals = 0;  ///< requests that ended with an error, or were ignored
+    std::uint64_t resets = 0;
+    scheduling_counters scheduling;
+};
+
+struct function_status {
+    std::uint32_t number = 0;  ///< 0 = PF
+    std::string name;          ///< "pf", "vf0", ...
+    function_options options;
+    uid_t owner = 0;
+    std::uint32_t epoch = 0;
+    std::uint32_t contexts = 0;
+    std::uint32_t vis = 0;
+    std::uint32_t vis_connected = 0;
+    std::uint32_t regions = 0;
+    function_counters counters;
+};
+
+enum class event_kind : std::uint8_t {
+    attached,    ///< a process opened the function
+    detached,    ///< it closed it
+    died,        ///< it went without closing
+    reset,       ///< function-level reset
+    changed,     ///< rates or quotas were set
+    misbehaved,  ///< malformed descriptors or forged requests beyond a threshold: the function was quiesced
+};
+
+struct event {
+    std::uint64_t sequence = 0;
+    std::uint64_t time_ns = 0;  ///< CLOCK_MONOTONIC
+    event_kind kind = event_kind::attached;
+    std::uint32_t function = 0;
+    std::uint32_t context = 0;
+    std::uint32_t process_id = 0;
+    std::string text;
+};
+
+struct credentials {
+    pid_t process = 0;
+    uid_t user = 0;
+    gid_t group = 0;
+};
+
+/// What a client is sent: borrowed descriptors, the device keeps them.
+struct attachment {
+    int window = -1;
+    int doorbell = -1;
+    int mailbox = -1;
+    std::uint64_t window_bytes = 0;
+    std::uint32_t epoch = 0;
+};
+
+/// Thread-safe.  Errors are vinic's: code, errno, sentence.
+class device {
+public:
+    /// Makes all windows; no thread runs yet.
+    [[nodiscard]] static result<std::unique_ptr<device>> create(const device_options& options);
+    device(const device&) = delete;
+    device& operator=(const device&) = delete;
+    /// Stops; clients see a dead device.
+    ~device();
+
+    [[nodiscard]] result<void> start();
+    /// Takes no new work and returns when what was posted is done, or after the time.
+    void drain(nanoseconds at_most);
+    void stop() noexcept;
+
+    // -- clients --------------------------------------------------------------------------------
+    /// Whether the caller may use it is for the program to decide, before.
+    [[nodiscard]] result<attachment> attach(std::uint32_t function);
+    /// Begins to serve context `context`.  errc::busy: it is in use.  Returns its epoch.
+    [[nodiscard]] result<std::uint32_t> enter(std::uint32_t function, std::uint32_t context, const credentials& who);
+    /// The context's connection is gone: resets it, other contexts go on.
+    void leave(std::uint32_t function, std::uint32_t context, bool died);
+
+    // -- administration -------------------------------------------------------------------------
+    [[nodiscard]] std::uint32_t functions() const noexcept;  ///< the PF included
+    [[nodiscard]] result<function_status> status(std::uint32_t function) const;
+    /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
+    [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s);
+    /// Function-level reset: contexts are cut off, memory is zeroed, settings and counters stay.
+    [[nodiscard]] result<void> reset(std::uint32_t function);
+    /// 4096 bytes of the function's configuration space.
+    [[nodiscard]] result<std::vector<std::byte>> configuration(std::uint32_t function) const;
+    [[nodiscard]] const device_options& options() const noexcept;
+    /// Called from the device's threads for each event; set before start().
+    void on_event(std::function<void(const event&)> handler);
+
+    struct state;
+
+private:
+    explicit device(std::unique_ptr<state> s) noexcept;
+    std::unique_ptr<state> state_;
+};
+
+/// "pf", "vf0"... to a number and back.
+[[nodiscard]] std::string function_name(std::uint32_t number);
+[[nodiscard]] std::optional<std::uint32_t> function_number(std::string_view name);
+
+}  // namespace vinic::controller

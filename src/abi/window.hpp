@@ -105,7 +105,8 @@ enum class verb : std::uint32_t {
     take_request = 16,  ///< v0 name entry -> r0 ticket; payload taken_mail.  errc::not_done: none is pending
     accept = 17,        ///< v0 ticket, v1 VI, v2 base; payload answer_mail.  errc::attribute_mismatch leaves it open
     reject = 18,        ///< v0 ticket; payload answer_mail
-    disconnect = 19,    ///< v0 VI -> r0 the state word it had before.  VI idle; on return nothing of it is touched
+    disconnect = 19,    ///< v0 VI, v1 base -> r0 the state word it had before.  VI idle (a datagram VI stays connected:
+                        ///< its receives begin at the base now); on return nothing posted before is touched
     break_link = 20,    ///< v0 VI, v1 state word: breaks that connection as a local error
 };
 

@@ -123,8 +123,10 @@ public:
     // -- clients --------------------------------------------------------------------------------
     /// Whether the caller may use it is for the program to decide, before.
     [[nodiscard]] result<attachment> attach(std::uint32_t function);
-    /// Begins to serve context `context`.  errc::busy: it is in use.  Returns its epoch.
-    [[nodiscard]] result<std::uint32_t> enter(std::uint32_t function, std::uint32_t context, const credentials& who);
+    /// Begins to serve context `context` of the window that attach() gave at `epoch`.  errc::busy: the context is
+    /// in use, or the window was replaced meanwhile: attach again.  Returns the context's epoch.
+    [[nodiscard]] result<std::uint32_t> enter(std::uint32_t function, std::uint32_t epoch, std::uint32_t context,
+                                              const credentials& who);
     /// The context's connection is gone: resets it, other contexts go on.
     void leave(std::uint32_t function, std::uint32_t context, bool died);
 

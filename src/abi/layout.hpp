@@ -149,6 +149,22 @@ enum class request_state : std::uint32_t {
     closed = 7,    ///< listener closed by its program, which had not taken the request
 };
 
+/// What a peer is told about a VI, where it cannot look into the VI's entry: in the isolated placement.
+struct peer_description {
+    std::uint32_t vi;
+    std::uint32_t process_id;
+    std::uint32_t flags;
+    std::uint32_t reliability;
+    std::uint64_t receiver_wait_ns;
+    std::uint32_t transfer_bytes_max;
+    std::uint32_t send_depth;
+    std::uint32_t receive_depth;
+    std::uint32_t segments_max;
+    std::uint32_t inline_bytes_max;
+    std::uint32_t function;
+};
+static_assert(sizeof(peer_description) == 48);
+
 /// A VI that wants to be connected.  Freed by its owner, the requester.
 struct request_entry {
     word32 owner;  ///< process index + 1, 0 = free
@@ -165,7 +181,8 @@ struct request_entry {
     std::uint32_t peer_vi;       ///< the answering VI
     std::uint8_t data[private_data_bytes_max];
     std::uint8_t answer[private_data_bytes_max];
-    std::uint8_t pad_[1024 - 32 - 264 - 8 - 512];
+    peer_description peer;  ///< isolated placement: the answering VI, as the device describes it
+    std::uint8_t pad_[1024 - 32 - 264 - 8 - 512 - sizeof(peer_description)];
 };
 static_assert(sizeof(request_entry) == 1024);
 

@@ -129,22 +129,6 @@ struct vi_description {
 };
 static_assert(sizeof(vi_description) == 80);
 
-/// What a peer is told about a VI.
-struct peer_description {
-    std::uint32_t vi;
-    std::uint32_t process_id;
-    std::uint32_t flags;
-    std::uint32_t reliability;
-    std::uint64_t receiver_wait_ns;
-    std::uint32_t transfer_bytes_max;
-    std::uint32_t send_depth;
-    std::uint32_t receive_depth;
-    std::uint32_t segments_max;
-    std::uint32_t inline_bytes_max;
-    std::uint32_t function;
-};
-static_assert(sizeof(peer_description) == 48 && sizeof(peer_description) <= sizeof(request_entry::pad_));
-
 struct connect_mail {
     address_key at;
     std::uint32_t data_bytes;

@@ -127,8 +127,8 @@ public:
     /// in use, or the window was replaced meanwhile: attach again.  Returns the context's epoch.
     [[nodiscard]] result<std::uint32_t> enter(std::uint32_t function, std::uint32_t epoch, std::uint32_t context,
                                               const credentials& who);
-    /// The context's connection is gone: resets it, other contexts go on.
-    void leave(std::uint32_t function, std::uint32_t context, bool died);
+    /// The connection of the context that enter() called `context_epoch` is gone: resets it, other contexts go on.
+    void leave(std::uint32_t function, std::uint32_t context, std::uint32_t context_epoch, bool died);
 
     // -- administration -------------------------------------------------------------------------
     [[nodiscard]] std::uint32_t functions() const noexcept;  ///< the PF included

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// connect_verbs.cc -- names, listeners, and the two ways to connect.
+//
+//   requester                         device                               listener
+//   connect --> VI connecting, request pending --- arrivals + 1 --------> take_request -> ticket
+//   request entry: accepted   <-- both VIs connected <------------------- accept(ticket, VI)
+#include <algorithm>
+
+#include "controller/control.hpp"
+#include "controller/notify.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+/// An address as one string, empty if it is none.
+std::string key_of(const abi::address_key& a) {
+    if (a.name_bytes == 0 || a.name_bytes > abi::name_bytes_max ||
+        a.discriminator_bytes > abi::discriminator_bytes_max) {
+        return {};
+    }
+    std::string key(a.name, a.name_bytes);
+    key.push_back('\0');
+    key.append(reinterpret_cast<const char*>(a.discriminator), a.discriminator_bytes);
+    return key;
+}
+
+abi::address_key address_of(const std::string& key) noexcept {
+    abi::address_key a{};
+    const std::size_t end = key.find('\0');
+    a.name_bytes = static_cast<std::uint16_t>(end);
+    a.discriminator_bytes = static_cast<std::uint16_t>(key.size() - end - 1);
+    std::memcpy(a.name, key.data(), end);
+    std::memcpy(a.discriminator, key.data() + end + 1, key.size() - end - 1);
+    return a;
+}
+
+abi::answer_mail clipped(std::uint32_t bytes, const std::uint8_t* data) noexcept {
+    abi::answer_mail out{};
+    out.data_bytes = std::min<std::uint32_t>(bytes, abi::private_data_bytes_max);
+    std::memcpy(out.data, data, out.data_bytes);
+    return out;
+}
+
+bool match(const vi& a, const vi& b) noexcept {
+    return a.d.reliability == b.d.reliability && a.d.transfer_bytes_max == b.d.transfer_bytes_max;
+}
+
+abi::peer_description describe(const vi& v) noexcept {
+    abi::peer_description p{};
+    p.vi = v.index;
+    p.process_id = static_cast<std::uint32_t>(v.owner->contexts[v.context].who.process);
+    p.flags = v.d.flags;
+    p.reliability = v.d.reliability;
+    p.receiver_wait_ns = v.d.receiver_wait_ns;
+    p.transfer_bytes_max = v.d.transfer_bytes_max;
+    p.send_depth = v.d.send_depth;
+    p.receive_depth = v.d.receive_depth;
+    p.segments_max = v.d.segments_max;
+    p.inline_bytes_max = v.d.inline_bytes_max;
+    p.function = v.owner->number;
+    return p;
+}
+
+void bump(abi::word32& word) noexcept {
+    word.fetch_add(1);
+    os::futex_wake(&word.raw_);
+}
+
+}  // namespace
+
+// -- names --------------------------------------------------------------------------------------
+
+control::names::iterator control::find_listener(const call& c, std::uint64_t entry) {
+    return std::find_if(names_.begin(), names_.end(), [&](const auto& n) {
+        return n.second.owner == &c.f && n.second.context == c.context && n.second.target == nullptr &&
+               n.second.entry == entry;
+    });
+}
+
+errc control::listen(call& c) {
+    const std::string key = key_of(c.as<abi::address_key>());
+    if (key.empty() || c.v[0] >= abi::name_count) {
+        return errc::invalid_argument;
+    }
+    if (names_.size() == abi::name_count) {
+        return errc::limit_reached;
+    }
+    if (find_listener(c, c.v[0]) != names_.end()) {
+        return errc::busy;
+    }
+    const bool made =
+        names_.try_emplace(key, name{&c.f, c.context, static_cast<std::uint32_t>(c.v[0]), nullptr}).second;
+    return made ? errc::ok : errc::name_in_use;
+}
+
+errc control::bind(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    const std::string key = key_of(c.as<abi::address_key>());
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    if (key.empty() || !v->is_datagram()) {
+        return errc::invalid_argument;
+    }
+    if (names_.size() == abi::name_count) {
+        return errc::limit_reached;
+    }
+    return names_.try_emplace(key, name{&c.f, c.context, 0, v}).second ? errc::ok : errc::name_in_use;
+}
+
+void control::close_name(names::iterator at, abi::request_state how) {
+    const name gone = at->second;
+    for (auto it = requests_.begin(); it != requests_.end();) {
+        const auto here = it++;
+        if (gone.target == nullptr && here->second.to == at->first) {
+            settle(here, how, nullptr, {});
+        }
+    }
+    names_.erase(at);
+    if (gone.target == nullptr) {
+        bump(gone.owner->window.at<abi::name_entry>(abi::names_offset)[gone.entry].arrivals);
+    }
+}
+
+errc control::unlisten(call& c) {
+    const auto at = find_listener(c, c.v[0]);
+    if (at == names_.end()) {
+        return errc::invalid_handle;
+    }
+    close_name(at, abi::request_state::closed);
+    return errc::ok;
+}
+
+void control::forget_names_of(const vi& v) {
+    if (v.is_datagram()) {
+        std::erase_if(names_, [&](const auto& n) { return n.second.target == &v; });
+    }
+}
+
+errc control::resolve(call& c) {
+    const auto at = names_.find(key_of(c.as<abi::address_key>()));
+    if (at == names_.end() || at->second.target == nullptr) {
+        return errc::no_listener;
+    }
+    const vi& v = *at->second.target;
+    c.r[0] = v.index | std::uint64_t{v.owner->number} << 16 | std::uint64_t{v.d.generation} << 32;
+    return errc::ok;
+}
+
+errc control::list_names(call& c) {
+    constexpr std::size_t most = abi::mail_payload_bytes / sizeof(abi::address_key);
+    std::size_t n = 0;
+    auto at = names_.begin();
+    std::advance(at, std::min<std::uint64_t>(c.v[0], names_.size()));
+    for (; at != names_.end() && n < most; ++at, ++n) {
+        const abi::address_key a = address_of(at->first);
+        std::memcpy(c.answer + n * sizeof a, &a, sizeof a);
+    }
+    c.answer_bytes = static_cast<std::uint32_t>(n * sizeof(abi::address_key));
+    c.r[0] = at == names_.end() ? 0 : c.v[0] + n;
+    c.r[1] = n;
+    return errc::ok;
+}
+
+// -- requests -----------------------------------------------------------------------------------
+
+void control::link(vi& a, vi& b) {
+    const std::lock_guard lock(engines_.board);
+    vi* ends[2] = {&a, &b};
+    for (int i = 0; i < 2; ++i) {
+        vi& v = *ends[i];
+        v.peer = ends[1 - i];
+        v.send_next = static_cast<std::uint32_t>(v.base >> 32);
+        v.receive_next = static_cast<std::uint32_t>(v.base);
+        v.pending.reset();
+        v.waits = false;
+        v.unpublished_break = false;
+        v.request = 0;
+        v.entry->receive_attention.store_relaxed(0);
+        ++v.epoch;
+        v.reason = abi::break_reason::none;
+        v.link.store(abi::link::connected, std::memory_order_relaxed);
+    }
+    publish_state(a);
+    publish_state(b);
+}
+
+void control::settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer) {
+    const request r = std::move(at->second);
+    requests_.erase(at);
+    vi& v = *r.from;
+    v.request = 0;
+    if (how != abi::request_state::accepted) {
+        const std::lock_guard lock(engines_.board);
+        become(v, abi::link::idle);
+    }
+    abi::request_entry& e = v.owner->window.at<abi::request_entry>(abi::requests_offset)[r.entry];
+    std::memcpy(e.answer, answer.data, sizeof e.answer);
+    e.answer_bytes = static_cast<std::uint16_t>(answer.data_bytes);
+    e.peer_vi = peer != nullptr ? peer->index : abi::none32;
+    if (peer != nullptr) {
+        e.peer = describe(*peer);
+    }
+    e.state.store_release(static_cast<std::uint32_t>(how));
+    os::futex_wake(&e.state.raw_);
+}
+
+errc control::enter_request(vi& v, std::uint64_t base, std::uint64_t entry, request&& r) {
+    if (v.is_datagram()) {
+        return errc::not_supported;
+    }
+    if (entry >= abi::request_count) {
+        return errc::invalid_argument;
+    }
+    if (v.link.load() != abi::link::idle) {
+        return errc::invalid_state;
+    }
+    if (requests_.size() == abi::request_count) {
+        return errc::limit_reached;
+    }
+    const std::lock_guard lock(engines_.board);
+    r.from = &v;
+    r.entry = static_cast<std::uint32_t>(entry);
+    v.base = base;
+    v.request = ++last_ticket_;
+    requests_.emplace(v.request, std::move(r));
+    become(v, abi::link::connecting);
+    return errc::ok;
+}
+
+errc control::connect(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    const auto mail = c.as<abi::connect_mail>();
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    const auto to = names_.find(key_of(mail.at));
+    if (to == names_.end() || to->second.target != nullptr) {
+        return errc::no_listener;
+    }
+    request r{};
+    r.to = to->first;
+    r.data = clipped(mail.data_bytes, mail.data);
+    if (const errc e = enter_request(*v, c.v[1], c.v[2], std::move(r)); e != errc::ok) {
+        return e;
+    }
+    const name& n = to->second;
+    bump(n.owner->window.at<abi::name_entry>(abi::names_offset)[n.entry].arrivals);
+    return errc::ok;
+}
+
+errc control::connect_peer(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    const auto mail = c.as<abi::peer_mail>();
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    request r{};
+    r.local = key_of(mail.local);
+    r.remote = key_of(mail.remote);
+    r.data = clipped(mail.data_bytes, mail.data);
+    if (r.local.empty() || r.remote.empty()) {
+        return errc::invalid_argument;
+    }
+    // Oldest first: tickets count up.
+    const auto other = std::find_if(requests_.begin(), requests_.end(), [&](const auto& x) {
+        return x.second.to.empty() && x.second.local == r.remote && x.second.remote == r.local;
+    });
+    const std::uint64_t other_ticket = other == requests_.end() ? 0 : other->first;
+    if (const errc e = enter_request(*v, c.v[1], c.v[2], std::move(r)); e != errc::ok) {
+        return e;
+    }
+    if (other_ticket == 0) {
+        return errc::ok;
+    }
+    const auto mine = requests_.find(v->request);
+    const auto theirs = requests_.find(other_ticket);
+    vi& peer = *theirs->second.from;
+    const abi::answer_mail my_data = mine->second.data;
+    const abi::answer_mail their_data = theirs->second.data;
+    const bool fits = match(*v, peer);
+    if (fits) {
+        link(*v, peer);
+    }
+    const auto how = fits ? abi::request_state::accepted : abi::request_state::mismatch;
+    settle(mine, how, &peer, their_data);
+    settle(theirs, how, v, my_data);
+    return errc::ok;
+}
+
+errc control::give_up(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    if (v->request == 0) {
+        return errc::invalid_state;
+    }
+    requests_.erase(v->request);
+    v->request = 0;
+    const std::lock_guard lock(engines_.board);
+    become(*v, abi::link::idle);
+    return errc::ok;
+}
+
+errc control::take_request(call& c) {
+    const auto n = find_listener(c, c.v[0]);
+    if (n == names_.end()) {
+        return errc::invalid_handle;
+    }
+    const auto at = std::find_if(requests_.begin(), requests_.end(),
+                                 [&](const auto& x) { return !x.second.taken && x.second.to == n->first; });
+    if (at == requests_.end()) {
+        return errc::not_done;
+    }
+    at->second.taken = true;
+    abi::taken_mail mail{};
+    mail.peer = describe(*at->second.from);
+    mail.data_bytes = at->second.data.data_bytes;
+    std::memcpy(mail.data, at->second.data.data, sizeof mail.data);
+    c.r[0] = at->first;
+    c.reply(mail);
+    return errc::ok;
+}
+
+control::requests::iterator control::find_taken(const call& c, std::uint64_t ticket) {
+    const auto at = requests_.find(ticket);
+    if (at == requests_.end() || !at->second.taken) {
+        return requests_.end();
+    }
+    const auto n = names_.find(at->second.to);
+    const bool is_mine = n != names_.end() && n->second.owner == &c.f && n->second.context == c.context;
+    return is_mine ? at : requests_.end();
+}
+
+errc control::accept(call& c) {
+    const auto at = find_taken(c, c.v[0]);
+    vi* v = c.own_vi(c.v[1]);
+    const auto mail = c.as<abi::answer_mail>();
+    if (at == requests_.end()) {
+        return errc::peer_gone;
+    }
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    if (v->is_datagram() || v->link.load() != abi::link::idle) {
+        return errc::invalid_state;
+    }
+    if (!match(*at->second.from, *v)) {
+        return errc::attribute_mismatch;
+    }
+    v->base = c.v[2];
+    link(*at->second.from, *v);
+    settle(at, abi::request_state::accepted, v, clipped(mail.data_bytes, mail.data));
+    return errc::ok;
+}
+
+errc control::reject(call& c) {
+    const auto at = find_taken(c, c.v[0]);
+    const auto mail = c.as<abi::answer_mail>();
+    if (at == requests_.end()) {
+        return errc::peer_gone;
+    }
+    settle(at, abi::request_state::rejected, nullptr, clipped(mail.data_bytes, mail.data));
+    return errc::ok;
+}
+
+}  // namespace vinic::controller

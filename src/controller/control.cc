@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/control.hpp"
+
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+control::control(std::vector<std::unique_ptr<function>>& functions, class engines& engines)
+    : functions_(functions), engines_(engines) {}
+
+vi* control::call::own_vi(std::uint64_t number) const noexcept {
+    vi* found = f.find(number);
+    return found != nullptr && found->context == context ? found : nullptr;
+}
+
+errc control::dispatch(abi::verb what, call& c) {
+    using abi::verb;
+    switch (what) {
+        case verb::create_vi:
+            return create_vi(c);
+        case verb::destroy_vi:
+            return destroy_vi(c);
+        case verb::change_vi:
+            return change_vi(c);
+        case verb::register_region:
+            return register_region(c);
+        case verb::deregister_region:
+            return deregister_region(c);
+        case verb::change_region:
+            return change_region(c);
+        case verb::quiesce:
+            engines_.quiesce();
+            return errc::ok;
+        case verb::listen:
+            return listen(c);
+        case verb::unlisten:
+            return unlisten(c);
+        case verb::bind:
+            return bind(c);
+        case verb::resolve:
+            return resolve(c);
+        case verb::names:
+            return list_names(c);
+        case verb::connect:
+            return connect(c);
+        case verb::connect_peer:
+            return connect_peer(c);
+        case verb::give_up:
+            return give_up(c);
+        case verb::take_request:
+            return take_request(c);
+        case verb::accept:
+            return accept(c);
+        case verb::reject:
+            return reject(c);
+        case verb::disconnect:
+            return disconnect(c);
+        case verb::break_link:
+            return break_link(c);
+    }
+    return errc::not_supported;
+}
+
+bool control::serve(function& f, std::uint32_t context) {
+    const std::lock_guard hold(mutex);
+    struct context& at = f.contexts[context];
+    if (!at.active) {
+        return false;
+    }
+    abi::mailbox& box = f.window.mailbox(context);
+    const std::uint32_t sequence = box.request.sequence.load_acquire();
+    if (sequence == at.mail_sequence) {
+        return false;
+    }
+    if (sequence != at.mail_sequence + 1) {
+        if (sequence != at.ignored_sequence) {
+            at.ignored_sequence = sequence;
+            f.counters.mailbox_refusals.fetch_add(1, std::memory_order_relaxed);
+        }
+        return false;
+    }
+    at.mail_sequence = sequence;
+    f.counters.mailbox_requests.fetch_add(1, std::memory_order_relaxed);
+    call c{.f = f, .context = context, .v = {}, .payload_bytes = 0, .payload = {}, .answer = {}};
+    const auto verb = static_cast<abi::verb>(std::atomic_ref(box.request.code).load(std::memory_order_relaxed));
+    c.payload_bytes = std::min<std::uint32_t>(
+        std::atomic_ref(box.request.payload_bytes).load(std::memory_order_relaxed), abi::mail_payload_bytes);
+    for (std::size_t i = 0; i < std::size(c.v); ++i) {
+        c.v[i] = std::atomic_ref(box.request.value[i]).load(std::memory_order_relaxed);
+    }
+    std::memcpy(c.payload, box.request_payload, c.payload_bytes);
+
+    const errc how = dispatch(verb, c);
+    if (how != errc::ok && how != errc::not_done) {
+        f.counters.mailbox_refusals.fetch_add(1, std::memory_order_relaxed);
+    }
+    box.response.code = static_cast<std::uint32_t>(how);
+    std::copy(std::begin(c.r), std::end(c.r), box.response.value);
+    box.response.payload_bytes = c.answer_bytes;
+    std::memcpy(box.response_payload, c.answer, c.answer_bytes);
+    box.response.sequence.store_release(sequence);
+    os::futex_wake(&box.response.sequence.raw_);
+    return true;
+}
+
+void control::drop_context(function& f, std::uint32_t context, bool died) {
+    const std::lock_guard hold(mutex);
+    struct context& at = f.contexts[context];
+    if (!at.active) {
+        return;
+    }
+    at.active = false;
+    for (auto it = names_.begin(); it != names_.end();) {
+        const auto here = it++;
+        if (here->second.owner == &f && here->second.context == context) {
+            close_name(here, abi::request_state::failed);
+        }
+    }
+    for (std::uint32_t i = 0; i < f.vis_high; ++i) {
+        if (vi* x = f.find(i); x != nullptr && x->context == context) {
+            destroy(*x, died ? abi::break_reason::peer_died : abi::break_reason::remote_disconnect);
+        }
+    }
+    for (std::uint32_t i = 0; i < f.regions_high; ++i) {
+        region& r = f.regions[i];
+        if (r.key.load(std::memory_order_relaxed) != 0 && r.context == context) {
+            r.key.store(0, std::memory_order_release);
+            --f.regions_used;
+        }
+    }
+    {
+        const std::lock_guard lock(engines_.board);
+        engines_.doorbells.remove_context(f.number, context);
+    }
+    engines_.quiesce();
+    --f.contexts_used;
+    f.window.identity().context_epoch[context].store_release(0);
+}
+
+}  // namespace vinic::controller

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// control.hpp -- what a mailbox is asked, and who may talk to whom.
+//
+//   requests of one context come one at a time; requests of all contexts are served one after the other
+//
+//   name directory    of the whole device: listeners and bound datagram VIs of every function
+//   requests          VIs that want to be connected: to a listener, or to each other
+//
+//   Like the executor it copies what a client wrote once.  Numbers of VIs, regions and tickets are looked up for
+//   the context that asks; nobody else's can be named.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <span>
+#include <string>
+
+#include "controller/engines.hpp"
+
+namespace vinic::controller {
+
+class control {
+public:
+    control(std::vector<std::unique_ptr<function>>& functions, class engines& engines);
+
+    /// Serves what lies in the mailbox of a context.  False: nothing new.
+    bool serve(function& f, std::uint32_t context);
+    /// Ends everything that a context has: VIs, regions, names, requests.
+    void drop_context(function& f, std::uint32_t context, bool died);
+
+    /// Guards all of it; taken before the board.
+    std::mutex mutex;
+
+private:
+    struct call {
+        function& f;
+        std::uint32_t context;
+        std::uint64_t v[6];
+        std::uint32_t payload_bytes;
+        std::uint8_t payload[abi::mail_payload_bytes];
+        std::uint64_t r[6] = {};
+        std::uint32_t answer_bytes = 0;
+        std::uint8_t answer[abi::mail_payload_bytes];
+
+        /// The payload as a T; what was not sent is zero.
+        template <class T>
+        [[nodiscard]] T as() const noexcept;
+        template <class T>
+        void reply(const T& what) noexcept;
+        /// The caller's VI with that number, or nullptr.
+        [[nodiscard]] struct vi* own_vi(std::uint64_t number) const noexcept;
+    };
+    struct name {
+        function* owner;
+        std::uint32_t context;
+        std::uint32_t entry;  ///< listener: name entry of its window
+        vi* target;           ///< bound datagram VI, nullptr: a listener
+    };
+    struct request {
+        vi* from;
+        std::uint32_t entry;  ///< request entry of its window
+        std::string to;       ///< the listener's name; empty: peer-to-peer
+        std::string local;
+        std::string remote;
+        abi::answer_mail data;
+        bool taken = false;
+    };
+    using names = std::map<std::string, name>;
+    using requests = std::map<std::uint64_t, request>;
+
+    [[nodiscard]] errc dispatch(abi::verb what, call& c);
+    // vi_verbs.cc
+    [[nodiscard]] errc create_vi(call& c);
+    [[nodiscard]] errc destroy_vi(call& c);
+    [[nodiscard]] errc change_vi(call& c);
+    [[nodiscard]] errc register_region(call& c);
+    [[nodiscard]] errc deregister_region(call& c);
+    [[nodiscard]] errc change_region(call& c);
+    [[nodiscard]] errc disconnect(call& c);
+    [[nodiscard]] errc break_link(call& c);
+    void destroy(vi& v, abi::break_reason peers);
+    /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
+    std::uint64_t unlink(vi& v, abi::break_reason peers);
+    // connect_verbs.cc
+    [[nodiscard]] errc listen(call& c);
+    [[nodiscard]] errc unlisten(call& c);
+    [[nodiscard]] errc bind(call& c);
+    [[nodiscard]] errc resolve(call& c);
+    [[nodiscard]] errc list_names(call& c);
+    [[nodiscard]] errc connect(call& c);
+    [[nodiscard]] errc connect_peer(call& c);
+    [[nodiscard]] errc give_up(call& c);
+    [[nodiscard]] errc take_request(call& c);
+    [[nodiscard]] errc accept(call& c);
+    [[nodiscard]] errc reject(call& c);
+    [[nodiscard]] names::iterator find_listener(const call& c, std::uint64_t entry);
+    [[nodiscard]] errc enter_request(vi& v, std::uint64_t base, std::uint64_t entry, request&& r);
+    /// A request of this context's listener that was taken.
+    [[nodiscard]] requests::iterator find_taken(const call& c, std::uint64_t ticket);
+    /// Ends a request: tells the requester's window, whose VI is idle again unless `peer` was linked to it.
+    void settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer);
+    void link(vi& a, vi& b);
+    void close_name(names::iterator at, abi::request_state how);
+    void forget_names_of(const vi& v);
+    void become(vi& v, abi::link l);
+
+    std::vector<std::unique_ptr<function>>& functions_;
+    class engines& engines_;
+    names names_;
+    requests requests_;
+    std::uint64_t last_ticket_ = 0;
+};
+
+template <class T>
+T control::call::as() const noexcept {
+    static_assert(sizeof(T) <= abi::mail_payload_bytes);
+    T out{};
+    std::memcpy(static_cast<void*>(&out), payload, std::min<std::size_t>(sizeof out, payload_bytes));
+    return out;
+}
+
+template <class T>
+void control::call::reply(const T& what) noexcept {
+    static_assert(sizeof(T) <= abi::mail_payload_bytes);
+    std::memcpy(answer, &what, sizeof what);
+    answer_bytes = sizeof what;
+}
+
+}  // namespace vinic::controller

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/device.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+#include <thread>
+
+#include "controller/device_state.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::uint64_t window_bytes_least = abi::window_chunks_least * abi::chunk_size;
+
+result<void> check(const function_options& o, const std::string& name) {
+    const service& q = o.quality;
+    const char* why = nullptr;
+    if (!std::has_single_bit(o.window_bytes) || o.window_bytes < window_bytes_least ||
+        o.window_bytes > abi::file_size) {
+        why = "a window is a power of two from 512 MiB to 256 GiB";
+    } else if (o.vis_max == 0 || o.vis_max > abi::vi_count) {
+        why = "it may have 1 to 65536 VIs";
+    } else if (o.regions_max == 0 || o.regions_max > abi::region_count) {
+        why = "it may have 1 to 1048576 regions";
+    } else if (o.contexts_max == 0 || o.contexts_max > abi::context_count) {
+        why = "it serves 1 to 64 processes";
+    } else if (q.weight == 0 || q.weight > 10000) {
+        why = "a weight is 1 to 10000";
+    } else if (q.priority > 7) {
+        why = "a priority is 0 to 7";
+    } else if (q.cap != 0 && q.guarantee > q.cap) {
+        why = "its guarantee is above its cap";
+    }
+    if (why != nullptr) {
+        return std::unexpected(refuse(errc::invalid_argument, "function " + name + ": " + why));
+    }
+    return {};
+}
+
+int make_event() noexcept { return os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+
+}  // namespace
+
+std::string function_name(std::uint32_t number) { return number == 0 ? "pf" : "vf" + std::to_string(number - 1); }
+
+std::optional<std::uint32_t> function_number(std::string_view name) {
+    if (name == "pf") {
+        return 0;
+    }
+    std::uint32_t n = 0;
+    if (!name.starts_with("vf") || name.size() < 3 || (name.size() > 3 && name[2] == '0')) {
+        return std::nullopt;
+    }
+    const auto [end, e] = std::from_chars(name.data() + 2, name.data() + name.size(), n);
+    if (e != std::errc() || end != name.data() + name.size() || n >= abi::function_count_max - 1) {
+        return std::nullopt;
+    }
+    return n + 1;
+}
+
+result<function*> device::state::find(std::uint32_t number) const {
+    if (number >= functions.size()) {
+        return std::unexpected(refuse(errc::unknown_address, "function " + function_name(number) + " of " +
+                                                                 std::to_string(functions.size() - 1) + " VFs"));
+    }
+    return functions[number].get();
+}
+
+void device::state::tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id,
+                         std::string text) {
+    const std::lock_guard hold(event_mutex);
+    if (on_event) {
+        on_event({++event_sequence, os::now_ns(), kind, f.number, context, process_id, std::move(text)});
+    }
+}
+
+/// Under control->mutex, with nobody in the function: a new object, so that whoever still maps the old one sees
+/// nothing of who comes next.
+result<void> device::state::renew_window(function& f) {
+    auto made = window::create(f.number, f.options.window_bytes);
+    if (!made) {
+        return std::unexpected(made.error());
+    }
+    ++f.epoch;
+    abi::identity_page& id = made->identity();
+    id.version.store_relaxed(abi::window_version);
+    id.function.store_relaxed(f.number);
+    id.epoch.store_relaxed(f.epoch);
+    id.state.store_relaxed(static_cast<std::uint32_t>(abi::device_state::running));
+    id.window_bytes.store_relaxed(f.options.window_bytes);
+    id.contexts_max.store_relaxed(f.options.contexts_max);
+    id.vis_max.store_relaxed(f.options.vis_max);
+    id.regions_max.store_relaxed(f.options.regions_max);
+    id.magic.store_release(abi::window_magic);
+    if (f.epoch > 1) {
+        f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
+    }
+    f.window = std::move(*made);
+    f.dirty = false;
+    f.vis_high = 0;
+    f.regions_high = 0;
+    return {};
+}
+
+// -- life ---------------------------------------------------------------------------------------
+
+device::device(std::unique_ptr<state> s) noexcept : state_(std::move(s)) {}
+
+device::~device() { stop(); }
+
+result<std::unique_ptr<device>> device::create(const device_options& options) {
+    if (options.functions == 0 || options.functions > abi::function_count_max - 1) {
+        return std::unexpected(refuse(errc::invalid_argument, "a device has 1 to 256 VFs"));
+    }
+    const scheduler_options& s = options.scheduling;
+    if (s.engines == 0 || s.engines > 64 || s.queues == 0 || s.queues > 1024) {
+        return std::unexpected(refuse(errc::invalid_argument, "a device has 1 to 64 engines and 1 to 1024 queues"));
+    }
+    if (s.lease_descriptors == 0 || s.bytes_per_second == 0 || options.verbs_per_second == 0) {
+        return std::unexpected(refuse(errc::invalid_argument, "a lease, a rate and a second's requests are not 0"));
+    }
+    if (auto r = check(options.defaults, "default"); !r) {
+        return std::unexpected(r.error());
+    }
+    auto st = std::make_unique<state>(options);
+    st->doorbell_fd.reset(make_event());
+    st->mailbox_fd.reset(make_event());
+    if (!st->doorbell_fd || !st->mailbox_fd) {
+        return std::unexpected(refuse(errc::os_failure, "making event descriptors", errno));
+    }
+    try {
+        for (std::uint32_t i = 0; i <= options.functions; ++i) {
+            st->functions.push_back(std::make_unique<function>(i, options.defaults));
+            if (auto r = st->renew_window(*st->functions.back()); !r) {
+                return std::unexpected(r.error());
+            }
+        }
+    } catch (const std::bad_alloc&) {
+        return std::unexpected(refuse(errc::out_of_memory, "making the functions' tables (a limit on address space?)"));
+    }
+    st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_fd.get());
+    st->control = std::make_unique<class control>(st->functions, *st->engines);
+    for (const auto& f : st->functions) {
+        st->engines->scheduler.set_service(f->number, f->options.quality, clock_ns());
+    }
+    return std::unique_ptr<device>(new device(std::move(st)));
+}
+
+result<void> device::start() {
+    state& s = *state_;
+    try {
+        s.engines->start();
+        s.mailboxes = std::thread([&s] { s.serve_mailboxes(); });
+    } catch (const std::system_error& e) {
+        stop();
+        return std::unexpected(refuse(errc::os_failure, "starting threads", e.code().value()));
+    }
+    return {};
+}
+
+void device::drain(nanoseconds at_most) {
+    state_->draining.store(true);
+    const auto end = std::chrono::steady_clock::now() + at_most;
+    while (!state_->engines->idle() && std::chrono::steady_clock::now() < end) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+}
+
+void device::stop() noexcept {
+    state& s = *state_;
+    s.draining.store(true);
+    if (!s.stopping.exchange(true)) {
+        s.engines->stop();
+        const std::uint64_t one = 1;
+        (void)!::write(s.mailbox_fd.get(), &one, sizeof one);
+        if (s.mailboxes.joinable()) {
+            s.mailboxes.join();
+        }
+        for (const auto& f : s.functions) {
+            f->window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
+        }
+    }
+}
+
+// -- administration -----------------------------------------------------------------------------
+
+std::uint32_t device::functions() const noexcept { return static_cast<std::uint32_t>(state_->functions.size()); }
+const device_options& device::options() const noexcept { return state_->options; }
+void device::on_event(std::function<void(const event&)> handler) { state_->on_event = std::move(handler); }
+
+result<function_status> device::status(std::uint32_t number) const {
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    const std::lock_guard hold(state_->control->mutex);
+    function_status s;
+    s.number = number;
+    s.name = function_name(number);
+    s.options = f.options;
+    s.epoch = f.epoch;
+    s.contexts = f.contexts_used;
+    s.vis = f.vis_used;
+    s.regions = f.regions_used;
+    for (std::uint32_t i = 0; i < f.vis_high; ++i) {
+        const vi* v = f.find(i);
+        s.vis_connected += v != nullptr && !v->is_datagram() && v->link.load() == abi::link::connected ? 1u : 0u;
+    }
+    const live_counters& c = f.counters;
+    s.counters = {c.tx_messages,
+                  c.tx_bytes,
+                  c.rx_messages,
+                  c.rx_bytes,
+                  c.rx_no_descriptor_drops,
+                  c.rx_unknown_destination_drops,
+                  c.protection_errors,
+                  c.malformed_descriptors,
+                  c.foreign_copies,
+                  c.doorbells,
+                  c.empty_doorbells,
+                  c.mailbox_requests,
+                  c.mailbox_refusals,
+                  c.resets,
+                  {}};
+    const std::lock_guard lock(state_->engines->board);
+    s.counters.scheduling = state_->engines->scheduler.counters(number);
+    return s;
+}
+
+result<void> device::set_service(std::uint32_t number, const service& wanted) {
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        function_options o = f.options;
+        o.quality = wanted;
+        if (auto r = check(o, function_name(number)); !r) {
+            return r;
+        }
+        std::uint64_t guaranteed = wanted.guarantee;
+        for (const auto& other : state_->functions) {
+            guaranteed += other.get() == &f ? 0 : other->options.quality.guarantee;
+        }
+        const std::uint64_t all = state_->options.scheduling.bytes_per_second * state_->options.scheduling.engines;
+        if (guaranteed > all) {
+            return std::unexpected(refuse(errc::invalid_argument, "guarantees of " + std::to_string(guaranteed) +
+                                                                      " bytes/s together, but the "
+                                                                      "device is said to move " +
+                                                                      std::to_string(all)));
+        }
+        f.options.quality = wanted;
+        const std::lock_guard lock(state_->engines->board);
+        state_->engines->scheduler.set_service(number, wanted, clock_ns());
+    }
+    state_->tell(event_kind::changed, f, 0, 0, {});
+    return {};
+}
+
+result<void> device::reset(std::uint32_t number) {
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::resetting));
+    }
+    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
+        state_->control->drop_context(f, c, true);
+    }
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        f.counters.resets.fetch_add(1);
+        if (f.contexts_used == 0) {
+            if (auto r = state_->renew_window(f); !r) {
+                return r;
+            }
+        }
+    }
+    state_->tell(event_kind::reset, f, 0, 0, {});
+    return {};
+}
+
+}  // namespace vinic::controller

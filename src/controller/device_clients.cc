@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// device_clients.cc -- processes come and go, and their mailboxes are served.
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "controller/device_state.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::uint64_t verb_burst_ns = 20'000'000;  ///< so much of a second's requests may come at once
+constexpr std::uint64_t mail_slice_ns = 100'000'000;
+constexpr std::uint64_t limited_slice_ns = 1'000'000;
+
+}  // namespace
+
+// -- mailboxes ----------------------------------------------------------------------------------
+
+/// False: a request has to wait, its function asks too often.
+bool device::state::serve_function(function& f, std::uint64_t now_ns) {
+    const std::uint64_t interval = 1'000'000'000 / options.verbs_per_second;
+    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
+        if (f.verb_credit_ns > now_ns + verb_burst_ns) {
+            return false;
+        }
+        if (control->serve(f, c)) {
+            f.verb_credit_ns = std::max(f.verb_credit_ns, now_ns) + interval;
+        }
+    }
+    return true;
+}
+
+void device::state::serve_mailboxes() noexcept {
+    bool limited = false;
+    while (!stopping.load()) {
+        pollfd p{mailbox_fd.get(), POLLIN, 0};
+        const timespec t{0, static_cast<long>(limited ? limited_slice_ns : mail_slice_ns)};
+        if (::ppoll(&p, 1, &t, nullptr) > 0) {
+            std::uint64_t count = 0;
+            (void)!::read(mailbox_fd.get(), &count, sizeof count);
+        }
+        limited = false;
+        const std::uint64_t now = os::now_ns();
+        for (const auto& f : functions) {
+            if (std::atomic_ref(f->contexts_used).load(std::memory_order_relaxed) != 0) {
+                limited = !serve_function(*f, now) || limited;
+            }
+        }
+    }
+}
+
+// -- clients ------------------------------------------------------------------------------------
+
+result<attachment> device::attach(std::uint32_t number) {
+    auto f = state_->find(number);
+    if (!f) {
+        return std::unexpected(f.error());
+    }
+    const std::lock_guard hold(state_->control->mutex);
+    if (!(*f)->options.enabled || state_->draining.load()) {
+        return std::unexpected(refuse(
+            errc::permission_denied,
+            "function " + function_name(number) + (state_->draining ? ": the device is stopping" : " is disabled")));
+    }
+    if ((*f)->contexts_used == 0 && (*f)->dirty) {
+        if (auto r = state_->renew_window(**f); !r) {
+            return std::unexpected(r.error());
+        }
+    }
+    return attachment{(*f)->window.fd(), state_->doorbell_fd.get(), state_->mailbox_fd.get(), (*f)->window.bytes(),
+                      (*f)->epoch};
+}
+
+result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, std::uint32_t context,
+                                    const credentials& who) {
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    std::uint32_t context_epoch = 0;
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        if (context >= abi::context_count) {
+            return std::unexpected(refuse(errc::invalid_argument, "context " + std::to_string(context)));
+        }
+        struct context& at = f.contexts[context];
+        if (epoch != f.epoch || at.active) {
+            return std::unexpected(refuse(errc::busy, "context " + std::to_string(context) + " of function " +
+                                                          function_name(number) + " is in use"));
+        }
+        if (f.contexts_used == f.options.contexts_max) {
+            return std::unexpected(refuse(errc::limit_reached, "function " + function_name(number) + " serves " +
+                                                                   std::to_string(f.contexts_used) +
+                                                                   " processes already"));
+        }
+        abi::mailbox& box = f.window.mailbox(context);
+        const std::uint32_t next_epoch = at.epoch + 1 == 0 ? 1 : at.epoch + 1;
+        at = {};
+        at.active = true;
+        at.epoch = context_epoch = next_epoch;
+        at.who = who;
+        at.mail_sequence = box.request.sequence.load_relaxed();
+        box.response.sequence.store_relaxed(at.mail_sequence);
+        f.dirty = true;
+        std::atomic_ref(f.contexts_used).fetch_add(1, std::memory_order_relaxed);
+        f.window.identity().context_epoch[context].store_release(at.epoch);
+        const std::lock_guard lock(state_->engines->board);
+        state_->engines->doorbells.add_context(number, context, f.window.at<std::byte>(abi::doorbell_offset(context)),
+                                               abi::vi_count);
+    }
+    state_->tell(event_kind::attached, f, context, static_cast<std::uint32_t>(who.process), {});
+    return context_epoch;
+}
+
+void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t context_epoch, bool died) {
+    if (number >= state_->functions.size() || context >= abi::context_count) {
+        return;
+    }
+    function& f = *state_->functions[number];
+    std::uint32_t process = 0;
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        if (f.contexts[context].epoch != context_epoch || !f.contexts[context].active) {
+            return;  // cut off by a reset before
+        }
+        process = static_cast<std::uint32_t>(f.contexts[context].who.process);
+    }
+    state_->control->drop_context(f, context, died);
+    state_->tell(died ? event_kind::died : event_kind::detached, f, context, process, {});
+}
+
+}  // namespace vinic::controller

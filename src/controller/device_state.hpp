@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// device_state.hpp -- the parts of a device, and what its two files share.
+#pragma once
+
+#include <thread>
+
+#include "controller/control.hpp"
+
+namespace vinic::controller {
+
+[[nodiscard]] inline error refuse(errc code, std::string what, int os_errno = 0) {
+    return {code, os_errno, std::move(what)};
+}
+
+struct device::state {
+    explicit state(const device_options& o) : options(o) {}
+
+    device_options options;
+    os::unique_fd doorbell_fd;
+    os::unique_fd mailbox_fd;
+    std::vector<std::unique_ptr<function>> functions;
+    std::unique_ptr<class engines> engines;
+    std::unique_ptr<class control> control;
+    std::function<void(const event&)> on_event;
+    std::mutex event_mutex;
+    std::uint64_t event_sequence = 0;
+    std::atomic<bool> stopping{false};
+    std::atomic<bool> draining{false};
+    std::thread mailboxes;
+
+    void tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id, std::string text);
+    [[nodiscard]] result<void> renew_window(function& f);
+    void serve_mailboxes() noexcept;
+    [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns);
+    [[nodiscard]] result<function*> find(std::uint32_t number) const;
+};
+
+}  // namespace vinic::controller

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// engine_links.cc -- connections as engines meet them: a receiver that is not ready, and a break.
+#include "controller/engines.hpp"
+#include "controller/notify.hpp"
+
+namespace vinic::controller {
+
+// -- receivers that are not ready -------------------------------------------------------------------
+
+bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
+    vi& to = *v.peer;
+    const bool drops = !v.is_reliable();
+    if (drops || v.d.receiver_wait_ns == 0) {
+        to.entry->rx_no_descriptor_drops.fetch_add(1);
+        to.owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
+        if (drops) {
+            executor::finish(v, status::success);
+            return true;
+        }
+        const enum status how = status::receiver_not_ready;
+        break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);
+        return false;
+    }
+    to.entry->receive_attention.store_relaxed(1);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the client's between posting and attention
+    if (to.has_receive()) {
+        to.entry->receive_attention.store_relaxed(0);
+        return true;
+    }
+    v.waits = true;
+    v.wait_end_ns = v.d.receiver_wait_ns == abi::none64 ? 0 : now_ns + v.d.receiver_wait_ns;
+    if (v.wait_end_ns != 0) {
+        limited_waits_.push_back(&v);
+    }
+    return false;
+}
+
+void engines::expire_waits(std::uint64_t now_ns) noexcept {
+    for (std::size_t i = 0; i < limited_waits_.size();) {
+        vi& v = *limited_waits_[i];
+        if (now_ns < v.wait_end_ns) {
+            ++i;
+            continue;
+        }
+        v.peer->entry->receive_attention.store_relaxed(0);
+        v.peer->entry->rx_no_descriptor_drops.fetch_add(1);
+        v.peer->owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
+        const enum status how = status::receiver_not_ready;
+        break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);  // takes it off the list
+    }
+}
+
+// -- breaking -----------------------------------------------------------------------------------
+
+void engines::break_link(vi& v, abi::break_reason mine, abi::break_reason peers, const enum status* how) noexcept {
+    vi* p = v.peer;
+    if (how != nullptr) {
+        executor::finish(v, *how);
+    }
+    const auto end = [this](vi& x, abi::break_reason why) {
+        x.link.store(abi::link::error, std::memory_order_relaxed);
+        x.reason = why;
+        x.unpublished_break = true;
+        withdraw(x);
+    };
+    end(v, mine);
+    if (p != nullptr && p->link.load(std::memory_order_relaxed) == abi::link::connected) {
+        end(*p, peers);
+    }
+    publish_break(v);
+}
+
+void engines::publish_break(vi& v) noexcept {
+    vi* p = v.peer;
+    if (v.leased || (p != nullptr && p->leased)) {
+        return;
+    }
+    for (vi* x : {p, &v}) {
+        if (x == nullptr || !x->unpublished_break) {
+            continue;
+        }
+        x->unpublished_break = false;
+        x->pending.reset();
+        publish_state(*x);
+        signal(*x, abi::send_queue);
+        signal(*x, abi::receive_queue);
+    }
+}
+
+}  // namespace vinic::controller

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/engines.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "controller/notify.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::size_t watched_max = 32;
+constexpr std::uint64_t watch_ns = 50'000;
+constexpr std::uint64_t expiry_look_ns = 20'000;
+constexpr std::uint64_t sleep_ns_max = 100'000'000;
+constexpr std::uint32_t doorbell_budget = 64;
+
+}  // namespace
+
+std::uint64_t clock_ns() noexcept {
+    static const double ns_per_tick = 1000.0 / static_cast<double>(os::ticks_per_us());
+    return static_cast<std::uint64_t>(static_cast<double>(os::ticks()) * ns_per_tick);
+}
+
+engines::engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions, int doorbell_fd)
+    : scheduler(options.scheduling),
+      options_(options),
+      functions_(functions),
+      doorbell_fd_(doorbell_fd),
+      leases_(options.scheduling.engines) {
+    watched_.reserve(watched_max);
+}
+
+engines::~engines() { stop(); }
+
+void engines::start() {
+    for (std::uint32_t i = 0; i < options_.scheduling.engines; ++i) {
+        threads_.emplace_back([this, i] { run(i); });
+    }
+}
+
+void engines::stop() noexcept {
+    stopping_.store(true);
+    const std::uint64_t one = 1;
+    (void)!::write(doorbell_fd_, &one, sizeof one);
+    for (std::thread& t : threads_) {
+        t.join();
+    }
+    threads_.clear();
+}
+
+bool engines::idle() {
+    const std::lock_guard hold(board);
+    collect(clock_ns());
+    return !scheduler.has_work() &&
+           std::none_of(leases_.begin(), leases_.end(), [](const lease_word& w) { return (w.count.load() & 1) != 0; });
+}
+
+void engines::quiesce() noexcept {
+    for (const lease_word& w : leases_) {
+        const std::uint32_t seen = w.count.load(std::memory_order_acquire);
+        for (std::uint32_t spins = 0; (seen & 1) != 0 && w.count.load(std::memory_order_acquire) == seen; ++spins) {
+            if (spins < 200) {
+                os::spin_pause();
+            } else {
+                std::this_thread::yield();
+            }
+        }
+    }
+}
+
+// -- what there is to do ----------------------------------------------------------------------------
+
+/// A VI was rung: something was posted to send, or to receive while its peer waits for that.
+void engines::heed(const rung& r, std::uint64_t now_ns) {
+    function& f = *functions_[r.function];
+    vi* v = f.find(r.vi);
+    f.counters.doorbells.fetch_add(1, std::memory_order_relaxed);
+    if (v == nullptr || v->context != r.context || v->link.load(std::memory_order_relaxed) != abi::link::connected) {
+        f.counters.empty_doorbells.fetch_add(1, std::memory_order_relaxed);
+        return;
+    }
+    bool useful = v->leased;
+    if (!v->leased && !v->waits && v->has_posted()) {
+        scheduler.ready({r.function, r.vi}, now_ns);
+        useful = true;
+    } else if (v->leased) {
+        scheduler.ready({r.function, r.vi}, now_ns);
+    }
+    if (v->peer != nullptr && v->peer->waits) {
+        resume_sender_of(*v, now_ns);
+        useful = true;
+    }
+    if (!useful) {
+        f.counters.empty_doorbells.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
+    vi& sender = *receiver.peer;
+    if (receiver.has_receive()) {
+        receiver.entry->receive_attention.store_relaxed(0);
+        sender.waits = false;
+        std::erase(limited_waits_, &sender);
+        scheduler.ready({sender.owner->number, sender.index}, now_ns);
+    }
+}
+
+void engines::collect(std::uint64_t now_ns) {
+    for (std::size_t i = 0; i < watched_.size();) {
+        vi& v = *watched_[i];
+        if (!v.leased && !v.waits && v.has_posted()) {
+            v.watched_until_ns = now_ns + watch_ns;
+            scheduler.ready({v.owner->number, v.index}, now_ns);
+        } else if (now_ns > v.watched_until_ns) {
+            unwatch(i, now_ns);
+            continue;
+        }
+        ++i;
+    }
+    rung rings[64];
+    for (std::size_t n = doorbells.poll(rings, doorbell_budget), i = 0; i < n; ++i) {
+        heed(rings[i], now_ns);
+    }
+    if (now_ns >= next_expiry_look_ns_) {
+        next_expiry_look_ns_ = now_ns + expiry_look_ns;
+        expire_waits(now_ns);
+    }
+}
+
+/// Looking at a ring directly costs its client no doorbell and the device no search; only few can have that.
+void engines::watch(vi& v, std::uint64_t now_ns) {
+    v.watched_until_ns = now_ns + watch_ns;
+    if (v.watched) {
+        return;
+    }
+    if (watched_.size() == watched_max) {
+        const auto oldest = std::min_element(watched_.begin(), watched_.end(), [](const vi* a, const vi* b) {
+            return a->watched_until_ns < b->watched_until_ns;
+        });
+        if ((*oldest)->watched_until_ns + watch_ns / 2 > v.watched_until_ns) {
+            return;  // they are all busy
+        }
+        unwatch(static_cast<std::size_t>(oldest - watched_.begin()), now_ns);
+    }
+    watched_.push_back(&v);
+    v.watched = true;
+    v.entry->watched.store_relaxed(1);
+}
+
+void engines::unwatch(std::size_t at, std::uint64_t now_ns) {
+    vi& v = *watched_[at];
+    watched_[at] = watched_.back();
+    watched_.pop_back();
+    v.watched = false;
+    v.entry->watched.store_relaxed(0);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the client's between lap and watched
+    if (!v.leased && !v.waits && v.link.load(std::memory_order_relaxed) == abi::link::connected && v.has_posted()) {
+        scheduler.ready({v.owner->number, v.index}, now_ns);
+    }
+}
+
+void engines::withdraw(vi& v) noexcept {
+    (void)scheduler.forget({v.owner->number, v.index});
+    if (v.watched) {
+        std::erase(watched_, &v);
+        v.watched = false;
+        v.entry->watched.store_relaxed(0);
+    }
+    if (v.waits) {
+        std::erase(limited_waits_, &v);
+        v.waits = false;
+    }
+}
+
+// -- the loop -----------------------------------------------------------------------------------
+
+void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns) {
+    v.leased = false;
+    served s{end.bytes, end.descriptors, engine_ns, false};
+    using why = lease_end::why;
+    const bool connected = v.link.load(std::memory_order_relaxed) == abi::link::connected;
+    switch (end.reason) {
+        case why::empty:
+            if (connected) {
+                watch(v, now_ns);
+                s.more = v.has_posted();
+            }
+            break;
+        case why::more:
+            s.more = connected;
+            break;
+        case why::waits:
+            s.more = connected && wait_for_receiver(v, now_ns);
+            break;
+        case why::failed:
+            if (connected) {
+                break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &end.how);
+            } else {
+                executor::finish(v, end.how);  // the peer was quicker; this message ended by itself all the same
+            }
+            break;
+        case why::broken:
+            break;
+    }
+    scheduler.done(g, s, now_ns);
+    if (end.receiver != nullptr && end.receiver != v.owner) {
+        scheduler.charge_receiver(end.receiver->number, end.received_bytes, now_ns);
+    }
+    if (v.unpublished_break || (v.peer != nullptr && v.peer->unpublished_break)) {
+        publish_break(v);
+    }
+}
+
+bool engines::work_once(std::uint32_t number, executor& ex) {
+    board.lock_as_engine();
+    std::uint64_t now = clock_ns();
+    collect(now);
+    const std::optional<grant> g = scheduler.next(now);
+    vi* v = g ? functions_[g->vi.function]->find(g->vi.vi) : nullptr;
+    if (!g) {
+        board.unlock();
+        return false;
+    }
+    if (v == nullptr || v->link.load(std::memory_order_relaxed) != abi::link::connected || v->leased) {
+        scheduler.done(*g, {}, now);
+        board.unlock();
+        return true;
+    }
+    v->leased = true;
+    std::atomic<std::uint32_t>& mark = leases_[number].count;
+    mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    board.unlock();
+
+    const lease_end end = ex.run(*v, g->bytes_max, g->descriptors_max);
+
+    board.lock_as_engine();
+    const std::uint64_t begun = now;
+    now = clock_ns();
+    settle(*v, *g, end, now - begun, now);
+    mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    board.unlock();
+    return true;
+}
+
+bool engines::prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns) {
+    board.lock_as_engine();
+    collect(now_ns);
+    while (!watched_.empty()) {
+        unwatch(watched_.size() - 1, now_ns);
+    }
+    bool may = doorbells.arm_all() && !(scheduler.has_work() && scheduler.next_time() == 0);
+    until_ns = now_ns + sleep_ns_max;
+    if (const std::uint64_t t = scheduler.next_time(); t != 0) {
+        may = may && t > now_ns;
+        until_ns = std::min(until_ns, t);
+    }
+    for (const vi* v : limited_waits_) {
+        until_ns = std::min(until_ns, std::max(v->wait_end_ns, now_ns + 1000));
+    }
+    board.unlock();
+    return may;
+}
+
+void engines::sleep(std::uint64_t until_ns) noexcept {
+    const std::uint64_t now = clock_ns();
+    if (now >= until_ns) {
+        return;
+    }
+    pollfd p{doorbell_fd_, POLLIN, 0};
+    const timespec t{static_cast<time_t>((until_ns - now) / 1'000'000'000),
+                     static_cast<long>((until_ns - now) % 1'000'000'000)};
+    if (::ppoll(&p, 1, &t, nullptr) > 0) {
+        std::uint64_t count = 0;
+        (void)!::read(doorbell_fd_, &count, sizeof count);
+        board.lock_as_engine();
+        for (const auto& f : functions_) {
+            if (f->contexts_used != 0) {
+                (void)doorbells.kicked(f->number);
+            }
+        }
+        board.unlock();
+    }
+}
+
+void engines::run(std::uint32_t number) noexcept {
+    executor ex(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_.foreign_memory);
+    std::uint64_t idle_since = clock_ns();
+    for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {
+        if (work_once(number, ex)) {
+            idle_since = 0;
+            if (options_.yield && turns % 64 == 0) {
+                std::this_thread::yield();
+            }
+            continue;
+        }
+        const std::uint64_t now = clock_ns();
+        idle_since = idle_since == 0 ? now : idle_since;
+        if (now - idle_since < options_.idle_spin_ns) {
+            if (options_.yield) {
+                std::this_thread::yield();
+            } else {
+                os::spin_pause();
+            }
+            continue;
+        }
+        std::uint64_t until = 0;
+        if (prepare_sleep(now, until)) {
+            sleep(until);
+        }
+        idle_since = 0;
+    }
+}
+
+}  // namespace vinic::controller

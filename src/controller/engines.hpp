@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// engines.hpp -- the threads that move data, and the board on which it is decided who moves what.
+//
+//   Each engine:   board { look at doorbells, ask the scheduler } -> lease: no lock -> board { settle }
+//
+//   The board is one mutex.  It guards the scheduler, the doorbells and the state of every VI but for what a
+//   lease gives to its engine (function.hpp).
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "controller/doorbells.hpp"
+#include "controller/executor.hpp"
+#include "controller/scheduler.hpp"
+
+namespace vinic::controller {
+
+/// A mutex whose rare users come first: engines that go round and round would keep them out for ever.
+class board_lock {
+public:
+    void lock() {
+        wanted_.fetch_add(1, std::memory_order_relaxed);
+        mutex_.lock();
+        wanted_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    void unlock() { mutex_.unlock(); }
+    void lock_as_engine() {
+        while (wanted_.load(std::memory_order_relaxed) != 0) {
+            std::this_thread::yield();
+        }
+        mutex_.lock();
+    }
+
+private:
+    std::mutex mutex_;
+    std::atomic<std::uint32_t> wanted_{0};
+};
+
+class engines {
+public:
+    engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions, int doorbell_fd);
+    ~engines();
+    engines(const engines&) = delete;
+    engines& operator=(const engines&) = delete;
+
+    void start();
+    void stop() noexcept;
+    /// Whether nothing is posted, leased or waiting for an engine.
+    [[nodiscard]] bool idle();
+
+    board_lock board;
+    // Everything below: under the board, but quiesce().
+    controller::scheduler scheduler;
+    controller::doorbells doorbells;
+
+    /// v and its peer leave connected; the message at v's head ends with `how`, if there is one.  Windows are told
+    /// as soon as no engine is inside either of them.
+    void break_link(vi& v, abi::break_reason mine, abi::break_reason peers, const enum status* how = nullptr) noexcept;
+    /// Forgets what is known about v's work; it is about to be disconnected or destroyed.
+    void withdraw(vi& v) noexcept;
+    /// Tells the windows of v and its peer that the connection broke, if they do not know yet.
+    void publish_break(vi& v) noexcept;
+    /// Returns when the leases of this moment have ended.  Not under the board.
+    void quiesce() noexcept;
+
+private:
+    void run(std::uint32_t number) noexcept;
+    [[nodiscard]] bool work_once(std::uint32_t number, executor& ex);
+    void collect(std::uint64_t now_ns);
+    void heed(const rung& r, std::uint64_t now_ns);
+    void settle(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns);
+    /// The receiver of the message at v's head has no descriptor.  True: look again at once.
+    [[nodiscard]] bool wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept;
+    void resume_sender_of(vi& receiver, std::uint64_t now_ns);
+    void expire_waits(std::uint64_t now_ns) noexcept;
+    void watch(vi& v, std::uint64_t now_ns);
+    void unwatch(std::size_t at, std::uint64_t now_ns);
+    /// Before an engine sleeps.  False: there is something to do.
+    [[nodiscard]] bool prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns);
+    void sleep(std::uint64_t until_ns) noexcept;
+
+    const device_options& options_;
+    std::vector<std::unique_ptr<function>>& functions_;
+    int doorbell_fd_;
+    std::atomic<bool> stopping_{false};
+    std::vector<std::thread> threads_;
+    struct alignas(64) lease_word {
+        std::atomic<std::uint32_t> count{0};  ///< odd: in a lease
+    };
+    std::vector<lease_word> leases_;
+    std::vector<vi*> watched_;
+    std::vector<vi*> limited_waits_;
+    std::uint64_t next_expiry_look_ns_ = 0;
+};
+
+/// Monotone, cheap, in nanoseconds.
+[[nodiscard]] std::uint64_t clock_ns() noexcept;
+
+}  // namespace vinic::controller

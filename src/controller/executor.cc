@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/executor.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "controller/notify.hpp"
+#include "device/copy.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+/// A line of the window as it was at one moment, as far as words go.
+template <class T>
+T copy_once(const T& from) noexcept {
+    static_assert(sizeof(T) % 8 == 0);
+    T out;
+    const auto* words = reinterpret_cast<const abi::word64*>(&from);
+    for (std::size_t i = 0; i < sizeof(T) / 8; ++i) {
+        const std::uint64_t word = words[i].load_relaxed();
+        std::memcpy(reinterpret_cast<std::byte*>(&out) + i * 8, &word, 8);
+    }
+    return out;
+}
+
+void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
+    counter.fetch_add(n, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+executor::executor(const std::unique_ptr<function>* functions, std::uint32_t count, bool foreign_memory)
+    : functions_(functions),
+      count_(count),
+      foreign_memory_(foreign_memory),
+      scratch_(std::make_unique_for_overwrite<transfer>()) {}
+executor::~executor() = default;
+
+// -- fetch --------------------------------------------------------------------------------------
+
+bool executor::fetch_pieces(const vi& v, const abi::send_descriptor& d, transfer& t) const noexcept {
+    constexpr std::size_t in_line = sizeof d.segments;
+    auto* to = t.inlined ? t.inline_data : reinterpret_cast<std::byte*>(t.segments);
+    const std::size_t bytes = t.inlined ? d.inline_bytes : t.segment_count * sizeof(abi::segment);
+    std::memcpy(to, d.segments, std::min(bytes, in_line));
+    if (bytes <= in_line) {
+        return true;
+    }
+    const std::uint64_t extra = v.entry->send_extra.load_acquire();
+    const std::uint64_t offset = extra + std::uint64_t{v.send_next & v.send_mask} * v.send_extra_bytes;
+    if (bytes - in_line > v.send_extra_bytes || extra == 0 || !v.owner->window.holds(extra, 0) ||
+        !v.owner->window.holds(offset, bytes - in_line)) {
+        return false;
+    }
+    std::memcpy(to + in_line, v.owner->window.at<std::byte>(offset), bytes - in_line);
+    return true;
+}
+
+/// Whether the descriptor is one that the interface lets through; the client's library refuses the others.
+bool executor::fits(const vi& v, const transfer& t) const noexcept {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < t.segment_count; ++i) {
+        sum += t.segments[i].length;
+    }
+    if (!t.inlined && sum != t.length) {
+        return false;
+    }
+    if (t.length > v.d.transfer_bytes_max) {
+        return false;
+    }
+    switch (t.opcode) {
+        case opcode::send:
+            return true;
+        case opcode::write:
+            return !v.is_datagram();
+        case opcode::fetch_add:
+        case opcode::compare_swap:
+            if (t.segment_count != 1 || t.length != 8) {
+                return false;
+            }
+            [[fallthrough]];
+        case opcode::read:
+            return v.is_reliable() && !v.is_datagram() && !t.has_immediate && !t.inlined;
+        default:
+            return false;
+    }
+}
+
+/// Copies the descriptor at the head.  False: it is malformed.
+bool executor::fetch(const vi& v, transfer& t) const noexcept {
+    const abi::send_descriptor d = copy_once(v.sends[v.send_next & v.send_mask]);
+    t.opcode = static_cast<opcode>(d.opcode);
+    t.has_immediate = (d.flags & abi::has_immediate) != 0;
+    t.inlined = (d.flags & abi::payload_inside) != 0;
+    t.started = false;
+    t.segment_count = t.inlined ? std::uint16_t{0} : d.segment_count;
+    t.receive_count = 0;
+    t.immediate = d.immediate;
+    t.length = t.inlined ? d.inline_bytes : d.length;
+    t.done = 0;
+    t.remote_address = d.remote_address;
+    t.remote_key = d.remote_key;
+    t.segment = t.segment_at = t.receive_segment = t.receive_at = 0;
+    if (t.segment_count > v.d.segments_max || (t.inlined && d.inline_bytes > v.d.inline_bytes_max) ||
+        !fetch_pieces(v, d, t)) {
+        return false;
+    }
+    if (t.opcode == opcode::fetch_add || t.opcode == opcode::compare_swap) {
+        t.operand = d.segments[1].address;
+        t.compare = std::uint64_t{d.segments[1].key} << 32 | d.segments[1].length;
+    }
+    return fits(v, t);
+}
+
+// -- small helpers --------------------------------------------------------------------------------
+
+executor::outcome executor::fail(const vi& v, enum status s) noexcept {
+    if (s == status::local_protection || s == status::remote_protection || s == status::remote_descriptor) {
+        count(v.owner->counters.protection_errors);
+    }
+    return v.is_reliable() ? outcome(verdict::failed, s) : outcome(s);
+}
+
+executor::outcome executor::refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept {
+    refusals.fetch_add(1);
+    count(to.owner->counters.protection_errors);
+    if (!v.is_reliable()) {
+        to.entry->rx_protection_drops.fetch_add(1);
+        return {};
+    }
+    return fail(v, status::remote_protection);
+}
+
+executor::outcome executor::refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
+                                   std::uint32_t bytes) noexcept {
+    const int flags =
+        (t.has_immediate ? abi::has_immediate : 0) | (receivers == status::remote_protection ? abi::from_write : 0);
+    complete(v, to, t, receivers, static_cast<std::uint8_t>(flags), bytes);
+    if (!v.is_reliable()) {
+        (receivers == status::local_length ? to.entry->rx_length_drops : to.entry->rx_protection_drops).fetch_add(1);
+        return {};
+    }
+    return fail(v, senders);
+}
+
+/// Publishes the completion of the receive descriptor that is taken, and steps on.
+void executor::complete(vi& v, vi& to, const transfer& t, enum status s, std::uint8_t flags,
+                        std::uint32_t bytes) noexcept {
+    abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
+    c.length = bytes;
+    c.immediate = t.immediate;
+    c.status = static_cast<std::uint8_t>(s);
+    c.flags = flags;
+    if (v.is_datagram()) {
+        const std::uint64_t source =
+            v.index | std::uint64_t{v.owner->number} << 16 | std::uint64_t{v.d.generation} << 32;
+        std::memcpy(c.payload, &source, sizeof source);
+    }
+    c.sequence.store_release(to.receive_next + 1);
+    ++to.receive_next;
+    signal_if_wanted(to, abi::receive_queue);
+    if (s == status::success) {
+        ++rx_messages_;
+        tally_.receiver = to.owner;
+        tally_.received_bytes += bytes;
+    }
+}
+
+executor::outcome executor::stopped(const vi& v, copied how, bool outward) const noexcept {
+    switch (how) {
+        case copied::unmapped_to:
+            return fail(v, outward ? status::remote_protection : status::local_protection);
+        case copied::unmapped_from:
+            return fail(v, outward ? status::local_protection : status::remote_protection);
+        default:
+            return fail(v, status::unreachable_memory);
+    }
+}
+
+bool executor::check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept {
+    place p;
+    for (std::uint32_t i = 0; i < t.segment_count; ++i) {
+        const abi::segment& s = t.segments[i];
+        if (s.length != 0 && !check(v, s.key, s.address, s.length, rights, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// The rest of the segment of the initiator's list at which the transfer is; inline data lies with the device.
+bool executor::local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept {
+    const abi::segment& s = t.segments[t.segment];
+    return check(v, s.key, s.address + t.segment_at, s.length - t.segment_at, rights, out);
+}
+
+/// Past `bytes` of the initiator's list.
+void executor::step(transfer& t, std::uint64_t bytes) noexcept {
+    t.done += static_cast<std::uint32_t>(bytes);
+    t.segment_at += static_cast<std::uint32_t>(bytes);
+}
+
+}  // namespace vinic::controller

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// executor.hpp -- what an engine does with a VI during a lease: fetch, check, move, complete.
+//
+//   Everything a client wrote is copied once, then checked, then used.  A long message is moved in as many
+//   leases as it takes; what is left of it waits in vi::pending.
+#pragma once
+
+#include "controller/space.hpp"
+
+namespace vinic::controller {
+
+/// A descriptor that was fetched, and how far it has come.  Big: never zeroed as a whole.
+struct transfer {
+    enum opcode opcode;
+    bool has_immediate;
+    bool inlined;
+    bool started;  ///< the receiver's descriptor is taken
+    std::uint16_t segment_count;
+    std::uint16_t receive_count;
+    std::uint32_t immediate;
+    std::uint32_t length;
+    std::uint32_t done;
+    std::uint64_t remote_address;  ///< datagrams: the destination
+    std::uint32_t remote_key;
+    std::uint64_t operand;
+    std::uint64_t compare;
+    // Where `done` is in the two lists.
+    std::uint32_t segment;
+    std::uint32_t segment_at;
+    std::uint32_t receive_segment;
+    std::uint32_t receive_at;
+    abi::segment segments[256];
+    abi::segment receive_segments[256];
+    alignas(16) std::byte inline_data[1024];
+};
+
+/// How a lease ended.
+struct lease_end {
+    enum class why : std::uint8_t {
+        empty,   ///< nothing more is posted
+        more,    ///< the lease is used up, or pages were moving
+        waits,   ///< the receiver has no descriptor; nothing was done for the message at the head
+        failed,  ///< the message at the head ended with `how`, and the connection breaks
+        broken,  ///< the connection broke meanwhile
+    };
+    why reason = why::empty;
+    enum status how = status::success;
+    std::uint64_t bytes = 0;
+    std::uint32_t descriptors = 0;
+    function* receiver = nullptr;  ///< who was sent `received_bytes`
+    std::uint64_t received_bytes = 0;
+};
+
+/// Not thread-safe: one per engine.
+class executor {
+public:
+    /// `functions`: by number, as many as `count`.
+    executor(const std::unique_ptr<function>* functions, std::uint32_t count, bool foreign_memory);
+    ~executor();
+    executor(const executor&) = delete;
+    executor& operator=(const executor&) = delete;
+
+    /// Serves v, whose lease the caller holds.  0 bytes: no limit.
+    [[nodiscard]] lease_end run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept;
+    /// Ends the message at the head of v with `how`.
+    static void finish(vi& v, enum status how) noexcept;
+
+private:
+    static constexpr std::uint64_t no_lease_limit = ~std::uint64_t{0};
+    enum class verdict : std::uint8_t { done, waits, partial, again, failed };
+    struct outcome {
+        verdict what = verdict::done;
+        enum status how = status::success;
+        outcome() = default;
+        outcome(verdict w) : what(w) {}
+        outcome(enum status s) : how(s) {}
+        outcome(verdict w, enum status s) : what(w), how(s) {}
+    };
+
+    [[nodiscard]] bool fetch(const vi& v, transfer& t) const noexcept;
+    [[nodiscard]] bool fetch_pieces(const vi& v, const abi::send_descriptor& d, transfer& t) const noexcept;
+    [[nodiscard]] bool fits(const vi& v, const transfer& t) const noexcept;
+    [[nodiscard]] outcome execute(vi& v, transfer& t) noexcept;
+    [[nodiscard]] outcome datagram(vi& v, transfer& t) noexcept;
+    [[nodiscard]] outcome send(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] outcome send_small(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] outcome take_receive(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] outcome write(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] outcome read(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] outcome atomic(vi& v, vi& to, transfer& t) noexcept;
+
+    /// The rest of the segment at the transfer's place in the initiator's list; inline data counts as one.
+    [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
+    /// Moves between the initiator's list and `there` until one of them, or the lease, is used up.
+    [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward) noexcept;
+    static void step(transfer& t, std::uint64_t bytes) noexcept;
+    [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
+    [[nodiscard]] outcome stopped(const vi& v, copied how, bool outward) const noexcept;
+    [[nodiscard]] static outcome fail(const vi& v, enum status s) noexcept;
+    [[nodiscard]] outcome refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
+                                 std::uint32_t bytes) noexcept;
+    [[nodiscard]] outcome refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept;
+    void complete(vi& v, vi& to, const transfer& t, enum status s, std::uint8_t flags, std::uint32_t bytes) noexcept;
+
+    const std::unique_ptr<function>* functions_;
+    std::uint32_t count_;
+    bool foreign_memory_;
+    std::unique_ptr<transfer> scratch_;
+    std::uint64_t lease_left_ = 0;  ///< bytes
+    lease_end tally_;
+    std::uint64_t rx_messages_ = 0;
+};
+
+}  // namespace vinic::controller

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// function.hpp -- what the device knows by itself: the private truth behind the windows.
+//
+//   function (PF, VF) --> context (a process' open nic) --> regions, VIs, names, requests
+//
+//   A VI's place in its rings, its peer and its rights are here and nowhere else; what lies in the window about
+//   them is told, not asked.
+//
+//   Who may touch what: everything under state::board, but for what an engine that holds a VI's lease may use
+//   without it: that VI's send side, its peer's receive side, and regions, which it reads.  Whoever takes any of
+//   these away changes the state under the board and then waits until the leases of that moment have ended
+//   (engines::quiesce).
+#pragma once
+
+#include <sys/mman.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <new>
+
+#include "controller/device.hpp"
+#include "controller/window.hpp"
+
+namespace vinic::controller {
+
+/// An array of zeroes that takes memory only where it is used, and never moves.
+template <class T>
+class sparse_array {
+public:
+    explicit sparse_array(std::size_t count) : count_(count) {
+        void* p = ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED) {
+            throw std::bad_alloc();
+        }
+        data_ = static_cast<T*>(p);
+    }
+    sparse_array(const sparse_array&) = delete;
+    sparse_array& operator=(const sparse_array&) = delete;
+    ~sparse_array() { ::munmap(data_, bytes()); }
+    [[nodiscard]] T& operator[](std::size_t i) const noexcept { return data_[i]; }
+    [[nodiscard]] std::size_t size() const noexcept { return count_; }
+
+private:
+    [[nodiscard]] std::size_t bytes() const noexcept { return count_ * sizeof(T); }
+    T* data_ = nullptr;
+    std::size_t count_;
+};
+
+/// Registered memory.  Engines read it while it changes, so `key` makes it valid and the rest is behind it.
+struct region {
+    std::atomic<std::uint32_t> key;
+    std::uint32_t context;
+    std::atomic<std::uint32_t> domain;
+    std::atomic<std::uint32_t> rights;
+    std::uint64_t address;
+    std::uint64_t length;
+    std::uint64_t offset;  ///< in the window, or none64: look the address up in the context's extents
+};
+
+struct function;
+struct transfer;
+
+/// One open nic.
+struct context {
+    bool active = false;
+    std::uint32_t epoch = 0;
+    credentials who;
+    std::uint32_t mail_sequence = 0;
+    std::uint32_t ignored_sequence = 0;
+};
+
+struct vi {
+    function* owner = nullptr;
+    std::uint32_t index = 0;
+    std::uint32_t context = 0;
+    abi::vi_description d{};  ///< checked
+    // Its rings, in the window.
+    abi::vi_entry* entry = nullptr;
+    abi::send_descriptor* sends = nullptr;
+    abi::receive_slot* receives = nullptr;
+    std::uint32_t send_mask = 0;
+    std::uint32_t send_depth_log2 = 0;
+    std::uint32_t receive_mask = 0;
+    std::uint32_t send_extra_bytes = 0;        ///< per descriptor
+    std::uint32_t receive_extra_per_slot = 0;  ///< segments
+
+    // Connection, under the board; engines look at `link` to stop early.
+    std::atomic<abi::link> link{abi::link::idle};
+    abi::break_reason reason = abi::break_reason::none;
+    std::uint32_t epoch = 0;
+    vi* peer = nullptr;
+    bool leased = false;
+    bool unpublished_break = false;  ///< link is error, the window does not say so yet
+    std::uint64_t base = 0;          ///< of the request under way
+    std::uint64_t request = 0;       ///< its ticket, 0 = none
+    // A message whose receiver is not ready.
+    bool waits = false;
+    std::uint64_t wait_end_ns = 0;  ///< 0: no limit
+
+    // The lease holder's.
+    alignas(64) std::uint32_t send_next = 0;
+    std::unique_ptr<transfer> pending;  ///< a message that outlived its lease
+    // The lease holder's of the peer; datagram VIs: under receive_lock.
+    alignas(64) std::uint32_t receive_next = 0;
+    std::atomic_flag receive_lock;
+    // Whether the device looks at the send ring itself.
+    bool watched = false;
+    std::uint64_t watched_until_ns = 0;
+
+    [[nodiscard]] bool is_datagram() const noexcept { return (d.flags & abi::is_datagram) != 0; }
+    [[nodiscard]] bool is_reliable() const noexcept {
+        return static_cast<reliability>(d.reliability) != reliability::unreliable;
+    }
+    [[nodiscard]] bool has_posted() const noexcept {
+        return std::atomic_ref(sends[send_next & send_mask].lap).load(std::memory_order_acquire) ==
+               abi::lap_of(send_next, send_depth_log2);
+    }
+    [[nodiscard]] bool has_receive() const noexcept {
+        return receives[receive_next & receive_mask].descriptor.sequence.load_acquire() == receive_next + 1;
+    }
+};
+
+/// Counters that engines and the mailbox' thread add to.
+struct live_counters {
+    std::atomic<std::uint64_t> tx_messages, tx_bytes, rx_messages, rx_bytes, rx_no_descriptor_drops,
+        rx_unknown_destination_drops, protection_errors, malformed_descriptors, foreign_copies, doorbells,
+        empty_doorbells, mailbox_requests, mailbox_refusals, resets;
+};
+
+struct function {
+    function(std::uint32_t n, const function_options& o)
+        : number(n), options(o), regions(abi::region_count), vis(abi::vi_count) {}
+    std::uint32_t number;
+    function_options options;
+    class window window;
+    std::uint32_t epoch = 0;
+    bool dirty = false;  ///< somebody has used the window
+    std::array<struct context, abi::context_count> contexts;
+    sparse_array<region> regions;
+    sparse_array<std::atomic<vi*>> vis;
+    std::uint32_t contexts_used = 0;
+    std::uint32_t vis_used = 0;
+    std::uint32_t regions_used = 0;
+    std::uint32_t vis_high = 0;  ///< behind the last VI that was ever made
+    std::uint32_t regions_high = 0;
+    live_counters counters{};
+    std::uint64_t verb_credit_ns = 0;  ///< mailbox: when the next request may be served
+
+    [[nodiscard]] vi* find(std::uint64_t index) const noexcept {
+        return index < abi::vi_count ? vis[index].load(std::memory_order_acquire) : nullptr;
+    }
+};
+
+}  // namespace vinic::controller

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lease.cc -- a lease: messages of one VI, one after the other, until it is used up.
+#include <utility>
+
+#include "controller/executor.hpp"
+#include "controller/notify.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
+    counter.fetch_add(n, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void executor::finish(vi& v, enum status how) noexcept {
+    abi::send_descriptor& d = v.sends[v.send_next & v.send_mask];
+    d.status = static_cast<std::uint8_t>(how);
+    d.done.store_release(v.send_next + 1);
+    ++v.send_next;
+    v.pending.reset();
+    signal_if_wanted(v, abi::send_queue);
+}
+
+lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept {
+    tally_ = {};
+    rx_messages_ = 0;
+    lease_left_ = bytes_max == 0 ? no_lease_limit : bytes_max;
+    std::uint64_t messages = 0;
+    using why = lease_end::why;
+    for (;;) {
+        if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
+            tally_.reason = why::broken;
+            break;
+        }
+        if (v.pending == nullptr && !v.has_posted()) {
+            tally_.reason = why::empty;
+            break;
+        }
+        if (lease_left_ == 0 || tally_.descriptors == descriptors_max ||
+            (bytes_max != 0 && tally_.bytes >= bytes_max)) {
+            tally_.reason = why::more;
+            break;
+        }
+        transfer& t = v.pending != nullptr ? *v.pending : *scratch_;
+        outcome o;
+        if (v.pending == nullptr && !fetch(v, t)) {
+            count(v.owner->counters.malformed_descriptors);
+            o = v.is_reliable() ? outcome(verdict::failed, status::local_protection)
+                                : outcome(status::local_protection);
+        } else {
+            o = execute(v, t);
+        }
+        if (o.what == verdict::done) {
+            messages += o.how == status::success ? 1 : 0;
+            ++tally_.descriptors;
+            finish(v, o.how);
+            continue;
+        }
+        if (o.what == verdict::waits) {
+            tally_.reason = why::waits;
+            break;
+        }
+        if (o.what == verdict::failed) {
+            ++tally_.descriptors;
+            tally_.reason = why::failed;
+            tally_.how = o.how;
+            break;
+        }
+        if (t.started && v.pending == nullptr) {
+            v.pending = std::exchange(scratch_, std::make_unique_for_overwrite<transfer>());
+        }
+        tally_.reason = why::more;
+        break;
+    }
+    if (messages != 0) {
+        count(v.owner->counters.tx_messages, messages);
+    }
+    if (tally_.bytes != 0) {
+        count(v.owner->counters.tx_bytes, tally_.bytes);
+    }
+    if (rx_messages_ != 0) {
+        count(tally_.receiver->counters.rx_messages, rx_messages_);
+        count(tally_.receiver->counters.rx_bytes, tally_.received_bytes);
+    }
+    return tally_;
+}
+
+}  // namespace vinic::controller

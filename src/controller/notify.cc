@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/notify.hpp"
+
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+void signal(vi& v, abi::queue_kind q) noexcept {
+    const window& w = v.owner->window;
+    const std::uint32_t index = v.d.cq[q];  // below cq_count: checked at create_vi
+    abi::cq_entry& cq = w.at<abi::cq_entry>(abi::cqs_offset)[index];
+    const std::uint64_t bitmap = cq.bitmap.load_acquire();
+    const std::uint64_t leaves_log2 = bitmap & 63;
+    const std::uint32_t bit = v.d.cq_bit[q];
+    const std::uint32_t leaf = bit / 64;
+    if (bitmap == 0 || leaves_log2 > 12 || leaf >= (1u << leaves_log2)) {
+        return;
+    }
+    const std::uint32_t leaves = 1u << leaves_log2;
+    if (!w.holds(abi::bitmap_offset(bitmap),
+                 std::uint64_t{abi::summary_words(leaves) + leaves} * sizeof(abi::word64))) {
+        return;
+    }
+    auto* summary = w.at<abi::word64>(abi::bitmap_offset(bitmap));
+    abi::word64* leaf_words = summary + abi::summary_words(leaves);
+    // As in direct placement: the leaf first, by a locked instruction, then the summary.
+    leaf_words[leaf].fetch_or(std::uint64_t{1} << (bit % 64));
+    const std::uint64_t summary_bit = std::uint64_t{1} << (leaf % 64);
+    if ((summary[leaf / 64].load_relaxed() & summary_bit) == 0) {
+        summary[leaf / 64].fetch_or(summary_bit);
+    }
+    if (cq.armed.load_relaxed() != 0 && cq.armed.exchange(0) != 0) {
+        cq.wakes.fetch_add(1);
+        os::futex_wake(&cq.wakes.raw_);
+        if (cq.bell.load_relaxed() != 0) {
+            abi::word32& bell = w.process(v.context).bell;
+            bell.fetch_add(1);
+            os::futex_wake(&bell.raw_);
+        }
+    }
+}
+
+}  // namespace vinic::controller

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// operations.cc -- the operations of an executor, and the lease that runs them.
+//
+// docs/design.md, "Outcomes", says how each ends; the same table holds for direct placement.
+#include <algorithm>
+#include <thread>
+
+#include "controller/executor.hpp"
+#include "controller/notify.hpp"
+#include "device/copy.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::uint32_t no_rights = 0;
+constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
+
+void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
+    counter.fetch_add(n, std::memory_order_relaxed);
+}
+
+std::uint32_t payload_max(const vi& v) noexcept {
+    if (v.is_datagram()) {
+        return abi::payload_in_completion - 8;
+    }
+    // At reliable reception a completed send lies in the receiver's memory, not in its ring.
+    return static_cast<reliability>(v.d.reliability) == reliability::reception ? 0 : abi::payload_in_completion;
+}
+
+/// Inline data are the device's own bytes.
+piece inline_piece(transfer& t, std::uint64_t most) noexcept {
+    return {t.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done), false};
+}
+
+bool skip_empty(transfer& t) noexcept {
+    while (t.segment < t.segment_count && t.segment_at == t.segments[t.segment].length) {
+        ++t.segment;
+        t.segment_at = 0;
+    }
+    return t.segment < t.segment_count;
+}
+
+}  // namespace
+
+/// Moves between the initiator's list and `there` until the message or the lease is at its end.
+executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward) noexcept {
+    const std::uint32_t rights = outward ? no_rights : local_write_right;
+    while (there.length != 0) {
+        if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
+            return verdict::partial;
+        }
+        if (lease_left_ == 0) {
+            return verdict::partial;
+        }
+        const std::uint64_t most = std::min(there.length, lease_left_);
+        const piece remote = first_piece(there, most);
+        place mine;
+        piece local;
+        if (t.inlined) {
+            local = inline_piece(t, remote.bytes);
+        } else {
+            if (!skip_empty(t) || !local_place(v, t, rights, mine)) {
+                return fail(v, status::local_protection);
+            }
+            local = first_piece(mine, remote.bytes);
+        }
+        if (remote.moving || local.moving) {
+            return verdict::again;
+        }
+        if (remote.direct == nullptr || local.direct == nullptr) {
+            count(there.owner->counters.foreign_copies);
+        }
+        const copied how =
+            outward ? copy(there, remote, mine, local, local.bytes, t.opcode == opcode::write, foreign_memory_)
+                    : copy(mine, local, there, remote, local.bytes, false, foreign_memory_);
+        if (how != copied::all) {
+            return stopped(v, how, outward);
+        }
+        there.advance(local.bytes);
+        step(t, local.bytes);
+        lease_left_ -= lease_left_ == no_lease_limit ? 0 : local.bytes;
+        tally_.bytes += local.bytes;
+    }
+    return {};
+}
+
+// -- send ---------------------------------------------------------------------------------------
+
+/// Copies the receiver's next descriptor and looks whether the message fits in.
+executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
+    const abi::receive_descriptor& d = to.receives[to.receive_next & to.receive_mask].descriptor;
+    if (d.sequence.load_acquire() != to.receive_next + 1) {
+        return verdict::waits;
+    }
+    const auto segments = static_cast<std::uint16_t>(std::atomic_ref(d.segment_count).load(std::memory_order_relaxed));
+    const std::uint32_t beyond =
+        segments > abi::receive_segments_in_line ? segments - abi::receive_segments_in_line : 0;
+    std::memcpy(t.receive_segments, d.segments,
+                std::min<std::size_t>(segments, abi::receive_segments_in_line) * sizeof(abi::segment));
+    if (beyond != 0) {
+        const std::uint64_t extra = to.entry->receive_extra.load_acquire();
+        const std::uint64_t offset =
+            extra + std::uint64_t{to.receive_next & to.receive_mask} * to.receive_extra_per_slot * sizeof(abi::segment);
+        if (segments > to.d.segments_max || extra == 0 || !to.owner->window.holds(extra, 0) ||
+            !to.owner->window.holds(offset, beyond * sizeof(abi::segment))) {
+            count(to.owner->counters.malformed_descriptors);
+            return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
+        }
+        std::memcpy(t.receive_segments + abi::receive_segments_in_line, to.owner->window.at<std::byte>(offset),
+                    beyond * sizeof(abi::segment));
+    }
+    t.receive_count = segments;
+    std::uint64_t capacity = 0;
+    for (std::uint32_t i = 0; i < segments; ++i) {
+        capacity += t.receive_segments[i].length;
+    }
+    if (t.length > capacity) {
+        return refuse(v, to, t, status::local_length, status::remote_length, t.length);
+    }
+    t.started = true;
+    return {};
+}
+
+/// Into the completion itself; the receiver's poller places it.
+executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
+    abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
+    auto* sink = reinterpret_cast<std::byte*>(c.payload) + (v.is_datagram() ? 8 : 0);
+    if (t.inlined) {
+        vinic::device::copy_small(sink, t.inline_data, t.length);
+    } else {
+        while (t.done != t.length) {
+            place mine;
+            if (!skip_empty(t) || !local_place(v, t, no_rights, mine)) {
+                return fail(v, status::local_protection);
+            }
+            const piece local = first_piece(mine, payload_max(v));
+            if (local.moving) {
+                t.done = t.segment = t.segment_at = 0;
+                t.started = false;
+                return verdict::again;
+            }
+            if (local.direct != nullptr) {
+                vinic::device::copy_small(sink + t.done, local.direct, local.bytes);
+            } else {
+                count(v.owner->counters.foreign_copies);
+                const piece to_piece{sink + t.done, 0, local.bytes, false};
+                if (const copied how = copy(mine, to_piece, mine, local, local.bytes, false, foreign_memory_);
+                    how != copied::all) {
+                    return stopped(v, how, true);
+                }
+            }
+            step(t, local.bytes);
+        }
+    }
+    tally_.bytes += t.length;
+    complete(v, to, t, status::success,
+             static_cast<std::uint8_t>(abi::payload_inside | (t.has_immediate ? abi::has_immediate : 0)), t.length);
+    return {};
+}
+
+executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
+    if (!t.started) {
+        if (!t.inlined && !check_local(v, t, no_rights)) {
+            return fail(v, status::local_protection);
+        }
+        const outcome taken = take_receive(v, to, t);
+        if (!t.started) {
+            return taken;
+        }
+        if (t.length <= payload_max(v)) {
+            return send_small(v, to, t);
+        }
+    }
+    while (t.done != t.length) {
+        if (t.receive_at == t.receive_segments[t.receive_segment].length) {
+            ++t.receive_segment;
+            t.receive_at = 0;
+            continue;
+        }
+        const abi::segment& s = t.receive_segments[t.receive_segment];
+        place there;
+        if (!check(to, s.key, s.address, s.length, local_write_right, there)) {
+            return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
+        }
+        there.advance(t.receive_at);
+        there.length = std::min<std::uint64_t>(there.length, t.length - t.done);
+        const std::uint32_t before = t.done;
+        const outcome o = stream(v, t, there, true);
+        t.receive_at += t.done - before;
+        if (o.what == verdict::failed && o.how == status::remote_protection) {
+            return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
+        }
+        if (o.what != verdict::done || o.how != status::success) {
+            return o;
+        }
+    }
+    complete(v, to, t, status::success, static_cast<std::uint8_t>(t.has_immediate ? abi::has_immediate : 0), t.length);
+    return {};
+}
+
+executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
+    const auto generation = static_cast<std::uint32_t>(t.remote_address >> 32);
+    const auto number = static_cast<std::uint32_t>(t.remote_address >> 16 & 0xffff);
+    vi* to = number < count_ ? functions_[number]->find(t.remote_address & 0xffff) : nullptr;
+    if (to == nullptr || !to->is_datagram() || to->d.generation != generation) {
+        count(v.owner->counters.rx_unknown_destination_drops);
+        v.entry->counters[abi::tx_datagram_drops].fetch_add(1);
+        return {};
+    }
+    // Held for one message at most; a datagram is at most transfer_bytes_max long, so the lease is, too.
+    while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
+        os::spin_pause();
+    }
+    lease_left_ = no_lease_limit;
+    outcome o = send(v, *to, t);
+    if (o.what == verdict::waits) {
+        to->entry->rx_no_descriptor_drops.fetch_add(1);
+        count(to->owner->counters.rx_no_descriptor_drops);
+        o = {};
+    }
+    to->receive_lock.clear(std::memory_order_release);
+    return o;
+}
+
+// -- remote memory --------------------------------------------------------------------------------
+
+executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
+    if (!t.started && !t.inlined && !check_local(v, t, no_rights)) {
+        return fail(v, status::local_protection);
+    }
+    // The descriptor for the immediate data first: a message that waits has not happened at all.
+    if (t.has_immediate && !to.has_receive()) {
+        return verdict::waits;
+    }
+    place sink;
+    if ((to.d.flags & abi::allow_write) == 0 ||
+        (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
+                                 static_cast<std::uint32_t>(access::remote_write), sink))) {
+        return t.has_immediate ? refuse(v, to, t, status::remote_protection, status::remote_protection, 0)
+                               : refuse_access(v, to, to.entry->rx_write_refusals);
+    }
+    t.started = true;
+    if (t.length != 0) {
+        sink.advance(t.done);
+        if (const outcome o = stream(v, t, sink, true); o.what != verdict::done || o.how != status::success) {
+            return o;
+        }
+    }
+    if (t.has_immediate) {
+        complete(v, to, t, status::success, abi::has_immediate | abi::from_write, t.length);
+    }
+    return {};
+}
+
+executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
+    if (!t.started && !check_local(v, t, local_write_right)) {
+        return fail(v, status::local_protection);
+    }
+    place source;
+    if ((to.d.flags & abi::allow_read) == 0 ||
+        (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
+                                 static_cast<std::uint32_t>(access::remote_read), source))) {
+        return refuse_access(v, to, to.entry->rx_read_refusals);
+    }
+    t.started = true;
+    if (t.length == 0) {
+        return {};
+    }
+    source.advance(t.done);
+    return stream(v, t, source, false);
+}
+
+executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
+    place mine;
+    if (!check_local(v, t, local_write_right) || !local_place(v, t, local_write_right, mine)) {
+        return fail(v, status::local_protection);
+    }
+    place word;
+    if ((to.d.flags & abi::allow_atomic) == 0 ||
+        !check(to, t.remote_key, t.remote_address, 8, static_cast<std::uint32_t>(access::remote_atomic), word)) {
+        return refuse_access(v, to, to.entry->rx_atomic_refusals);
+    }
+    if (t.remote_address % 8 != 0) {
+        return fail(v, status::bad_alignment);
+    }
+    const piece p = first_piece(word, 8);
+    // Where the result goes is settled first: an atomic that has happened cannot be run again.
+    const piece result = first_piece(mine, 8);
+    if (p.moving || result.moving) {
+        return verdict::again;
+    }
+    // An offset in the window that its client chose may be anything: words are shared only where they are words.
+    if (p.direct == nullptr || p.bytes != 8 || result.direct == nullptr || result.bytes != 8 ||
+        reinterpret_cast<std::uintptr_t>(p.direct) % 8 != 0) {
+        return fail(v, status::unreachable_memory);
+    }
+    auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
+    std::uint64_t old = t.compare;
+    if (t.opcode == opcode::fetch_add) {
+        old = shared.fetch_add(t.operand);
+    } else {
+        (void)shared.compare_exchange(old, t.operand);
+    }
+    std::memcpy(result.direct, &old, sizeof old);
+    tally_.bytes += 8;
+    return {};
+}
+
+executor::outcome executor::execute(vi& v, transfer& t) noexcept {
+    if (v.is_datagram()) {
+        return datagram(v, t);
+    }
+    vi& to = *v.peer;
+    switch (t.opcode) {
+        case opcode::send:
+            return send(v, to, t);
+        case opcode::write:
+            return write(v, to, t);
+        case opcode::read:
+            return read(v, to, t);
+        default:
+            return atomic(v, to, t);
+    }
+}
+
+}  // namespace vinic::controller

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vi_verbs.cc -- VIs and regions come, change and go.
+#include <bit>
+
+#include "controller/control.hpp"
+#include "controller/notify.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::uint32_t depth_max = 32768;
+constexpr std::uint32_t segments_limit = 256;
+constexpr std::uint32_t inline_limit = 1024;
+constexpr std::uint32_t changeable_flags = abi::allow_write | abi::allow_read | abi::allow_atomic;
+
+bool is_depth(std::uint32_t n) noexcept { return std::has_single_bit(n) && n <= depth_max; }
+
+/// Whether a ring of so many entries may lie there: whole, aligned, and not where the tables are.
+bool is_ring(const window& w, std::uint64_t offset, std::uint64_t entries, std::uint64_t entry_bytes) noexcept {
+    return offset % (2 * abi::line_size) == 0 && offset >= abi::first_chunk * abi::chunk_size &&
+           w.holds(offset, entries * entry_bytes);
+}
+
+bool is_valid(const window& w, const abi::vi_description& d) noexcept {
+    const bool is_datagram = (d.flags & abi::is_datagram) != 0;
+    const auto level = static_cast<reliability>(d.reliability);
+    return (d.flags & ~(changeable_flags | abi::is_datagram)) == 0 &&
+           d.reliability <= static_cast<std::uint32_t>(reliability::reception) &&
+           (!is_datagram || level == reliability::unreliable) && is_depth(d.send_depth) && is_depth(d.receive_depth) &&
+           d.segments_max >= 1 && d.segments_max <= segments_limit && d.inline_bytes_max <= inline_limit &&
+           d.cq[0] < abi::cq_count && d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count &&
+           d.cq_bit[1] < 2 * abi::vi_count && is_ring(w, d.send_ring, d.send_depth, sizeof(abi::send_descriptor)) &&
+           is_ring(w, d.receive_ring, d.receive_depth, sizeof(abi::receive_slot));
+}
+
+/// What a send queue has beside its ring, per descriptor: device/hand_over.hpp lays it out the same way.
+std::uint32_t send_extra_bytes(const abi::vi_description& d) noexcept {
+    constexpr std::uint32_t in_line = abi::send_segments_in_line * sizeof(abi::segment);
+    const std::uint32_t most =
+        std::max(d.segments_max * static_cast<std::uint32_t>(sizeof(abi::segment)), d.inline_bytes_max);
+    return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
+}
+
+}  // namespace
+
+errc control::create_vi(call& c) {
+    function& f = c.f;
+    const auto d = c.as<abi::vi_description>();
+    if (c.v[0] >= abi::vi_count || f.find(c.v[0]) != nullptr || !is_valid(f.window, d)) {
+        return errc::invalid_argument;
+    }
+    if (f.vis_used == f.options.vis_max) {
+        return errc::limit_reached;
+    }
+    auto made = std::make_unique<vi>();
+    vi& v = *made;
+    v.owner = &f;
+    v.index = static_cast<std::uint32_t>(c.v[0]);
+    v.context = c.context;
+    v.d = d;
+    v.entry = &f.window.vi(v.index);
+    v.sends = f.window.at<abi::send_descriptor>(d.send_ring);
+    v.receives = f.window.at<abi::receive_slot>(d.receive_ring);
+    v.send_mask = d.send_depth - 1;
+    v.send_depth_log2 = static_cast<std::uint32_t>(std::countr_zero(d.send_depth));
+    v.receive_mask = d.receive_depth - 1;
+    v.send_extra_bytes = send_extra_bytes(d);
+    v.receive_extra_per_slot =
+        d.segments_max > abi::receive_segments_in_line ? d.segments_max - abi::receive_segments_in_line : 0;
+    v.epoch = abi::epoch_of(v.entry->state.load_relaxed());
+    const std::lock_guard lock(engines_.board);
+    f.vis[v.index].store(made.release(), std::memory_order_release);
+    ++f.vis_used;
+    f.vis_high = std::max(f.vis_high, v.index + 1);
+    become(v, v.is_datagram() ? abi::link::connected : abi::link::idle);
+    return errc::ok;
+}
+
+errc control::change_vi(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    const auto d = c.as<abi::vi_description>();
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    const std::lock_guard lock(engines_.board);
+    if (v->link.load() != abi::link::idle) {
+        return errc::invalid_state;
+    }
+    if (d.reliability > static_cast<std::uint32_t>(reliability::reception) ||
+        (d.flags & ~changeable_flags) != 0) {  // datagram VIs are never idle
+        return errc::invalid_argument;
+    }
+    v->d.domain = d.domain;
+    v->d.flags = d.flags;
+    v->d.reliability = d.reliability;
+    v->d.transfer_bytes_max = d.transfer_bytes_max;
+    v->d.receiver_wait_ns = d.receiver_wait_ns;
+    return errc::ok;
+}
+
+/// Under the board: a new epoch, and the window knows.
+void control::become(vi& v, abi::link l) {
+    ++v.epoch;
+    v.link.store(l, std::memory_order_relaxed);
+    v.reason = abi::break_reason::none;
+    publish_state(v);
+}
+
+std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
+    std::uint64_t word = 0;
+    {
+        const std::lock_guard lock(engines_.board);
+        const abi::link l = v.link.load();
+        word = abi::make_state(v.epoch, l, v.reason);
+        if (v.request != 0) {
+            requests_.erase(v.request);
+            v.request = 0;
+        }
+        if (l == abi::link::connected && !v.is_datagram()) {
+            engines_.break_link(v, abi::break_reason::none, peers);
+        }
+        engines_.withdraw(v);
+    }
+    engines_.quiesce();
+    const std::lock_guard lock(engines_.board);
+    engines_.publish_break(v);
+    if (v.peer != nullptr) {
+        v.peer->peer = nullptr;
+        v.peer = nullptr;
+    }
+    v.pending.reset();
+    return word;
+}
+
+errc control::disconnect(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    c.r[0] = unlink(*v, abi::break_reason::remote_disconnect);
+    const std::lock_guard lock(engines_.board);
+    if (v->is_datagram()) {
+        while (v->receive_lock.test_and_set(std::memory_order_acquire)) {
+        }
+        v->receive_next = static_cast<std::uint32_t>(c.v[1]);
+        v->receive_lock.clear(std::memory_order_release);
+        engines_.scheduler.ready({v->owner->number, v->index}, clock_ns());  // what it has posted goes on
+    } else if (v->link.load() != abi::link::idle) {
+        become(*v, abi::link::idle);
+    }
+    return errc::ok;
+}
+
+void control::destroy(vi& v, abi::break_reason peers) {
+    forget_names_of(v);
+    function& f = *v.owner;
+    {
+        const std::lock_guard lock(engines_.board);
+        f.vis[v.index].store(nullptr, std::memory_order_release);  // datagrams find it no more
+        if (v.is_datagram()) {
+            v.link.store(abi::link::idle);
+        }
+        --f.vis_used;
+    }
+    (void)unlink(v, peers);
+    v.entry->state.store_release(abi::make_state(v.epoch + 1, abi::link::none));
+    delete &v;
+}
+
+errc control::destroy_vi(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    destroy(*v, abi::break_reason::remote_disconnect);
+    return errc::ok;
+}
+
+errc control::break_link(call& c) {
+    vi* v = c.own_vi(c.v[0]);
+    if (v == nullptr) {
+        return errc::invalid_handle;
+    }
+    {
+        const std::lock_guard lock(engines_.board);
+        if (v->is_datagram() || v->link.load() != abi::link::connected ||
+            c.v[1] != abi::make_state(v->epoch, abi::link::connected)) {
+            return errc::invalid_state;
+        }
+        engines_.break_link(*v, abi::break_reason::local_error, abi::break_reason::remote_error);
+    }
+    engines_.quiesce();
+    const std::lock_guard lock(engines_.board);
+    engines_.publish_break(*v);
+    return errc::ok;
+}
+
+// -- regions ------------------------------------------------------------------------------------
+
+errc control::register_region(call& c) {
+    function& f = c.f;
+    const auto key = static_cast<std::uint32_t>(c.v[0]);
+    const std::uint32_t generation = key & 0xff;
+    const std::uint64_t address = c.v[3];
+    const std::uint64_t length = c.v[4];
+    const std::uint64_t offset = c.v[5];
+    const bool whole_space = length == abi::none64;
+    if (c.v[0] > ~std::uint32_t{0} || key >> 8 >= abi::region_count || generation == 0 || generation == 0xff ||
+        c.v[2] > 15 || length == 0 || (whole_space && (address != 0 || offset != abi::none64)) ||
+        (!whole_space && address + length < address) ||
+        (offset != abi::none64 && (offset < abi::first_chunk * abi::chunk_size || !f.window.holds(offset, length)))) {
+        return errc::invalid_argument;
+    }
+    region& r = f.regions[key >> 8];
+    if (r.key.load() != 0) {
+        return errc::busy;
+    }
+    if (f.regions_used == f.options.regions_max) {
+        return errc::limit_reached;
+    }
+    r.context = c.context;
+    r.domain.store(static_cast<std::uint32_t>(c.v[1]), std::memory_order_relaxed);
+    r.rights.store(static_cast<std::uint32_t>(c.v[2]), std::memory_order_relaxed);
+    r.address = address;
+    r.length = length;
+    r.offset = offset;
+    r.key.store(key, std::memory_order_release);
+    ++f.regions_used;
+    f.regions_high = std::max(f.regions_high, (key >> 8) + 1);
+    return errc::ok;
+}
+
+errc control::deregister_region(call& c) {
+    const auto key = static_cast<std::uint32_t>(c.v[0]);
+    region& r = c.f.regions[key >> 8 & (abi::region_count - 1)];
+    if (key == 0 || c.v[0] > ~std::uint32_t{0} || r.key.load() != key || r.context != c.context) {
+        return errc::invalid_handle;
+    }
+    r.key.store(0, std::memory_order_release);
+    --c.f.regions_used;
+    engines_.quiesce();
+    return errc::ok;
+}
+
+errc control::change_region(call& c) {
+    const auto key = static_cast<std::uint32_t>(c.v[0]);
+    region& r = c.f.regions[key >> 8 & (abi::region_count - 1)];
+    if (key == 0 || c.v[0] > ~std::uint32_t{0} || r.key.load() != key || r.context != c.context) {
+        return errc::invalid_handle;
+    }
+    if (c.v[2] > 15) {
+        return errc::invalid_argument;
+    }
+    // Rights that both sides of the change do not share are never there while an engine may pair them with the
+    // other side's domain.
+    const auto wanted = static_cast<std::uint32_t>(c.v[2]);
+    r.rights.store(r.rights.load() & wanted);
+    engines_.quiesce();
+    r.domain.store(static_cast<std::uint32_t>(c.v[1]));
+    engines_.quiesce();
+    r.rights.store(wanted);
+    return errc::ok;
+}
+
+}  // namespace vinic::controller

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// doorbell_area.hpp -- memory with the doorbell area of one context in it, and its client's view.
+// doorbell_area.hpp -- memory with the doorbell area of one context in it, its client's view, and polls.
 #pragma once
 
 #include <memory>
 #include <new>
+#include <vector>
 
-#include "abi/doorbell.hpp"
+#include "controller/doorbells.hpp"
 
 namespace vinic::controller {
 
@@ -43,5 +44,22 @@ private:
     std::uint32_t colour_;
     std::unique_ptr<std::byte[], release> bytes_;
 };
+
+inline constexpr std::uint32_t plenty = 1u << 20;
+
+/// One pass with room for all.
+inline std::vector<rung> poll(doorbells& bells, std::size_t room = abi::vi_count, std::uint32_t budget = plenty) {
+    std::vector<rung> out(room);
+    out.resize(bells.poll(out, budget));
+    return out;
+}
+
+inline std::vector<std::uint32_t> vis_of(const std::vector<rung>& found) {
+    std::vector<std::uint32_t> vis;
+    for (const rung& r : found) {
+        vis.push_back(r.vi);
+    }
+    return vis;
+}
 
 }  // namespace vinic::controller

@@ -6,13 +6,20 @@
 //   byte-deficit round robin inside a function -> grant to an idle engine -> done(): charged, requeued or unbound
 //
 //   Pure: time is an argument, nothing sleeps, nothing is shared; the caller guards it with one lock.
+//   Nothing is allocated but in set_service() and at the first ready() of a range of 256 VIs.
+//   docs/scheduling.md has the rules, and what they are worth.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 namespace vinic::controller {
+
+constexpr std::uint32_t functions_max = 257;  ///< the PF and 256 VFs
+constexpr std::uint32_t engines_max = 64;
+constexpr std::uint32_t queues_max = 1024;
 
 /// What a function is entitled to.  Rates are bytes per second, 0 = none (no guarantee, no cap).
 struct service {
@@ -27,8 +34,8 @@ struct service {
 /// Who comes next.  The first is the product; the others are what it is compared with.
 enum class policy : std::uint8_t {
     hclock,               ///< class, then guarantee / cap / weight
-    request_round_robin,  ///< one message per function in turn, whatever its size
-    fifo,                 ///< in order of arrival
+    request_round_robin,  ///< one message per function in turn, whatever its size; neither classes nor caps
+    fifo,                 ///< VIs in order of arrival, whosever they are; neither classes nor caps
 };
 
 struct scheduler_options {
@@ -40,6 +47,10 @@ struct scheduler_options {
         8'000'000'000;  ///< what an engine second is worth: charge = max(bytes, time * this)
     policy order = policy::hclock;
 };
+
+/// What is wrong with it, as the end of a sentence; empty: nothing.
+[[nodiscard]] std::string_view complaint(const service& s) noexcept;
+[[nodiscard]] std::string_view complaint(const scheduler_options& o) noexcept;
 
 /// A function's number (0 = PF) and a VI's in it.
 struct vi_name {
@@ -70,7 +81,7 @@ struct scheduling_counters {
     std::uint64_t bytes = 0;
     std::uint64_t descriptors = 0;
     std::uint64_t engine_ns = 0;
-    std::uint64_t queue_waits = 0;      ///< times a VI found no operation queue free
+    std::uint64_t queue_waits = 0;      ///< times a VI found no operation queue free and had to share one
     std::uint64_t wait_ns = 0;          ///< from ready to grant, summed over grants
     std::uint64_t capped_ns = 0;        ///< time in which it had work and its cap held it back
     std::uint64_t received_charge = 0;  ///< bytes charged to it as the receiver
@@ -78,29 +89,33 @@ struct scheduling_counters {
 
 class scheduler {
 public:
+    /// Options outside their limits are brought to the nearest; complaint() tells beforehand.
     explicit scheduler(const scheduler_options& options);
     scheduler(scheduler&&) noexcept;
     scheduler& operator=(scheduler&&) noexcept;
     ~scheduler();
 
-    /// A function comes, or its entitlement changes; takes effect with the next grant.
+    /// A function comes, or its entitlement changes; takes effect with the next grant.  The same again changes nothing.
     void set_service(std::uint32_t function, const service& s, std::uint64_t now_ns);
     /// A function goes: its VIs are forgotten, grants under way may still be done().
     void remove_function(std::uint32_t function, std::uint64_t now_ns);
 
     /// VI has work.  Idempotent while it is bound or under grant (then it counts as more = true at done()).
+    /// Of a function that is not there, or a VI from 65536 on: ignored.
     void ready(vi_name vi, std::uint64_t now_ns);
-    /// VI has gone or has nothing to do; false: it is under grant right now.
+    /// VI has gone or has nothing to do; false: it is under grant right now, and nothing was changed.
     bool forget(vi_name vi) noexcept;
 
     /// The next grant, if an engine is idle and somebody may be served now.
     [[nodiscard]] std::optional<grant> next(std::uint64_t now_ns);
     /// The engine of g is idle again.
     void done(const grant& g, const served& s, std::uint64_t now_ns);
-    /// Work that was done for a receiver, charged to its function.
+    /// Work that was done for a receiver, charged to its function: it counts towards the weighted share, not towards
+    /// guarantee and cap, and never costs more than one turn, or a flood would silence its victim.
     void charge_receiver(std::uint32_t function, std::uint64_t bytes, std::uint64_t now_ns);
 
     /// When next() may give something although nothing new comes (a cap holds somebody back); 0: no such time.
+    /// Exact once next() has given nothing with an engine idle.
     [[nodiscard]] std::uint64_t next_time() const noexcept;
     /// Whether any VI waits for an engine.
     [[nodiscard]] bool has_work() const noexcept;

@@ -45,12 +45,16 @@ void engines::start() {
 
 void engines::stop() noexcept {
     stopping_.store(true);
-    const std::uint64_t one = 1;
-    (void)!::write(doorbell_fd_, &one, sizeof one);
+    wake();
     for (std::thread& t : threads_) {
         t.join();
     }
     threads_.clear();
+}
+
+void engines::wake() noexcept {
+    const std::uint64_t one = 1;
+    (void)!::write(doorbell_fd_, &one, sizeof one);
 }
 
 bool engines::idle() {
@@ -234,7 +238,11 @@ bool engines::work_once(std::uint32_t number, executor& ex) {
     v->leased = true;
     std::atomic<std::uint32_t>& mark = leases_[number].count;
     mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    const bool call_another = sleepers_.load(std::memory_order_relaxed) != 0 && scheduler.has_work();
     board.unlock();
+    if (call_another) {
+        wake();
+    }
 
     const lease_end end = ex.run(*v, g->bytes_max, g->descriptors_max);
 
@@ -274,7 +282,10 @@ void engines::sleep(std::uint64_t until_ns) noexcept {
     pollfd p{doorbell_fd_, POLLIN, 0};
     const timespec t{static_cast<time_t>((until_ns - now) / 1'000'000'000),
                      static_cast<long>((until_ns - now) % 1'000'000'000)};
-    if (::ppoll(&p, 1, &t, nullptr) > 0) {
+    sleepers_.fetch_add(1);
+    const int ready = ::ppoll(&p, 1, &t, nullptr);
+    sleepers_.fetch_sub(1);
+    if (ready > 0 && !stopping_.load()) {  // stop() wakes all: nobody takes its word away
         std::uint64_t count = 0;
         (void)!::read(doorbell_fd_, &count, sizeof count);
         board.lock_as_engine();

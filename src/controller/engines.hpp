@@ -82,11 +82,13 @@ private:
     /// Before an engine sleeps.  False: there is something to do.
     [[nodiscard]] bool prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns);
     void sleep(std::uint64_t until_ns) noexcept;
+    void wake() noexcept;
 
     const device_options& options_;
     std::vector<std::unique_ptr<function>>& functions_;
     int doorbell_fd_;
     std::atomic<bool> stopping_{false};
+    std::atomic<std::uint32_t> sleepers_{0};
     std::vector<std::thread> threads_;
     struct alignas(64) lease_word {
         std::atomic<std::uint32_t> count{0};  ///< odd: in a lease

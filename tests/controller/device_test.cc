@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// device_test.cc -- the device under clients that use nothing but words: what they get when they behave.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "raw_client.hpp"
+
+namespace vinic::controller {
+namespace {
+
+constexpr std::uint32_t key = 7 << 8 | 1;
+
+struct DeviceTest : testing::TestWithParam<std::uint32_t> {
+    DeviceTest() {
+        device_options o;
+        o.functions = 3;
+        o.scheduling.engines = GetParam();
+        o.yield = true;
+        nic = device::create(o).value();
+        EXPECT_TRUE(nic->start());
+    }
+    std::unique_ptr<device> nic;
+};
+
+/// Two tenants with a connected VI each.
+struct Pair {
+    explicit Pair(device& d, const abi::vi_description& as = raw_client::description(3)) : a(d, 1, 0), b(d, 2, 5) {
+        EXPECT_EQ(a.register_all(key), errc::ok);
+        EXPECT_EQ(b.register_all(key), errc::ok);
+        EXPECT_EQ(a.create(3, as), errc::ok);
+        EXPECT_EQ(b.create(3, as), errc::ok);
+        EXPECT_EQ(raw_client::connect(a, 3, b, 3), errc::ok);
+        EXPECT_EQ(a.link_of(3), abi::link::connected);
+        EXPECT_EQ(b.link_of(3), abi::link::connected);
+    }
+    raw_client a;
+    raw_client b;
+};
+
+void fill(std::span<std::byte> bytes, unsigned seed) {
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        bytes[i] = static_cast<std::byte>((i * 131 + seed) >> (i % 7));
+    }
+}
+
+TEST_P(DeviceTest, AMessageOfAnyLengthArrives) {
+    Pair p(*nic);
+    for (const std::uint32_t bytes : {0u, 1u, 8u, 48u, 49u, 4096u, 65536u, 65537u, 3u << 20}) {
+        fill(p.a.data(0, bytes), bytes);
+        const std::uint32_t r = p.b.post_receive(3, key, 1 << 20, 4 << 20);
+        const std::uint32_t s = p.a.post(3, opcode::send, key, 0, bytes);
+        EXPECT_EQ(p.a.await_send(3, s), status::success) << bytes;
+        const auto c = p.b.await_receive(3, r);
+        ASSERT_TRUE(c) << bytes;
+        EXPECT_EQ(c->length, bytes);
+        EXPECT_EQ(c->status, static_cast<std::uint8_t>(status::success));
+        const auto sent = p.a.data(0, bytes);
+        const bool inside = (c->flags & abi::payload_inside) != 0;
+        EXPECT_EQ(inside, bytes <= abi::payload_in_completion);
+        const auto* got = inside ? reinterpret_cast<const std::byte*>(c->payload) : p.b.data(1 << 20, bytes).data();
+        EXPECT_TRUE(std::equal(sent.begin(), sent.end(), got)) << bytes;
+    }
+}
+
+TEST_P(DeviceTest, AMessageWaitsForItsReceiver) {
+    Pair p(*nic);
+    const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_NE(p.a.send_slot(3, s).done.load_acquire(), s + 1);
+    p.b.post_receive(3, key, 0, 4096);
+    EXPECT_EQ(p.a.await_send(3, s), status::success);
+}
+
+TEST_P(DeviceTest, AWaitEndsWhenItsLimitDoes) {
+    auto d = raw_client::description(3);
+    d.receiver_wait_ns = 5'000'000;
+    Pair p(*nic, d);
+    const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
+    EXPECT_EQ(p.a.await_send(3, s), status::receiver_not_ready);
+    EXPECT_TRUE(p.a.await_link(3, abi::link::error));
+    EXPECT_TRUE(p.b.await_link(3, abi::link::error));
+    EXPECT_EQ(p.b.entry(3).rx_no_descriptor_drops.load_acquire(), 1u);
+}
+
+TEST_P(DeviceTest, RemoteMemoryIsWrittenReadAndCounted) {
+    Pair p(*nic);
+    fill(p.a.data(0, 1 << 20), 1);
+    const std::uint64_t there = raw_client::data_offset + (8 << 20);
+    EXPECT_EQ(p.a.await_send(3, p.a.post(3, opcode::write, key, 0, 1 << 20, there, key)), status::success);
+    EXPECT_EQ(p.a.await_send(3, p.a.post(3, opcode::read, key, 2 << 20, 1 << 20, there, key)), status::success);
+    EXPECT_TRUE(std::ranges::equal(p.a.data(0, 1 << 20), p.a.data(2 << 20, 1 << 20)));
+    abi::send_descriptor d{};
+    d.opcode = static_cast<std::uint8_t>(opcode::fetch_add);
+    d.segment_count = 1;
+    d.length = 8;
+    d.segments[0] = {raw_client::data_offset, 8, key};
+    d.segments[1] = {5, 0, 0};
+    d.remote_address = there + (1 << 20);
+    d.remote_key = key;
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_EQ(p.a.await_send(3, p.a.post(3, d)), status::success);
+    }
+    std::uint64_t sum = 0;
+    std::memcpy(&sum, p.b.data(9 << 20, 8).data(), 8);
+    EXPECT_EQ(sum, 500u);
+}
+
+struct Refusal {
+    const char* what;
+    opcode how;
+    std::uint32_t local_key;
+    std::uint64_t local_offset;
+    std::uint32_t length;
+    std::uint64_t remote_offset;
+    std::uint32_t remote_key;
+    status expected;
+};
+
+TEST_P(DeviceTest, WhatIsNotAllowedIsRefusedAndBreaksTheConnection) {
+    const std::uint64_t end = (4ULL << 30) - raw_client::data_offset;
+    const Refusal refusals[] = {
+        {"no such local key", opcode::send, key + 1, 0, 8, 0, 0, status::local_protection},
+        {"local end", opcode::send, key, end - 4, 8, 0, 0, status::local_protection},
+        {"local wrap", opcode::send, key, ~0ULL - raw_client::data_offset - 3, 8, 0, 0, status::local_protection},
+        {"no such remote key", opcode::write, key, 0, 8, 0, 9 << 8 | 1, status::remote_protection},
+        {"stale remote key", opcode::write, key, 0, 8, 0, 7 << 8 | 2, status::remote_protection},
+        {"remote end", opcode::read, key, 0, 8, end - 7, key, status::remote_protection},
+        {"remote start", opcode::write, key, 0, 8, ~0ULL, key, status::remote_protection},
+    };
+    for (const Refusal& r : refusals) {
+        Pair p(*nic);
+        const std::uint32_t s = p.a.post(3, r.how, r.local_key, r.local_offset, r.length,
+                                         raw_client::data_offset + r.remote_offset, r.remote_key);
+        EXPECT_EQ(p.a.await_send(3, s), r.expected) << r.what;
+        EXPECT_TRUE(p.a.await_link(3, abi::link::error)) << r.what;
+        EXPECT_TRUE(p.b.await_link(3, abi::link::error)) << r.what;
+    }
+}
+
+TEST_P(DeviceTest, AnotherContextsThingsCannotBeNamed) {
+    Pair p(*nic);
+    raw_client c(*nic, 1, 9);  // the same function as a, another process
+    EXPECT_EQ(c.call(abi::verb::destroy_vi, {3}).code, errc::invalid_handle);
+    EXPECT_EQ(c.call(abi::verb::disconnect, {3}).code, errc::invalid_handle);
+    EXPECT_EQ(c.call(abi::verb::deregister_region, {key}).code, errc::invalid_handle);
+    EXPECT_EQ(c.call(abi::verb::create_vi, {3}, raw_client::description(3)).code, errc::invalid_argument);
+    p.a.send_slot(3, 0).lap = abi::lap_of(0, 4);  // posted in a's ring, rung by c: nobody's business of c
+    c.ring(3);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    EXPECT_EQ(p.a.send_slot(3, 0).done.load_acquire(), 0u);
+    EXPECT_EQ(p.a.link_of(3), abi::link::connected);
+}
+
+TEST_P(DeviceTest, WhoLeavesBreaksHisConnectionsAndNobodyElses) {
+    Pair p(*nic);
+    raw_client d(*nic, 3, 0);
+    ASSERT_EQ(d.register_all(key), errc::ok);
+    ASSERT_EQ(d.create(0), errc::ok);
+    ASSERT_EQ(d.create(1), errc::ok);
+    ASSERT_EQ(raw_client::connect(d, 0, d, 1), errc::ok);
+    {
+        raw_client gone(*nic, 3, 1);
+        ASSERT_EQ(gone.create(2), errc::ok);
+        ASSERT_EQ(p.a.create(4), errc::ok);
+        ASSERT_EQ(raw_client::connect(p.a, 4, gone, 2), errc::ok);
+    }
+    EXPECT_TRUE(p.a.await_link(4, abi::link::error));
+    d.post_receive(1, key, 0, 64);
+    EXPECT_EQ(d.await_send(0, d.post(0, opcode::send, key, 64, 64)), status::success);
+    EXPECT_EQ(p.b.link_of(3), abi::link::connected);
+}
+
+TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
+    Pair p(*nic);
+    std::memset(p.a.data(0, 64).data(), 0x5a, 64);
+    ASSERT_TRUE(nic->reset(1));
+    EXPECT_TRUE(p.b.await_link(3, abi::link::error));
+    raw_client again(*nic, 1, 0);
+    EXPECT_EQ(again.data(0, 1)[0], std::byte{0}) << "bytes of the one before";
+    EXPECT_EQ(again.register_all(key), errc::ok);
+    EXPECT_EQ(nic->status(1)->counters.resets, 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, DeviceTest, testing::Values(1, 2));
+
+}  // namespace
+}  // namespace vinic::controller

@@ -45,7 +45,7 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
     const auto want = static_cast<std::uint32_t>((bytes + abi::chunk_size - 1) / abi::chunk_size);
     control_lock hold(memory_);
     std::uint32_t run = 0;
-    for (std::uint32_t c = abi::first_chunk; c < abi::chunk_count; ++c) {
+    for (std::uint32_t c = abi::first_chunk; c < memory_.chunks(); ++c) {
         run = memory_.chunk_owner(c).load_relaxed() == 0 ? run + 1 : 0;
         if (run != want) {
             continue;

@@ -17,14 +17,12 @@
 #include <thread>
 
 #include "device/processes.hpp"
-#include "os/memory.hpp"
 
 namespace vinic::device {
 
 namespace {
 
 constexpr std::uint64_t opening_byte = 0;
-constexpr std::uint64_t process_byte = 1;
 constexpr auto opening_patience = std::chrono::seconds(10);
 
 bool valid_name(std::string_view n) {
@@ -137,6 +135,15 @@ error memory::fail_os(int os_errno, std::string what) const {
 
 result<std::unique_ptr<memory>> memory::open(std::string_view device_address, const open_options& options, role as) {
     constexpr std::string_view scheme = "shm:";
+    constexpr std::string_view isolated = "vinicd:";
+    if (device_address.starts_with(isolated)) {
+        std::unique_ptr<memory> m(new memory);
+        m->address_ = device_address;
+        if (auto r = m->open_window(device_address.substr(isolated.size()), as); !r) {
+            return std::unexpected(r.error());
+        }
+        return m;
+    }
     if (!device_address.starts_with(scheme) || !valid_name(device_address.substr(scheme.size()))) {
         return std::unexpected(error{errc::unknown_address, 0, "device address '" + std::string(device_address) + "'"});
     }
@@ -152,7 +159,6 @@ result<std::unique_ptr<memory>> memory::open(std::string_view device_address, co
     std::unique_ptr<memory> m(new memory);
     m->address_ = device_address;
     m->path_ = directory + "/vinic-" + std::string(device_address.substr(scheme.size()));
-    m->pid_namespace_ = os::pid_namespace();
     if (auto r = as == role::participant ? m->attach(options) : m->inspect(); !r) {
         return std::unexpected(r.error());
     }
@@ -233,13 +239,10 @@ result<bool> memory::attach_once(const open_options& options) {
         return std::unexpected(r.error());
     }
     os::unlock_byte(fd_.get(), opening_byte);
-    const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
-    mapping_fd_.reset(os::beyond_standard(::open(again.c_str(), O_RDWR | O_CLOEXEC)));
-    if (!mapping_fd_) {
-        const int e = errno;
+    if (auto r = open_again(); !r) {
         leave();
         self_ = abi::none32;
-        return std::unexpected(fail_os(e, "opening the device file again through /proc"));
+        return std::unexpected(r.error());
     }
     control_lock hold(*this);
     bury_the_dead(*this);
@@ -291,58 +294,12 @@ result<void> memory::check_version() const {
     return {};
 }
 
-result<void> memory::enter() {
-    fenced_ = header().fence.load_relaxed() != 0;
-    if (!fenced_ && !os::register_asymmetric_barrier()) {
-        return std::unexpected(
-            fail(errc::not_supported, errno,
-                 "its processes use membarrier(2), which is refused to this one; allow that system call"));
+result<void> memory::open_again() {
+    const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
+    mapping_fd_.reset(os::beyond_standard(::open(again.c_str(), O_RDWR | O_CLOEXEC)));
+    if (!mapping_fd_) {
+        return std::unexpected(fail_os(errno, "opening the device file again through /proc"));
     }
-    std::uint32_t i = 0;
-    while (i < abi::process_count) {
-        if (i == header().processes_backed.load_relaxed()) {
-            const auto per_page = static_cast<std::uint32_t>(abi::page_size / sizeof(abi::process_entry));
-            if (const int e = os::allocate_storage(fd_.get(), abi::processes_offset + i * sizeof(abi::process_entry),
-                                                   abi::page_size);
-                e != 0) {
-                return std::unexpected(fail_os(e, "taking storage"));
-            }
-            header().processes_backed.store_release(i + per_page);
-        }
-        if (process(i).state.load_acquire() == static_cast<std::uint32_t>(abi::process_state::free) &&
-            os::try_lock_byte(fd_.get(), process_byte + i)) {
-            break;
-        }
-        ++i;
-    }
-    if (i == abi::process_count) {
-        return std::unexpected(
-            fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
-    }
-    // A process that died between freeing this entry and unlocking left its lock behind; to everybody
-    // it would now look as if we held it.
-    std::uint32_t holder = header().lock.load_relaxed();
-    if ((holder & ~abi::lock_waiters) == i + 1) {
-        recount();
-        (void)header().lock.compare_exchange(holder, 0);
-        os::futex_wake(&header().lock.raw_);
-    }
-    abi::process_entry& p = process(i);
-    p.generation.add_single_writer(1);
-    p.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
-    p.start_time.store_relaxed(os::process_start_time(static_cast<std::uint32_t>(::getpid())));
-    p.pid_namespace.store_relaxed(pid_namespace_);
-    p.extents_sequence.store_relaxed(0);
-    p.extent_count.store_relaxed(0);
-    p.extents_capacity.store_relaxed(0);
-    std::memset(p.command, 0, sizeof p.command);
-    if (std::FILE* f = std::fopen("/proc/self/comm", "re"); f != nullptr) {
-        (void)std::fgets(p.command, sizeof p.command, f);
-        p.command[std::strcspn(p.command, "\n")] = 0;
-        std::fclose(f);
-    }
-    self_ = i;
-    p.state.store_release(static_cast<std::uint32_t>(abi::process_state::live));
     return {};
 }
 
@@ -370,6 +327,10 @@ memory::~memory() {
 }
 
 void memory::leave() noexcept {
+    if (window_) {
+        leave_window();
+        return;
+    }
     // Without byte 0 (its holder is stopped) the file is left to the next opener.
     const bool may_remove = lock_opening(fd_.get());
     {
@@ -505,6 +466,11 @@ void memory::forget_after_fork() noexcept {
     map_.replace_by_zeros();
     mapping_fd_.reset();
     fd_.reset();
+    if (window_) {
+        window_->socket.reset();
+        window_->doorbell.reset();
+        window_->mailbox.reset();
+    }
 }
 
 }  // namespace vinic::device

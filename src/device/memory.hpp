@@ -6,17 +6,31 @@
 //   long as process entry i is in use.  An opener that finds no process byte locked starts afresh;
 //   whoever leaves last removes the file.  Locks vanish with their process, so SIGKILL leaves
 //   nothing that a later opener would take for alive.
+//
+//   Or a function's window of the isolated placement (abi/window.hpp), which has the same shape: window.cc.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vinic/vinic.hpp>
 
-#include "abi/vi.hpp"
+#include "abi/window.hpp"
 #include "os/file.hpp"
+#include "os/memory.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::device {
+
+/// What the device of the isolated placement gave a process.
+struct attachment {
+    os::unique_fd socket;    ///< its close tells the device that the process has left
+    os::unique_fd doorbell;  ///< event descriptors
+    os::unique_fd mailbox;
+    std::uint32_t function = 0;
+    std::uint32_t epoch = 0;          ///< of the function
+    std::uint32_t context_epoch = 0;  ///< of this process' context
+    std::uint64_t window_bytes = 0;
+};
 
 class memory {
 public:
@@ -57,6 +71,10 @@ public:
     [[nodiscard]] T* at(std::uint64_t offset) const noexcept {
         return reinterpret_cast<T*>(map_.data() + offset);
     }
+    /// Chunks of 64 MiB, the tables' included.
+    [[nodiscard]] std::uint32_t chunks() const noexcept {
+        return static_cast<std::uint32_t>(map_.size() / abi::chunk_size);
+    }
     [[nodiscard]] std::uint32_t backed(abi::table t) const noexcept { return header().marks[t].backed.load_acquire(); }
 
     /// This process' entry, and the word that marks what belongs to it.
@@ -69,6 +87,18 @@ public:
     [[nodiscard]] bool fenced() const noexcept { return fenced_; }
     [[nodiscard]] const std::string& address() const noexcept { return address_; }
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+    /// Isolated placement: what lies in a window only; nullptr for a device file.
+    [[nodiscard]] attachment* window() const noexcept { return window_.get(); }
+    [[nodiscard]] abi::identity_page& identity() const noexcept {
+        return *at<abi::identity_page>(abi::identity_offset);
+    }
+    /// Whether the device of a window no longer serves this process: it died, or was reset.
+    [[nodiscard]] bool cut_off() const noexcept;
+    /// Whether anybody but the processes of this memory may still use what process i left: the device.
+    [[nodiscard]] bool served(std::uint32_t i) const noexcept {
+        return window_ != nullptr && i < abi::context_count && identity().context_epoch[i].load_acquire() != 0;
+    }
 
     /// Whether process entry i is held by a living process.
     [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
@@ -96,14 +126,25 @@ public:
     [[nodiscard]] bool forked() const noexcept { return forked_; }
 
 private:
-    memory() = default;
+    memory() noexcept : pid_namespace_(os::pid_namespace()) {}
+    static constexpr std::uint64_t process_byte = 1;  ///< the first process entry's lock
     [[nodiscard]] result<void> attach(const open_options& options);
     [[nodiscard]] result<bool> attach_once(const open_options& options);
     [[nodiscard]] result<void> initialise(const open_options& options);
     [[nodiscard]] result<void> check_version() const;
     [[nodiscard]] result<void> enter();
+    [[nodiscard]] result<void> back_process(std::uint32_t i);
+    void settle_in(std::uint32_t i) noexcept;
+    [[nodiscard]] result<void> open_again();
     [[nodiscard]] result<void> inspect();
     void leave() noexcept;
+    // window.cc
+    [[nodiscard]] result<void> open_window(std::string_view where, role as);
+    [[nodiscard]] result<void> connect_socket(const std::string& path);
+    [[nodiscard]] result<os::unique_fd> attach_window(std::uint32_t function);
+    [[nodiscard]] result<void> enter_window();
+    [[nodiscard]] result<bool> enter_context(std::uint32_t i);
+    void leave_window() noexcept;
     void recount() noexcept;
     [[nodiscard]] error fail(errc code, int os_errno, std::string what) const;
     [[nodiscard]] error fail_os(int os_errno, std::string what) const;
@@ -113,8 +154,9 @@ private:
     os::unique_fd fd_;
     os::unique_fd mapping_fd_;
     os::mapping map_;
+    std::unique_ptr<attachment> window_;
     std::uint32_t self_ = abi::none32;
-    std::uint64_t pid_namespace_ = 0;
+    std::uint64_t pid_namespace_;
     bool fenced_ = false;
     bool forked_ = false;
 };

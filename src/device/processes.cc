@@ -76,8 +76,20 @@ void free_keys(memory& m, std::uint32_t owner) noexcept {
     }
 }
 
+/// In a window the device is the engine: it has let go once it says so, or was told VI by VI.
+bool device_has_let_go(const memory& m, std::uint32_t owner) noexcept {
+    bool any = false;
+    for (std::uint32_t i = 0; i < m.backed(abi::vis) && !any; ++i) {
+        any = m.vi(i).owner.load_relaxed() == owner;
+    }
+    return !m.served(owner - 1) || (owner == m.owner_word() && !any);
+}
+
 /// True once every engine of another process that was inside memory when we looked has left it.
 bool engines_have_left(memory& m, std::uint32_t owner) noexcept {
+    if (m.window() != nullptr) {
+        return device_has_let_go(m, owner);
+    }
     struct inside {
         const abi::word32* word;
         std::uint32_t seen;
@@ -124,7 +136,7 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
             m.give(abi::cqs, c);
         }
     }
-    for (std::uint32_t c = 0; c < abi::chunk_count; ++c) {
+    for (std::uint32_t c = 0; c < m.chunks(); ++c) {
         if (m.chunk_owner(c).load_relaxed() == owner) {
             os::release_storage(m.fd(), c * abi::chunk_size, abi::chunk_size);
             m.chunk_owner(c).store_release(0);
@@ -182,7 +194,7 @@ std::uint32_t bury_the_dead(memory& m) noexcept {
     std::uint32_t found = 0;
     for (std::uint32_t i = 0; i < m.header().processes_backed.load_acquire(); ++i) {
         const process_state s = state_of(m, i);
-        if (s == process_state::free || i == m.self() || m.alive(i)) {
+        if (s == process_state::free || i == m.self() || m.alive(i) || m.served(i)) {
             continue;
         }
         found += s == process_state::live ? 1 : 0;

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// entry.cc -- a process takes its entry of the process table, in a device file or in a window.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "device/memory.hpp"
+
+namespace vinic::device {
+
+/// Storage for process entry i, which is the first without or has some.
+result<void> memory::back_process(std::uint32_t i) {
+    if (i == header().processes_backed.load_relaxed()) {
+        const auto per_page = static_cast<std::uint32_t>(abi::page_size / sizeof(abi::process_entry));
+        if (const int e =
+                os::allocate_storage(fd_.get(), abi::processes_offset + i * sizeof(abi::process_entry), abi::page_size);
+            e != 0) {
+            return std::unexpected(fail_os(e, "taking storage"));
+        }
+        header().processes_backed.store_release(i + per_page);
+    }
+    return {};
+}
+
+result<void> memory::enter() {
+    fenced_ = header().fence.load_relaxed() != 0;
+    if (!fenced_ && !os::register_asymmetric_barrier()) {
+        return std::unexpected(
+            fail(errc::not_supported, errno,
+                 "its processes use membarrier(2), which is refused to this one; allow that system call"));
+    }
+    std::uint32_t i = 0;
+    while (i < abi::process_count) {
+        if (auto r = back_process(i); !r) {
+            return r;
+        }
+        if (process(i).state.load_acquire() == static_cast<std::uint32_t>(abi::process_state::free) &&
+            os::try_lock_byte(fd_.get(), process_byte + i)) {
+            break;
+        }
+        ++i;
+    }
+    if (i == abi::process_count) {
+        return std::unexpected(
+            fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
+    }
+    settle_in(i);
+    return {};
+}
+
+/// Entry i is locked: from now on it is this process'.
+void memory::settle_in(std::uint32_t i) noexcept {
+    // A process that died between freeing this entry and unlocking left its lock behind; to everybody
+    // it would now look as if we held it.
+    std::uint32_t holder = header().lock.load_relaxed();
+    if ((holder & ~abi::lock_waiters) == i + 1) {
+        recount();
+        (void)header().lock.compare_exchange(holder, 0);
+        os::futex_wake(&header().lock.raw_);
+    }
+    abi::process_entry& p = process(i);
+    p.generation.add_single_writer(1);
+    p.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
+    p.start_time.store_relaxed(os::process_start_time(static_cast<std::uint32_t>(::getpid())));
+    p.pid_namespace.store_relaxed(pid_namespace_);
+    p.extents_sequence.store_relaxed(0);
+    p.extent_count.store_relaxed(0);
+    p.extents_capacity.store_relaxed(0);
+    std::memset(p.command, 0, sizeof p.command);
+    if (std::FILE* f = std::fopen("/proc/self/comm", "re"); f != nullptr) {
+        (void)std::fgets(p.command, sizeof p.command, f);
+        p.command[std::strcspn(p.command, "\n")] = 0;
+        std::fclose(f);
+    }
+    self_ = i;
+    p.state.store_release(static_cast<std::uint32_t>(abi::process_state::live));
+}
+
+}  // namespace vinic::device

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// window.cc -- memory that is a function's window: how a process gets it from the device, and leaves it.
+//
+//     client                                   vinicd
+//     connect(PATH)
+//     attach_request(function) ------------->  may this user?
+//     window, two event descriptors <--------
+//     locks a free process entry
+//     enter_request(context = entry) ------->  begins to serve that context
+//     enter_reply <--------------------------
+//     ... mailbox, doorbell, rings ...
+//     closes the socket -------------------->  lets go of all that the context had
+//
+//   The device made the window's header; whoever enters first finds zeroed tables.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "device/memory.hpp"
+#include "device/processes.hpp"
+
+namespace vinic::device {
+
+namespace {
+
+constexpr auto device_patience = std::chrono::seconds(10);  ///< for an answer of the socket
+constexpr auto entry_patience = std::chrono::seconds(2);    ///< for the device to notice who has left
+
+/// "pf" and "vfN"; none32 for anything else.
+std::uint32_t function_of(std::string_view name) noexcept {
+    if (name == "pf") {
+        return 0;
+    }
+    std::uint32_t n = 0;
+    if (!name.starts_with("vf") || name.size() > 5 || (name.size() > 3 && name[2] == '0')) {
+        return abi::none32;
+    }
+    const auto [end, error] = std::from_chars(name.data() + 2, name.data() + name.size(), n);
+    return error == std::errc{} && end == name.data() + name.size() && n + 1 < abi::function_count_max ? n + 1
+                                                                                                       : abi::none32;
+}
+
+template <class T>
+bool send_packet(int socket, const T& packet) noexcept {
+    return ::send(socket, &packet, sizeof packet, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof packet);
+}
+
+/// A packet of exactly this type, with as many descriptors as there is room for, or none.  0 or errno.
+template <class T>
+int receive_packet(int socket, T& packet, std::span<os::unique_fd> descriptors) noexcept {
+    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))];
+    iovec part{&packet, sizeof packet};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ssize_t n = 0;
+    do {
+        n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return errno;
+    }
+    std::size_t taken = 0;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            os::unique_fd received(os::beyond_standard(fd));
+            if (taken < descriptors.size()) {
+                descriptors[taken++] = std::move(received);
+            }
+        }
+    }
+    if (n == 0) {
+        return ECONNRESET;
+    }
+    return n == static_cast<ssize_t>(sizeof packet) && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? 0 : EPROTO;
+}
+
+/// What the device says about why it refuses; a number that is no error of ours is its mistake.
+errc code_of_device(std::uint32_t code) noexcept {
+    return code != 0 && code <= static_cast<std::uint32_t>(errc::concurrent_use) ? static_cast<errc>(code)
+                                                                                 : errc::version_mismatch;
+}
+
+}  // namespace
+
+result<void> memory::open_window(std::string_view where, role as) {
+    const std::size_t mark = where.find('#');
+    const std::string path(where.substr(0, mark));
+    const std::uint32_t function =
+        mark == std::string_view::npos ? 1 : function_of(where.substr(mark + 1));  // the first VF
+    if (path.empty() || path.contains('\0') || function == abi::none32) {
+        return std::unexpected(error{errc::unknown_address, 0,
+                                     "device address '" + address_ + "': write vinicd:PATH#vfN or vinicd:PATH#pf"});
+    }
+    path_ = path;
+    if (auto r = connect_socket(path); !r) {
+        return r;
+    }
+    auto received = attach_window(function);
+    if (!received) {
+        return std::unexpected(received.error());
+    }
+    // The descriptor that came shares the device's open file, and with it that file's locks; so it is opened anew.
+    const bool inspects = as == role::inspector;
+    const std::string again = "/proc/self/fd/" + std::to_string(received->get());
+    fd_.reset(os::beyond_standard(::open(again.c_str(), (inspects ? O_RDONLY : O_RDWR) | O_CLOEXEC)));
+    if (!fd_) {
+        return std::unexpected(fail_os(errno, "opening the window again through /proc"));
+    }
+    received->reset();
+    if (auto r = inspects ? result<void>{} : open_again(); !r) {
+        return r;
+    }
+    struct stat s{};
+    const std::uint64_t bytes = window_->window_bytes;
+    if (::fstat(fd_.get(), &s) != 0 || static_cast<std::uint64_t>(s.st_size) != bytes || !std::has_single_bit(bytes) ||
+        bytes < abi::window_chunks_least * abi::chunk_size || bytes > abi::file_size) {
+        return std::unexpected(fail(errc::version_mismatch, 0, "the window's size is none that this library knows"));
+    }
+    if (!map_.map_shared(fd_.get(), bytes, !inspects)) {
+        return std::unexpected(fail_os(errno, "mapping the window"));
+    }
+    if (identity().magic.load_acquire() != abi::window_magic ||
+        identity().version.load_relaxed() != abi::window_version) {
+        return std::unexpected(fail(errc::version_mismatch, 0, "the window is of another version of vinic"));
+    }
+    return inspects ? check_version() : enter_window();
+}
+
+result<void> memory::connect_socket(const std::string& path) {
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    if (path.size() >= sizeof to.sun_path) {
+        return std::unexpected(fail(errc::invalid_argument, ENAMETOOLONG,
+                                    "a socket's path has at most " + std::to_string(sizeof to.sun_path - 1) +
+                                        " bytes; use a shorter or a relative one"));
+    }
+    std::memcpy(to.sun_path, path.data(), path.size());
+    window_ = std::make_unique<attachment>();
+    window_->socket.reset(os::beyond_standard(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)));
+    if (!window_->socket) {
+        return std::unexpected(fail_os(errno, "making a socket"));
+    }
+    const timeval limit{device_patience.count(), 0};
+    (void)::setsockopt(window_->socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)::setsockopt(window_->socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    int rc = 0;
+    do {
+        rc = ::connect(window_->socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    } while (rc != 0 && errno == EINTR);
+    if (rc == 0) {
+        return {};
+    }
+    switch (const int e = errno) {
+        case ENOENT:
+        case ENOTDIR:
+        case ECONNREFUSED:
+            return std::unexpected(
+                fail(errc::unknown_address, e, "no device listens there; start vinicd with --socket"));
+        case ENOTSOCK:
+        case EPROTOTYPE:
+            return std::unexpected(fail(errc::unknown_address, e, "what listens there is no vinicd"));
+        case EAGAIN:
+            return std::unexpected(fail(errc::timed_out, e, "the device does not take the connection; is it stopped?"));
+        default:
+            return std::unexpected(fail_os(e, "connecting to the device's socket"));
+    }
+}
+
+result<os::unique_fd> memory::attach_window(std::uint32_t function) {
+    const abi::attach_request wanted{abi::window_magic, abi::window_version,
+                                     static_cast<std::uint32_t>(abi::packet::attach), function, 0};
+    abi::attach_reply reply{};
+    std::array<os::unique_fd, 3> descriptors;
+    if (!send_packet(window_->socket.get(), wanted)) {
+        return std::unexpected(fail_os(errno, "asking the device for its window"));
+    }
+    if (const int e = receive_packet(window_->socket.get(), reply, descriptors); e != 0) {
+        return std::unexpected(e == EAGAIN   ? fail(errc::timed_out, e, "the device does not answer; is it stopped?")
+                               : e == EPROTO ? fail(errc::version_mismatch, e, "the device answers in another language")
+                                             : fail_os(e, "the device's answer"));
+    }
+    if (reply.code != 0) {
+        return std::unexpected(fail(code_of_device(reply.code), 0, "the device refuses this function"));
+    }
+    if (reply.version != abi::window_version || !descriptors[0] || !descriptors[1] || !descriptors[2]) {
+        return std::unexpected(fail(errc::version_mismatch, 0, "the device is of another version of vinic"));
+    }
+    window_->function = reply.function;
+    window_->epoch = reply.epoch;
+    window_->window_bytes = reply.window_bytes;
+    window_->doorbell = std::move(descriptors[1]);
+    window_->mailbox = std::move(descriptors[2]);
+    return std::move(descriptors[0]);
+}
+
+/// True: process entry i is ours, and the device serves that context.
+result<bool> memory::enter_context(std::uint32_t i) {
+    if (process(i).state.load_acquire() != static_cast<std::uint32_t>(abi::process_state::free) ||
+        !os::try_lock_byte(fd_.get(), process_byte + i)) {
+        return false;
+    }
+    const abi::enter_request wanted{static_cast<std::uint32_t>(abi::packet::enter), i};
+    abi::enter_reply reply{};
+    if (process(i).state.load_acquire() != static_cast<std::uint32_t>(abi::process_state::free)) {
+        reply.code = static_cast<std::uint32_t>(errc::busy);  // somebody came and died in between
+    } else if (!send_packet(window_->socket.get(), wanted)) {
+        return std::unexpected(fail_os(errno, "entering the window"));
+    } else if (const int e = receive_packet(window_->socket.get(), reply, {}); e != 0) {
+        return std::unexpected(fail_os(e, "entering the window: the device's answer"));
+    }
+    if (reply.code == 0) {
+        window_->context_epoch = reply.context_epoch;
+        return true;
+    }
+    os::unlock_byte(fd_.get(), process_byte + i);
+    if (const errc code = code_of_device(reply.code); code != errc::busy && code != errc::limit_reached) {
+        return std::unexpected(fail(code, 0, "the device refuses to serve this process"));
+    }
+    return false;
+}
+
+result<void> memory::enter_window() {
+    fenced_ = true;
+    const auto end = std::chrono::steady_clock::now() + entry_patience;
+    std::uint32_t i = 0;
+    for (;;) {
+        auto entered = enter_context(i);
+        if (!entered) {
+            return std::unexpected(entered.error());
+        }
+        if (*entered) {
+            break;
+        }
+        if (++i < abi::context_count) {
+            continue;
+        }
+        if (std::chrono::steady_clock::now() > end) {
+            return std::unexpected(fail(errc::limit_reached, 0, "as many processes as may use this function do"));
+        }
+        i = 0;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (auto r = check_version(); !r) {
+        return r;
+    }
+    // Entries have storage page by page, from the first on.
+    for (std::uint32_t k = header().processes_backed.load_acquire(); k <= i;
+         k = header().processes_backed.load_acquire()) {
+        if (auto r = back_process(k); !r) {
+            return r;
+        }
+    }
+    settle_in(i);
+    control_lock hold(*this);
+    bury_the_dead(*this);
+    return {};
+}
+
+bool memory::cut_off() const noexcept {
+    const abi::identity_page& page = identity();
+    if (page.epoch.load_acquire() != window_->epoch ||
+        page.context_epoch[self_].load_acquire() != window_->context_epoch) {
+        return true;
+    }
+    pollfd look{window_->socket.get(), POLLRDHUP, 0};
+    return ::poll(&look, 1, 0) == 1 && (look.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
+}
+
+void memory::leave_window() noexcept {
+    {
+        control_lock hold(*this);
+        retire_process(*this, self_, abi::break_reason::remote_disconnect);
+    }
+    // The socket last: with its close, the device may take the memory of whoever was the last.
+    map_ = {};
+    window_->socket.reset();
+    fd_.reset();
+}
+
+}  // namespace vinic::device

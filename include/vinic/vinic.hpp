@@ -61,7 +61,7 @@ enum class errc : std::int32_t {
     ok = 0,                   ///< success
     invalid_argument = 1,     ///< a parameter is outside what the call accepts
     invalid_handle = 2,       ///< the handle is empty, moved from, or its object is gone
-    unknown_address = 3,      ///< the device address is not of the form shm:NAME
+    unknown_address = 3,      ///< no such device: the address is neither shm:NAME nor vinicd:PATH of a running one
     permission_denied = 4,    ///< the operating system refuses access
     version_mismatch = 5,     ///< the device file was made by another version of vinic
     out_of_memory = 6,        ///< no room in the device, in its directory's file system or in memory
@@ -523,9 +523,10 @@ public:
     // completion.  Anything else means that nothing was posted: invalid_state (not connected),
     // queue_full, too_many_segments, message_too_large, not_supported, concurrent_use, out_of_memory
     // (the first descriptor with more segments than fit its line finds no room for a queue of such).
-    // A posted descriptor is executed at once by the calling thread; only a message that has to
-    // wait for the receiver is handed over and executed by the receiver's next post.  A post into
-    // memory whose pages are moving at that moment (a region is being registered or closed) sleeps.
+    // Direct placement: a posted descriptor is executed at once by the calling thread; only a message
+    // that has to wait for the receiver is handed over and executed by the receiver's next post.  A post
+    // into memory whose pages are moving at that moment (a region is being registered or closed) sleeps.
+    // Isolated placement: the device executes it, sooner or later.
 
     [[nodiscard]] errc post_receive(const segment& s, std::uint64_t cookie) noexcept;
     [[nodiscard]] errc post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
@@ -646,6 +647,12 @@ public:
     /// Opens the device `shm:NAME`, and makes it when nobody has it open.  NAME: 1 to 63 of
     /// [A-Za-z0-9._-].  The last process that closes removes the device file; one left behind by
     /// SIGKILL is taken over.
+    ///
+    /// Or a function of the isolated placement's device: `vinicd:PATH`, PATH being the socket of a running
+    /// vinicd (at most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Processes that
+    /// open the same function trust each other as those of one device file do, and nobody else.  Names are
+    /// known to all functions.  `options` stay empty.  When vinicd ends or resets the function, connections
+    /// break (peer_died) and set-up calls return errc::peer_gone: close the nic, and open it anew.
     [[nodiscard]] static result<nic> open(std::string_view device_address, const open_options& options = {});
 
     [[nodiscard]] result<domain> create_domain();

@@ -137,6 +137,9 @@ result<std::unique_ptr<memory>> memory::open(std::string_view device_address, co
     constexpr std::string_view scheme = "shm:";
     constexpr std::string_view isolated = "vinicd:";
     if (device_address.starts_with(isolated)) {
+        if (!options.directory.empty() || !options.group.empty()) {
+            return std::unexpected(error{errc::invalid_argument, 0, "directory and group are for device files only"});
+        }
         std::unique_ptr<memory> m(new memory);
         m->address_ = device_address;
         if (auto r = m->open_window(device_address.substr(isolated.size()), as); !r) {

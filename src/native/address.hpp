@@ -47,6 +47,8 @@ namespace vinic::detail {
 }
 
 struct nic_state;
+/// Isolated placement: the names that the device knows.
+[[nodiscard]] result<std::vector<address>> names_isolated(nic_state& nic);
 /// Enters a name into the device's directory; its index.  errc::name_in_use.
 [[nodiscard]] result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kind kind,
                                               std::uint64_t target);

@@ -103,6 +103,9 @@ posted virtual_interface::post(std::span<const work_request> requests) noexcept 
     if (!state_) {
         return {0, errc::invalid_handle};
     }
+    if (state_->nic->isolated) {
+        return state_->post_batch(requests);
+    }
     posted p;
     for (; p.count < requests.size(); ++p.count) {
         if (const errc e = state_->post(requests[p.count]); e != errc::ok) {

@@ -76,6 +76,7 @@ nic_state::~nic_state() {
     if (!forked()) {
         pages.release_all();
     }
+    isolated.reset();
     memory.reset();
 }
 
@@ -93,7 +94,33 @@ void nic_state::tick_now() noexcept {
         std::erase_if(stalled, [](vi_state* v) { return v->stall_deadline_ns.load() == 0; });
         any_stalled.store(!stalled.empty(), std::memory_order_relaxed);
     }
+    if (isolated) {
+        look_after_device(now);
+    }
     device::look_for_dead(*memory, now);
+}
+
+/// When the device is gone, it cannot say so: every connection ends here.
+void nic_state::look_after_device(std::uint64_t now_ns) noexcept {
+    isolated->look(now_ns);
+    if (!isolated->gone() || cut_off.load()) {
+        return;
+    }
+    // Not waiting: whoever polls may be what the holder waits for.  The next tick tries again.
+    const std::unique_lock hold(mutex, std::try_to_lock);
+    if (!hold.owns_lock()) {
+        return;
+    }
+    for (vi_state* v : vis) {
+        const std::uint64_t state = v->entry->state.load_acquire();
+        if (const abi::link l = abi::link_of(state); l == abi::link::connecting || l == abi::link::connected) {
+            v->entry->state.store_release(
+                abi::make_state(abi::epoch_of(state), abi::link::error, abi::break_reason::peer_died));
+            device::signal(*memory, *v->entry, abi::send_queue);
+            device::signal(*memory, *v->entry, abi::receive_queue);
+        }
+    }
+    cut_off.store(true);
 }
 
 void nic_state::start_bell() {
@@ -244,6 +271,13 @@ result<datagram_address> nic::resolve(const address& name) {
     if (!key) {
         return std::unexpected(key.error());
     }
+    if (state_->isolated) {
+        const auto r = state_->isolated->call(abi::verb::resolve, {}, *key);
+        if (!r.ok()) {
+            return std::unexpected(state_->fail(r.code, "resolving '" + name.name + "'"));
+        }
+        return datagram_address{r.value[0]};
+    }
     const device::control_lock hold(*state_->memory);
     const std::uint32_t i = detail::find_name(*state_->memory, *key);
     if (i == abi::none32 ||
@@ -259,6 +293,9 @@ result<std::vector<address>> nic::names() {
     }
     if (state_->forked()) {
         return std::unexpected(state_->fail(errc::forked, "listing names"));
+    }
+    if (state_->isolated) {
+        return detail::names_isolated(*state_);
     }
     device::memory& m = *state_->memory;
     std::vector<address> all;

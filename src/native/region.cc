@@ -58,7 +58,10 @@ void watch_engines(nic_state& nic) {
     if (nic.pieced_regions == 0) {
         nic.pages.engines_outside = nullptr;
     } else {
-        nic.pages.engines_outside = [&nic] { return engines_have_left(nic, nullptr); };
+        nic.pages.engines_outside = [&nic] {
+            return engines_have_left(nic, nullptr) &&
+                   (!nic.isolated || nic.isolated->call(abi::verb::quiesce, {}).ok_or_gone());
+        };
     }
 }
 
@@ -75,7 +78,8 @@ result<void> region_state::close() {
     }
     const std::lock_guard hold(nic.mutex);
     nic.memory->region(index).key.store_release(0);
-    if (!engines_have_left(nic, domain.get())) {
+    if (!engines_have_left(nic, domain.get()) ||
+        (nic.isolated && nic.isolated->call(abi::verb::deregister_region, {key}).code == errc::busy)) {
         return std::unexpected(
             nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
     }
@@ -111,6 +115,14 @@ result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& t
     const auto shared = static_cast<std::uint32_t>(rights) & static_cast<std::uint32_t>(wanted);
     e.rights.store_relaxed(shared);
     bool left = engines_have_left(nic, domain.get());
+    if (nic.isolated) {
+        if (const auto r =
+                nic.isolated->call(abi::verb::change_region, {key, to->id, static_cast<std::uint64_t>(wanted)});
+            !r.ok()) {
+            e.rights.store_release(static_cast<std::uint32_t>(rights));
+            return std::unexpected(nic.fail(r.code, "changing a region"));
+        }
+    }
     e.domain.store_release(to->id);
     left = engines_have_left(nic, domain.get()) && left;
     e.rights.store_release(static_cast<std::uint32_t>(wanted));
@@ -136,6 +148,18 @@ region_state::~region_state() {
 }
 
 namespace {
+
+/// Isolated placement: the device learns what the table says.
+errc tell_device(nic_state& nic, const abi::region_entry& e) noexcept {
+    if (!nic.isolated) {
+        return errc::ok;
+    }
+    const std::uint64_t offset = e.offset.load_relaxed();
+    return nic.isolated
+        ->call(abi::verb::register_region, {e.key.load_relaxed(), e.domain.load_relaxed(), e.rights.load_relaxed(),
+                                            e.address.load_relaxed(), e.length.load_relaxed(), offset})
+        .code;
+}
 
 result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_state>& domain, std::uint64_t address,
                                                   std::uint64_t length, access rights, bool whole_space) {
@@ -167,8 +191,10 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     } else {
         return std::unexpected(held.error());
     }
-    const device::control_lock lock(m);
-    auto i = m.take(abi::regions);
+    auto i = [&] {
+        const device::control_lock lock(m);
+        return m.take(abi::regions);
+    }();
     if (!i) {
         nic.pages.release(cover.held);
         return std::unexpected(i.error());
@@ -190,6 +216,16 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     e.rights.store_relaxed(static_cast<std::uint32_t>(rights));
     e.backing.store_relaxed(static_cast<std::uint32_t>(made->backing));
     e.key.store_release(made->key);
+    if (const errc refused = tell_device(nic, e); refused != errc::ok) {
+        e.key.store_release(0);
+        made->open = false;
+        nic.pieced_regions -= made->pieced ? 1u : 0u;
+        nic.pages.release(made->extents);
+        cover.buffers = std::move(made->buffers);
+        const device::control_lock lock(m);
+        m.give(abi::regions, *i);
+        return std::unexpected(nic.fail(refused, "registering memory"));
+    }
     return made;
 }
 

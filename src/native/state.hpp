@@ -16,12 +16,17 @@
 #include "device/arena.hpp"
 #include "device/hand_over.hpp"
 #include "native/adoption.hpp"
+#include "native/guard.hpp"
+#include "native/port.hpp"
 
 namespace vinic::detail {
 
 struct nic_state : std::enable_shared_from_this<nic_state> {
     explicit nic_state(std::unique_ptr<device::memory> m)
-        : memory(std::move(m)), arena(*memory), pages(*memory, arena) {}
+        : memory(std::move(m)),
+          isolated(memory->window() != nullptr ? std::make_unique<port>(*memory) : nullptr),
+          arena(*memory),
+          pages(*memory, arena) {}
     ~nic_state();
     nic_state(const nic_state&) = delete;
     nic_state& operator=(const nic_state&) = delete;
@@ -33,6 +38,7 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
         }
     }
     void tick_now() noexcept;
+    void look_after_device(std::uint64_t now_ns) noexcept;
     void start_bell();
     void ring_loop() noexcept;
     [[nodiscard]] bool forked() const noexcept { return memory->forked(); }
@@ -42,6 +48,7 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
 
     std::mutex mutex;
     std::unique_ptr<device::memory> memory;
+    std::unique_ptr<port> isolated;  // nullptr: direct placement
     device::arena arena;
     adoption pages;
     std::vector<struct vi_state*> vis;  // for deregistration
@@ -57,6 +64,7 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     std::mutex stalled_mutex;
     std::vector<struct vi_state*> stalled;  // handed over with a time limit
     std::atomic<bool> any_stalled{false};
+    std::atomic<bool> cut_off{false};  // isolated: the device is gone, and the VIs know
     std::thread bell;
     std::atomic<bool> closing{false};
 };
@@ -201,6 +209,10 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] errc post_datagram(const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op,
                                         const work_request& w) noexcept;
+    // Isolated placement (isolated_post.cc): the descriptor goes into the ring, the device executes it.
+    [[nodiscard]] errc post_isolated(std::uint64_t state, const device::operation& op, const work_request& w) noexcept;
+    [[nodiscard]] posted post_batch(std::span<const work_request> requests) noexcept;
+    void announce() noexcept;
     [[nodiscard]] bool await_receiver() noexcept;
     [[nodiscard]] errc stall(const device::operation& op, const work_request& w) noexcept;
     /// Storage for what a descriptor has beyond its line, taken when the first such one is posted: a queue
@@ -254,14 +266,27 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] std::size_t take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept;
     [[nodiscard]] bool engines_outside() noexcept;
     void place_payload(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept;
+    void break_for_local_error() noexcept;
     void place_pieces(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept;
 
     // -- control (vi.cc, connect.cc) ---------------------------------------------------------------
+    void publish_attributes() noexcept;
+    void lay_out(std::uint64_t rings, std::uint64_t receive_bytes) noexcept;
+    [[nodiscard]] result<void> begin();
     void on_connected() noexcept;
     [[nodiscard]] result<void> disconnect();
+    void forget_names() noexcept;
     void flush_posted(enum status as) noexcept;
     [[nodiscard]] result<void> close();
     [[nodiscard]] result<peer_information> finish_request(std::uint32_t request);
+
+    // -- isolated placement (isolated_vi.cc, isolated_connect.cc): what the device is told -------------
+    [[nodiscard]] result<void> tell_device(abi::verb verb, const char* doing);
+    [[nodiscard]] result<void> disconnect_isolated();
+    [[nodiscard]] std::uint64_t next_base() const noexcept;
+    [[nodiscard]] result<std::uint32_t> request_isolated(abi::verb verb, std::span<const std::byte> mail,
+                                                         const std::string& doing);
+    [[nodiscard]] bool withdraw_isolated(std::uint32_t request);
 
     std::shared_ptr<nic_state> nic;
     device::memory* nic_memory = nullptr;  // nic->memory, one load nearer
@@ -274,6 +299,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
 
     // Posting sends: one thread.
     alignas(64) device::route outgoing;
+    bool plain_path = false;       // connected service in direct placement
+    std::uint32_t bells_held = 0;  // isolated: batches under way, which ring at their end
     std::unique_ptr<send_entry[]> sends;
     std::uint32_t send_mask = 0;
     bool handed = false;
@@ -285,6 +312,10 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::atomic<std::uint32_t> send_reported{0};
     std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs
     std::uint32_t stall_head = 0;                     // under nic->stalled_mutex
+    /// Isolated: the state word in which posts are taken; any_connection: a connection is being accepted, or
+    /// none is needed.
+    std::atomic<std::uint64_t> open_connection{abi::none64};
+    static constexpr std::uint64_t any_connection = abi::none64 - 1;
 
     // Posting receives: one thread.
     alignas(64) device::receive_side receives;
@@ -317,6 +348,8 @@ struct listener_state {
     std::uint32_t index = 0;
     std::uint32_t generation = 0;
     ~listener_state();
+    [[nodiscard]] result<std::shared_ptr<struct request_state>> take_isolated(
+        const std::shared_ptr<listener_state>& self);
 };
 
 struct request_state {
@@ -324,63 +357,12 @@ struct request_state {
     std::shared_ptr<listener_state> listener;  // destroying a listener fails its requests
     std::uint32_t index = 0;
     std::uint32_t generation = 0;
+    std::uint64_t ticket = 0;  // isolated
     peer_information peer;
     bool answered = false;
     ~request_state();
     [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data);
+    [[nodiscard]] result<void> answer_isolated(vi_state* vi, std::span<const std::byte> data, const char* doing);
 };
-
-/// Marks the calling thread as executing for VI `entry`.
-class engine_mark {
-public:
-    engine_mark(const device::memory& m, abi::vi_entry& v, abi::engine_kind kind) noexcept
-        : word_(v.executing[kind]), seen_(word_.load_relaxed()) {
-        if (ok()) {
-            word_.store_relaxed(seen_ + 1);
-            m.light_barrier();  // marked before anything is checked; pairs with a heavy barrier
-        }
-    }
-    engine_mark(const engine_mark&) = delete;
-    engine_mark& operator=(const engine_mark&) = delete;
-    ~engine_mark() {
-        if (ok()) {
-            word_.store_release(seen_ + 2);
-        }
-    }
-    /// False: another thread of this process is inside, against the contract.
-    [[nodiscard]] bool ok() const noexcept { return (seen_ & 1) == 0; }
-
-private:
-    abi::word32& word_;
-    std::uint32_t seen_;
-};
-
-/// Locks only where the attribute asks for it.
-class optional_lock {
-public:
-    optional_lock(std::mutex& m, bool wanted) noexcept : mutex_(wanted ? &m : nullptr) {
-        if (mutex_ != nullptr) {
-            mutex_->lock();
-        }
-    }
-    optional_lock(const optional_lock&) = delete;
-    optional_lock& operator=(const optional_lock&) = delete;
-    ~optional_lock() {
-        if (mutex_ != nullptr) {
-            mutex_->unlock();
-        }
-    }
-
-private:
-    std::mutex* mutex_;
-};
-
-[[nodiscard]] constexpr std::uint32_t next_power_of_two(std::uint32_t v) noexcept {
-    std::uint32_t p = 1;
-    while (p < v) {
-        p *= 2;
-    }
-    return p;
-}
 
 }  // namespace vinic::detail

@@ -18,11 +18,6 @@ constexpr std::uint32_t depth_max = 32768;
 constexpr std::uint32_t segments_limit = 256;
 constexpr std::uint32_t inline_limit = 1024;
 
-std::uint32_t flags_of(const vi_attributes& a) noexcept {
-    return (a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) |
-           (a.rdma_atomic ? abi::allow_atomic : 0u) | (a.service == service::datagram ? abi::is_datagram : 0u);
-}
-
 /// What the rings of a VI take.
 struct ring_sizes {
     std::uint64_t receive;
@@ -30,12 +25,12 @@ struct ring_sizes {
     [[nodiscard]] std::uint64_t all() const noexcept { return receive + send; }
 };
 
-ring_sizes sizes_of(const vi_attributes& a) noexcept {
+ring_sizes sizes_of(const nic_state& nic, const vi_attributes& a) noexcept {
     // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may
-    // make any connected VI such a one.
-    const bool waits = a.service == service::connected;
+    // make any connected VI such a one.  In isolated placement every descriptor goes through the ring.
+    const bool hands_over = a.service == service::connected || nic.isolated != nullptr;
     return {std::uint64_t{a.receive_depth} * sizeof(abi::receive_slot),
-            waits ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0};
+            hands_over ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0};
 }
 
 /// What take_room() gives a queue.
@@ -73,15 +68,6 @@ const char* refuse(const vi_attributes& a) noexcept {
     return nullptr;
 }
 
-void publish_attributes(abi::vi_entry& e, const vi_attributes& a) noexcept {
-    e.flags.store_relaxed(flags_of(a));
-    e.reliability.store_relaxed(static_cast<std::uint32_t>(a.reliability));
-    e.transfer_bytes_max.store_relaxed(a.transfer_bytes_max);
-    e.receiver_wait_ns.store_relaxed(a.receiver_wait == forever ? abi::none64
-                                                                : static_cast<std::uint64_t>(a.receiver_wait.count()));
-    e.context.store_relaxed(a.context);
-}
-
 /// Everything in the entry starts at zero but for what outlives its users: owner and generation.
 void reset_entry(abi::vi_entry& e) noexcept {
     const std::uint32_t owner = e.owner.load_relaxed();
@@ -115,7 +101,7 @@ void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const 
         nic.memory->give(abi::vis, index);
     }
     if (rings != 0) {
-        nic.arena.give(rings, sizes_of(a).all());
+        nic.arena.give(rings, sizes_of(nic, a).all());
     }
     for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {
         if (extras[kind] != 0) {
@@ -130,6 +116,10 @@ void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const 
 void vi_state::on_connected() noexcept {
     device::memory& m = *nic->memory;
     const std::uint64_t state = entry->state.load_acquire();
+    if (nic->isolated) {
+        open_connection.store(abi::make_state(abi::epoch_of(state), abi::link::connected), std::memory_order_release);
+        return;
+    }
     abi::vi_entry& peer = m.vi(entry->peer.load_relaxed());
     const std::uint32_t peer_owner = peer.owner.load_relaxed();
     outgoing = {};
@@ -172,6 +162,9 @@ result<void> vi_state::disconnect() {
         return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
     }
     const std::lock_guard hold(connect_mutex);
+    if (nic->isolated) {
+        return disconnect_isolated();
+    }
     if (attributes.service == service::datagram) {
         const device::control_lock lock(m);
         std::uint32_t holder = 0;
@@ -265,6 +258,20 @@ void vi_state::flush_posted(enum status as) noexcept {
     device::signal(*nic->memory, *entry, abi::receive_queue);
 }
 
+/// Datagrams: nobody may come in any more; whoever is inside holds the lock.
+void vi_state::forget_names() noexcept {
+    const device::control_lock lock(*nic->memory);
+    entry->generation.add_single_writer(1);
+    for (std::uint32_t i = 0; i < nic->memory->backed(abi::names); ++i) {
+        abi::name_entry& n = nic->memory->name(i);
+        if (n.owner.load_relaxed() == nic->memory->owner_word() &&
+            n.kind.load_relaxed() == static_cast<std::uint32_t>(abi::name_kind::datagram) &&
+            static_cast<std::uint32_t>(n.target.load_relaxed()) == index) {
+            nic->memory->give(abi::names, i);
+        }
+    }
+}
+
 result<void> vi_state::close() {
     if (!open) {
         return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
@@ -273,20 +280,14 @@ result<void> vi_state::close() {
         if (auto r = disconnect(); !r) {
             return r;
         }
-        {
-            // Datagrams: nobody may come in any more; whoever is inside holds the lock.
-            const device::control_lock lock(*nic->memory);
-            entry->generation.add_single_writer(1);
-            for (std::uint32_t i = 0; i < nic->memory->backed(abi::names); ++i) {
-                abi::name_entry& n = nic->memory->name(i);
-                if (n.owner.load_relaxed() == nic->memory->owner_word() &&
-                    n.kind.load_relaxed() == static_cast<std::uint32_t>(abi::name_kind::datagram) &&
-                    static_cast<std::uint32_t>(n.target.load_relaxed()) == index) {
-                    nic->memory->give(abi::names, i);
-                }
+        if (nic->isolated) {
+            if (auto r = tell_device(abi::verb::destroy_vi, "closing a VI"); !r) {
+                return r;
             }
+        } else {
+            forget_names();
         }
-        if (attributes.service == service::datagram) {
+        if (attributes.service == service::datagram && !nic->isolated) {
             if (auto r = disconnect(); !r) {
                 return r;
             }
@@ -305,7 +306,7 @@ result<void> vi_state::close() {
 }
 
 errc vi_state::take_room(abi::queue_kind kind) noexcept {
-    if (kind == abi::send_queue &&
+    if (kind == abi::send_queue && !nic->isolated &&
         (attributes.reliability == reliability::unreliable || attributes.receiver_wait.count() == 0)) {
         return errc::ok;  // never handed over
     }
@@ -322,6 +323,56 @@ errc vi_state::take_room(abi::queue_kind kind) noexcept {
         offset.store_release(*taken);
     }
     return errc::ok;
+}
+
+/// What the entry and this process know of a VI that has rings.
+void vi_state::lay_out(std::uint64_t rings, std::uint64_t receive_bytes) noexcept {
+    const vi_attributes& a = attributes;
+    entry->domain.store_relaxed(domain->id);
+    publish_attributes();
+    entry->send_depth.store_relaxed(a.send_depth);
+    entry->receive_depth.store_relaxed(a.receive_depth);
+    entry->segments_max.store_relaxed(a.segments_max);
+    entry->inline_bytes_max.store_relaxed(a.inline_bytes_max);
+    entry->receive_ring.store_relaxed(rings);
+    entry->send_ring.store_relaxed(rings + receive_bytes);
+    receives.look_at(*nic_memory, *entry);
+    queue.look_at(*nic_memory, *entry);
+    sends = std::make_unique<send_entry[]>(a.send_depth);
+    send_mask = a.send_depth - 1;
+    outgoing.connected = abi::none64;
+    outgoing.from_domain = polls_for = domain->id;
+    outgoing.datagram = polls_datagrams = a.service == service::datagram;
+    plain_path = a.service == service::connected && !nic->isolated;
+    // A datagram VI needs no peer: it is connected from the start.
+    open_connection.store(outgoing.datagram ? any_connection : abi::none64);
+}
+
+/// Attached to its completion queues, and alive.  On failure as it was before.
+result<void> vi_state::begin() {
+    const auto tag = reinterpret_cast<queue_tag>(this);
+    std::uint32_t attached = 0;
+    result<void> r;
+    for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {
+        auto bit = cqs[kind]->attach(tag | kind);
+        if (!bit) {
+            r = std::unexpected(bit.error());
+            break;
+        }
+        ++attached;
+        entry->cq_bit[kind].store_relaxed(*bit);
+        entry->cq[kind].store_release(cqs[kind]->index);
+    }
+    if (r && nic->isolated) {
+        r = tell_device(abi::verb::create_vi, "creating a VI");
+    } else if (r) {
+        const std::uint32_t epoch = abi::epoch_of(entry->state.load_relaxed()) + 1;
+        entry->state.store_release(abi::make_state(epoch, polls_datagrams ? abi::link::connected : abi::link::idle));
+    }
+    for (std::uint32_t k = 0; !r && k < attached; ++k) {
+        cqs[k]->detach(entry->cq_bit[k].load_relaxed(), tag | k);
+    }
+    return r;
 }
 
 vi_state::~vi_state() {
@@ -366,7 +417,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     a.receive_cq = nullptr;
     a.send_depth = detail::next_power_of_two(a.send_depth);
     a.receive_depth = detail::next_power_of_two(a.receive_depth);
-    const detail::ring_sizes sizes = detail::sizes_of(a);
+    const detail::ring_sizes sizes = detail::sizes_of(nic, a);
     device::memory& m = *nic.memory;
 
     const std::lock_guard hold(nic.mutex);
@@ -385,41 +436,14 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
         detail::free_entry(nic, made->index, 0, a);
         return std::unexpected(rings.error());
     }
-    e.domain.store_relaxed(state_->id);
-    detail::publish_attributes(e, a);
-    e.send_depth.store_relaxed(a.send_depth);
-    e.receive_depth.store_relaxed(a.receive_depth);
-    e.segments_max.store_relaxed(a.segments_max);
-    e.inline_bytes_max.store_relaxed(a.inline_bytes_max);
-    e.receive_ring.store_relaxed(*rings);
-    e.send_ring.store_relaxed(*rings + sizes.receive);
     made->entry = &e;
-    made->receives.look_at(m, e);
-    made->queue.look_at(m, e);
-    made->sends = std::make_unique<detail::send_entry[]>(a.send_depth);
-    made->send_mask = a.send_depth - 1;
-    made->outgoing.connected = abi::none64;
-    made->outgoing.from_domain = made->polls_for = state_->id;
-    made->outgoing.datagram = made->polls_datagrams = a.service == service::datagram;
-    const auto tag = reinterpret_cast<detail::queue_tag>(made.get());
-    for (const abi::queue_kind kind : {abi::send_queue, abi::receive_queue}) {
-        auto bit = made->cqs[kind]->attach(tag | kind);
-        if (!bit) {
-            if (kind == abi::receive_queue) {
-                made->cqs[abi::send_queue]->detach(e.cq_bit[abi::send_queue].load_relaxed(), tag);
-            }
-            made->entry = nullptr;
-            detail::free_entry(nic, made->index, *rings, a);
-            return std::unexpected(bit.error());
-        }
-        e.cq_bit[kind].store_relaxed(*bit);
-        e.cq[kind].store_release(made->cqs[kind]->index);
+    made->lay_out(*rings, sizes.receive);
+    if (auto r = made->begin(); !r) {
+        made->entry = nullptr;
+        detail::free_entry(nic, made->index, *rings, a);
+        return std::unexpected(r.error());
     }
     nic.vis.push_back(made.get());
-    // A datagram VI needs no peer: it is connected from the start.
-    const std::uint32_t epoch = abi::epoch_of(e.state.load_relaxed()) + 1;
-    e.state.store_release(
-        abi::make_state(epoch, a.service == service::datagram ? abi::link::connected : abi::link::idle));
     made->open = true;
     virtual_interface v;
     v.state_ = std::move(made);
@@ -449,51 +473,6 @@ result<void> virtual_interface::close() {
         return r;
     }
     state_.reset();
-    return {};
-}
-
-result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
-    if (!state_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
-    }
-    detail::vi_state& v = *state_;
-    if (v.nic->forked()) {
-        return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
-    }
-    const std::lock_guard hold(v.connect_mutex);
-    if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
-        return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
-    }
-    if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 ||
-        wanted.service != v.attributes.service) {
-        return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
-    }
-    v.attributes.reliability = wanted.reliability;
-    v.attributes.transfer_bytes_max = wanted.transfer_bytes_max;
-    v.attributes.receiver_wait = wanted.receiver_wait;
-    v.attributes.rdma_write = wanted.rdma_write;
-    v.attributes.rdma_read = wanted.rdma_read;
-    v.attributes.rdma_atomic = wanted.rdma_atomic;
-    v.attributes.context = wanted.context;
-    detail::publish_attributes(*v.entry, v.attributes);
-    return {};
-}
-
-result<void> virtual_interface::bind(const address& name) {
-    if (!state_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "binding a name"});
-    }
-    detail::nic_state& nic = *state_->nic;
-    if (nic.forked()) {
-        return std::unexpected(nic.fail(errc::forked, "binding a name"));
-    }
-    if (state_->attributes.service != service::datagram) {
-        return std::unexpected(
-            nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
-    }
-    if (auto made = detail::make_name(nic, name, abi::name_kind::datagram, local_address().value); !made) {
-        return std::unexpected(made.error());
-    }
     return {};
 }
 

@@ -3,9 +3,26 @@
 // vi_control.cc -- what can be asked of a VI, and its domain.
 #include <utility>
 
+#include "native/address.hpp"
 #include "native/state.hpp"
 
 namespace vinic {
+
+namespace detail {
+
+void vi_state::publish_attributes() noexcept {
+    const vi_attributes& a = attributes;
+    entry->flags.store_relaxed((a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) |
+                               (a.rdma_atomic ? abi::allow_atomic : 0u) |
+                               (a.service == service::datagram ? abi::is_datagram : 0u));
+    entry->reliability.store_relaxed(static_cast<std::uint32_t>(a.reliability));
+    entry->transfer_bytes_max.store_relaxed(a.transfer_bytes_max);
+    entry->receiver_wait_ns.store_relaxed(
+        a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count()));
+    entry->context.store_relaxed(a.context);
+}
+
+}  // namespace detail
 
 vi_state virtual_interface::state() const noexcept {
     if (!state_ || state_->nic->forked()) {
@@ -30,7 +47,9 @@ datagram_address virtual_interface::local_address() const noexcept {
     if (!state_ || state_->attributes.service != service::datagram) {
         return {};
     }
-    return {state_->index | std::uint64_t{state_->entry->generation.load_relaxed()} << 32};
+    const auto* window = state_->nic->memory->window();
+    const std::uint64_t function = window == nullptr ? 0 : window->function;
+    return {state_->index | function << 16 | std::uint64_t{state_->entry->generation.load_relaxed()} << 32};
 }
 
 result<void> virtual_interface::set_domain(const domain& to) {
@@ -54,7 +73,7 @@ result<void> virtual_interface::set_domain(const domain& to) {
     old = std::exchange(v.domain, to.state_);
     v.outgoing.from_domain = v.polls_for = v.domain->id;
     v.entry->domain.store_release(v.domain->id);
-    return {};
+    return v.nic->isolated ? v.tell_device(abi::verb::change_vi, "moving a VI to another domain") : result<void>{};
 }
 
 vi_statistics virtual_interface::statistics() const noexcept {
@@ -75,6 +94,59 @@ vi_statistics virtual_interface::statistics() const noexcept {
     s.reads_refused = e.rx_read_refusals.load_relaxed();
     s.atomics_refused = e.rx_atomic_refusals.load_relaxed();
     return s;
+}
+
+result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
+    }
+    detail::vi_state& v = *state_;
+    if (v.nic->forked()) {
+        return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
+    }
+    const std::lock_guard hold(v.connect_mutex);
+    if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
+        return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
+    }
+    if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 ||
+        wanted.service != v.attributes.service) {
+        return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
+    }
+    v.attributes.reliability = wanted.reliability;
+    v.attributes.transfer_bytes_max = wanted.transfer_bytes_max;
+    v.attributes.receiver_wait = wanted.receiver_wait;
+    v.attributes.rdma_write = wanted.rdma_write;
+    v.attributes.rdma_read = wanted.rdma_read;
+    v.attributes.rdma_atomic = wanted.rdma_atomic;
+    v.attributes.context = wanted.context;
+    v.publish_attributes();
+    return v.nic->isolated ? v.tell_device(abi::verb::change_vi, "changing a VI's attributes") : result<void>{};
+}
+
+result<void> virtual_interface::bind(const address& name) {
+    if (!state_) {
+        return std::unexpected(error{errc::invalid_handle, 0, "binding a name"});
+    }
+    detail::nic_state& nic = *state_->nic;
+    if (nic.forked()) {
+        return std::unexpected(nic.fail(errc::forked, "binding a name"));
+    }
+    if (state_->attributes.service != service::datagram) {
+        return std::unexpected(
+            nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
+    }
+    if (nic.isolated) {
+        auto key = detail::to_key(name);
+        if (!key) {
+            return std::unexpected(key.error());
+        }
+        const auto r = nic.isolated->call(abi::verb::bind, {state_->index}, *key);
+        return r.ok() ? result<void>{} : std::unexpected(nic.fail(r.code, "entering the name '" + name.name + "'"));
+    }
+    if (auto made = detail::make_name(nic, name, abi::name_kind::datagram, local_address().value); !made) {
+        return std::unexpected(made.error());
+    }
+    return {};
 }
 
 }  // namespace vinic

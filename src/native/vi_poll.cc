@@ -45,18 +45,32 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
             const bool is_of_this_connection = static_cast<std::int32_t>(at - entry->receive_base.load_relaxed()) >= 0;
             if (is_of_this_connection && attributes.reliability != reliability::unreliable &&
                 attributes.service == service::connected) {
-                const device::control_lock hold(*nic->memory);
-                // Not outgoing.connected: connect_peer_done() may not have been called yet.
-                if (const std::uint64_t state = entry->state.load_acquire();
-                    abi::link_of(state) == abi::link::connected) {
-                    (void)device::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
-                                             abi::break_reason::remote_error);
-                }
+                break_for_local_error();
             }
             return;
         }
         from += n;
         left -= n;
+    }
+}
+
+void vi_state::break_for_local_error() noexcept {
+    // Not outgoing.connected: connect_peer_done() may not have been called yet.
+    const auto connected = [&](std::uint64_t& state) {
+        state = entry->state.load_acquire();
+        return abi::link_of(state) == abi::link::connected;
+    };
+    std::uint64_t state = 0;
+    if (nic->isolated) {
+        if (connected(state)) {
+            (void)nic->isolated->call(abi::verb::break_link, {index, state});
+        }
+        return;
+    }
+    const device::control_lock hold(*nic->memory);
+    if (connected(state)) {
+        (void)device::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
+                                 abi::break_reason::remote_error);
     }
 }
 
@@ -97,8 +111,8 @@ std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
 /// In error, or after a disconnect: is every engine that could touch our memory outside for good?
 bool vi_state::engines_outside() noexcept {
     const std::uint64_t state = entry->state.load_acquire();
-    if (quiet_state == state || abi::link_of(state) != abi::link::error) {
-        return true;  // disconnect() has waited itself
+    if (quiet_state == state || abi::link_of(state) != abi::link::error || nic->isolated) {
+        return true;  // disconnect() has waited itself; the device says `error` when it is outside
     }
     device::memory& m = *nic->memory;
     const std::uint32_t peer = entry->peer.load_acquire();

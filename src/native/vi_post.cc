@@ -126,7 +126,7 @@ bool vi_state::try_plain_write(const segment& s, remote_address to, std::uint64_
 
 errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
                           std::uint32_t immediate) noexcept {
-    if (!has(flags, send_flag::immediate)) [[likely]] {
+    if (plain_path && !has(flags, send_flag::immediate)) [[likely]] {
         const optional_lock hold(send_mutex, attributes.thread_safe);
         if (try_plain_write(s, to, cookie, flags)) {
             if ((++posts & 255) == 0) {
@@ -146,7 +146,7 @@ errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t coo
 }
 
 errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
-    if (attributes.service == service::connected) [[likely]] {
+    if (plain_path) [[likely]] {
         const optional_lock hold(send_mutex, attributes.thread_safe);
         if (try_plain_send(s, cookie, flags, immediate)) {
             if ((++posts & 255) == 0) {
@@ -266,8 +266,8 @@ errc vi_state::post_once(const device::operation& op, const work_request& w) noe
     if (send_queue_full()) {
         return errc::queue_full;
     }
-    if (attributes.service == service::datagram) {
-        return post_datagram(op, w);
+    if (!plain_path) {
+        return nic->isolated ? post_isolated(state, op, w) : post_datagram(op, w);
     }
     return state == outgoing.connected ? post_checked(op, w) : post_unconnected(state, op, w);
 }

@@ -90,6 +90,10 @@ errc vi_state::receives_posted() noexcept {
     m.light_barrier();  // posted before looking at attention and state; pairs with the heavy barriers
     const std::uint64_t state = entry->state.load_relaxed();
     if (entry->receive_attention.load_relaxed() != 0) [[unlikely]] {
+        if (nic->isolated) {
+            nic->isolated->ring(index);  // the device has a message for the descriptor
+            return errc::ok;
+        }
         const engine_mark mark(m, *entry, abi::draining);
         if (mark.ok() && entry->state.load_acquire() == outgoing.connected) {
             device::drain_for_peer(incoming, peer_queue);

@@ -19,10 +19,11 @@ constexpr auto errc_words = std::to_array<words>({
     {"invalid_argument", "a parameter is outside what the call accepts; see its documentation"},
     {"invalid_handle", "the handle is empty, was moved from, or its object is closed; create it first"},
     {"unknown_address",
-     "no such device; write shm:NAME with 1 to 63 of the characters A-Z a-z 0-9 . _ -, and see `vinic device show`"},
+     "no such device; write shm:NAME with 1 to 63 of the characters A-Z a-z 0-9 . _ - (see `vinic device show`), or "
+     "vinicd:PATH#vfN with the socket of a running vinicd"},
     {"permission_denied",
      "access is refused; the device belongs to another user: choose another name, or let its owner open it with a "
-     "group"},
+     "group; a function of vinicd is for the users it was given to"},
     {"version_mismatch",
      "the device file was made by another version of vinic or by another program; end its users or choose another "
      "name"},
@@ -39,7 +40,8 @@ constexpr auto errc_words = std::to_array<words>({
     {"message_too_large",
      "more bytes than vi_attributes::transfer_bytes_max or inline_bytes_max; raise it or send less"},
     {"not_supported", "this kind of VI or this machine does not offer the operation"},
-    {"peer_gone", "the other side has disconnected or died; disconnect and connect again"},
+    {"peer_gone",
+     "the other side has disconnected or died; disconnect and connect again, or reopen the device if it was vinicd"},
     {"forked", "the handle belongs to the parent process; open the device anew in the child"},
     {"not_done", "the operation is still in progress; ask again later"},
     {"os_failure", "a system call failed"},

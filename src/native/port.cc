@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "native/port.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include "abi/doorbell.hpp"
+
+namespace vinic::detail {
+
+namespace {
+
+constexpr std::uint64_t answer_spin_us = 20;
+constexpr std::uint64_t sleep_slice_ns = 20'000'000;
+constexpr std::uint64_t look_interval_ns = 20'000'000;
+
+/// An event descriptor that is full wakes as well.
+void kick(int event_descriptor) noexcept {
+    const int saved = errno;
+    const std::uint64_t one = 1;
+    (void)!::write(event_descriptor, &one, sizeof one);
+    errno = saved;
+}
+
+errc code_of(std::uint32_t code) noexcept {
+    return code <= static_cast<std::uint32_t>(errc::concurrent_use) ? static_cast<errc>(code) : errc::os_failure;
+}
+
+}  // namespace
+
+port::port(device::memory& m) noexcept
+    : memory_(m),
+      box_(*m.at<abi::mailbox>(abi::mailbox_offset(m.self()))),
+      last_(box_.response.sequence.load_acquire()) {}
+
+bool port::await(std::uint32_t sequence) noexcept {
+    const abi::word32& word = box_.response.sequence;
+    const std::uint64_t spin_end = os::ticks() + answer_spin_us * os::ticks_per_us();
+    while (word.load_acquire() != sequence) {
+        if (os::ticks() < spin_end) {
+            std::this_thread::yield();
+            continue;
+        }
+        const std::uint32_t seen = word.load_acquire();
+        if (seen == sequence) {
+            break;
+        }
+        os::futex_wait(&word.raw_, seen, sleep_slice_ns);
+        if (word.load_acquire() != sequence && memory_.cut_off()) {
+            gone_.store(true, std::memory_order_release);
+            return false;
+        }
+    }
+    return true;
+}
+
+port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> values, std::span<const std::byte> payload,
+                       std::span<std::byte> answer) noexcept {
+    reply r;
+    const std::lock_guard hold(mutex_);
+    if (gone() || memory_.forked()) {
+        r.code = memory_.forked() ? errc::forked : errc::peer_gone;
+        return r;
+    }
+    abi::mail_line& out = box_.request;
+    out.code = static_cast<std::uint32_t>(verb);
+    out.payload_bytes = static_cast<std::uint32_t>(std::min(payload.size(), abi::mail_payload_bytes));
+    std::fill(std::copy(values.begin(), values.end(), out.value), std::end(out.value), 0);
+    if (!payload.empty()) {
+        std::memcpy(box_.request_payload, payload.data(), out.payload_bytes);
+    }
+    ++last_;
+    out.sequence.store_release(last_);
+    kick(memory_.window()->mailbox.get());
+    if (!await(last_)) {
+        return r;
+    }
+    const abi::mail_line& in = box_.response;
+    r.code = code_of(in.code);
+    std::copy(std::begin(in.value), std::end(in.value), r.value);
+    r.payload_bytes =
+        static_cast<std::uint32_t>(std::min({answer.size(), std::size_t{in.payload_bytes}, abi::mail_payload_bytes}));
+    if (r.payload_bytes != 0) {
+        std::memcpy(answer.data(), box_.response_payload, r.payload_bytes);
+    }
+    return r;
+}
+
+void port::ring(std::uint32_t vi) noexcept {
+    auto* area = memory_.at<std::byte>(abi::doorbell_offset(memory_.self()));
+    if (abi::ring(area, abi::doorbell_colour(memory_.window()->function, memory_.self()), vi) == abi::rang::kick) {
+        kick(memory_.window()->doorbell.get());
+    }
+}
+
+void port::look(std::uint64_t now_ns) noexcept {
+    std::uint64_t next = next_look_ns_.load(std::memory_order_relaxed);
+    if (now_ns >= next && next_look_ns_.compare_exchange_strong(next, now_ns + look_interval_ns) && !gone() &&
+        memory_.cut_off()) {
+        gone_.store(true, std::memory_order_release);
+    }
+}
+
+}  // namespace vinic::detail

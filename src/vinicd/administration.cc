@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// administration.cc -- the only file of the program that includes nlohmann/json.
+#include "vinicd/administration.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "vinicd/events.hpp"
+
+namespace vinic::vinicd {
+
+namespace {
+
+// Ordered, so that a reader finds the keys as they were filled in.
+using json = nlohmann::ordered_json;
+
+constexpr std::uint32_t schema = 1;
+
+std::string dump(const json& document) { return document.dump(-1, ' ', false, json::error_handler_t::replace); }
+
+json failure(errc code, const std::string& message) {
+    return {{"schema", schema}, {"error", {{"code", name(code)}, {"message", message}}}};
+}
+
+/// The keys of the file have dashes, JSON's have underscores.
+std::string setting_key(std::string key) {
+    std::ranges::replace(key, '_', '-');
+    return key;
+}
+
+std::optional<written> written_of(const json& value) {
+    if (value.is_string()) {
+        return value.get<std::string>();
+    }
+    if (value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX)) {
+        return value.get<std::int64_t>();
+    }
+    if (value.is_boolean()) {
+        return value.get<bool>();
+    }
+    return std::nullopt;
+}
+
+std::string hex(const std::vector<std::byte>& bytes) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text;
+    text.reserve(bytes.size() * 2);
+    for (const std::byte b : bytes) {
+        text += digits[std::to_integer<std::size_t>(b) >> 4];
+        text += digits[std::to_integer<std::size_t>(b) & 15];
+    }
+    return text;
+}
+
+json counters_of(const controller::function_counters& c) {
+    json values = json::object();
+    for (const counter& each : counters()) {
+        values[each.name] = each.read(c);
+    }
+    return values;
+}
+
+}  // namespace
+
+struct administration::request {
+    json document;
+    std::string command;
+};
+
+struct administration::reply {
+    json document;
+};
+
+std::vector<controller::function_status> all_functions(const controller::device& d) {
+    std::vector<controller::function_status> all;
+    for (std::uint32_t f = 0; f < d.functions(); ++f) {
+        if (auto status = d.status(f)) {
+            all.push_back(std::move(*status));
+        }
+    }
+    return all;
+}
+
+std::string administration::answer(const peer& who, std::string_view text, bool& monitor) {
+    ++counted_.requests;
+    request r;
+    r.document = json::parse(text, nullptr, false);
+    reply answered;
+    if (!r.document.is_object() || !r.document.contains("command") || !r.document["command"].is_string()) {
+        answered = {
+            failure(errc::invalid_argument, "this is no request: send one JSON object with a \"command\" per packet")};
+    } else {
+        r.command = r.document["command"].get<std::string>();
+        answered = dispatch(who, r, monitor);
+    }
+    if (answered.document.contains("error")) {
+        ++counted_.refused_requests;
+    }
+    return dump(answered.document);
+}
+
+administration::reply administration::dispatch(const peer& who, const request& r, bool& monitor) {
+    struct known {
+        const char* command;
+        bool of_function;
+    };
+    static constexpr std::array commands = {
+        known{"functions", false}, known{"device", false}, known{"monitor", false},     known{"function", true},
+        known{"set", true},        known{"reset", true},   known{"configuration", true}};
+    const auto* found = std::ranges::find_if(commands, [&](const known& k) { return r.command == k.command; });
+    if (found == commands.end()) {
+        return {failure(errc::not_supported,
+                        "'" + r.command +
+                            "' is no command: send functions, function, configuration, device, set, reset or monitor")};
+    }
+    std::uint32_t number = 0;
+    for (const auto& [key, value] : r.document.items()) {
+        if (key == "command" || r.command == "set") {
+            continue;  // set looks at its own keys
+        }
+        if (key != "function" || !found->of_function) {
+            return {failure(errc::invalid_argument, "'" + key + "' means nothing to the command " + r.command)};
+        }
+    }
+    if (found->of_function) {
+        if (!r.document.contains("function") || !r.document["function"].is_string()) {
+            return {failure(errc::invalid_argument, "a \"function\" is missing, such as \"vf0\" or \"pf\"")};
+        }
+        const std::string word = r.document["function"].get<std::string>();
+        const auto known_number = controller::function_number(word);
+        if (!known_number || *known_number >= device_.functions()) {
+            return {failure(errc::unknown_address, "there is no function '" + word +
+                                                       "': this device has pf and vf0 to " +
+                                                       controller::function_name(device_.functions() - 1))};
+        }
+        number = *known_number;
+        if (!access_.may_use(number, who)) {
+            return {failure(errc::permission_denied, "function " + word + " belongs to " +
+                                                         user_name(access_.owner(number)) +
+                                                         ": only its users and the administrator may look at it")};
+        }
+    }
+    if (r.command == "functions") {
+        return functions(who);
+    }
+    if (r.command == "device") {
+        return whole_device(who);
+    }
+    if (r.command == "function") {
+        return function(number);
+    }
+    if (r.command == "configuration") {
+        return configuration(number);
+    }
+    if (r.command == "set") {
+        return set(who, r, number);
+    }
+    if (r.command == "reset") {
+        return reset(who, number);
+    }
+    monitor = true;
+    return {{{"schema", schema}, {"monitor", true}}};
+}
+
+administration::reply administration::functions(const peer& who) const {
+    json names = json::array();
+    for (std::uint32_t f = 0; f < device_.functions(); ++f) {
+        if (access_.may_use(f, who)) {
+            names.push_back(controller::function_name(f));
+        }
+    }
+    const std::size_t hidden = device_.functions() - names.size();
+    return {{{"schema", schema}, {"functions", std::move(names)}, {"hidden_functions", hidden}}};
+}
+
+administration::reply administration::function(std::uint32_t number) const {
+    const auto status = device_.status(number);
+    if (!status) {
+        return {failure(status.error().code, status.error().message())};
+    }
+    const controller::service& s = status->options.quality;
+    const auto group = access_.group(number);
+    json document = {{"schema", schema},
+                     {"name", status->name},
+                     {"number", status->number},
+                     {"enabled", access_.is_enabled(number)},
+                     {"owner", user_name(access_.owner(number))},
+                     {"group", group ? json(group_name(*group)) : json(nullptr)},
+                     {"guarantee_bytes_per_second", s.guarantee},
+                     {"cap_bytes_per_second", s.cap},
+                     {"weight", s.weight},
+                     {"priority", s.priority},
+                     {"reserved_queues", s.reserved_queues},
+                     {"contexts", status->contexts},
+                     {"contexts_max", status->options.contexts_max},
+                     {"vis", status->vis},
+                     {"vis_connected", status->vis_connected},
+                     {"vis_max", status->options.vis_max},
+                     {"regions", status->regions},
+                     {"regions_max", status->options.regions_max},
+                     {"window_bytes", status->options.window_bytes},
+                     {"epoch", status->epoch},
+                     {"counters", counters_of(status->counters)}};
+    return {std::move(document)};
+}
+
+administration::reply administration::configuration(std::uint32_t number) const {
+    const auto bytes = device_.configuration(number);
+    if (!bytes) {
+        return {failure(bytes.error().code, bytes.error().message())};
+    }
+    return {{{"schema", schema}, {"name", controller::function_name(number)}, {"bytes", hex(*bytes)}}};
+}
+
+administration::reply administration::whole_device(const peer& who) const {
+    const controller::device_options& o = device_.options();
+    json document = {{"schema", schema},
+                     {"version", version()},
+                     {"process_id", static_cast<std::uint64_t>(::getpid())},
+                     {"functions", device_.functions()},
+                     {"engines", o.scheduling.engines},
+                     {"queues", o.scheduling.queues},
+                     {"lease_bytes", o.scheduling.lease_bytes},
+                     {"lease_messages", o.scheduling.lease_descriptors},
+                     {"engine_bytes_per_second", o.scheduling.bytes_per_second},
+                     {"policy", name(o.scheduling.order)},
+                     {"foreign", o.foreign_memory},
+                     {"idle_spin_ns", o.idle_spin_ns},
+                     {"yield", o.yield},
+                     {"verbs_per_second", o.verbs_per_second},
+                     {"connections", counted_.connections},
+                     {"clients", counted_.clients},
+                     {"monitors", counted_.monitors}};
+    if (access::may_administer(who)) {
+        document["accepted_connections"] = counted_.accepted;
+        document["malformed_packets"] = counted_.malformed_packets;
+        document["refused_attachments"] = counted_.refused_attachments;
+        document["limits_reached"] = counted_.limits_reached;
+        document["requests"] = counted_.requests;
+        document["refused_requests"] = counted_.refused_requests;
+        document["lost_events"] = counted_.lost_events;
+        // What others do is nobody's business but the administrator's.
+        json sums = json::object();
+        const auto all = all_functions(device_);
+        for (const counter& each : counters()) {
+            std::uint64_t sum = 0;
+            for (const auto& f : all) {
+                sum += each.read(f.counters);
+            }
+            sums[each.name] = sum;
+        }
+        document["counters"] = std::move(sums);
+    }
+    return {std::move(document)};
+}
+
+administration::reply administration::set(const peer& who, const request& r, std::uint32_t number) {
+    if (!access::may_administer(who)) {
+        return {failure(errc::permission_denied, "only root and " + user_name(::geteuid()) +
+                                                     ", who runs this vinicd, may set what a function gets")};
+    }
+    options wanted = options_;
+    wanted.places.clear();  // what is wrong now does not stand in the file
+    function_choice& choice = wanted.functions[number];
+    bool anything = false;
+    for (const auto& [key, value] : r.document.items()) {
+        if (key == "command" || key == "function") {
+            continue;
+        }
+        const auto table = function_settings();
+        const auto found = std::ranges::find_if(
+            table, [&, word = setting_key(key)](const function_setting& s) { return word == s.key; });
+        if (found == table.end()) {
+            return {failure(errc::invalid_argument,
+                            "'" + key +
+                                "' is no setting of a function: guarantee, cap, weight, priority, reserved_queues, "
+                                "owner, group and enabled are")};
+        }
+        const auto word = written_of(value);
+        const auto put = word ? found->put(choice, *word)
+                              : understood<void>(std::unexpect, "a number, a word or a truth value is wanted");
+        if (!put) {
+            return {failure(errc::invalid_argument, key + ": " + put.error())};
+        }
+        anything = true;
+    }
+    if (!anything) {
+        return {failure(errc::invalid_argument, "nothing to set: give a guarantee, cap, weight, priority, ...")};
+    }
+    if (const auto wrong = contradictions(wanted); !wrong.empty()) {
+        return {failure(errc::invalid_argument, wrong.front())};
+    }
+    if (const auto done = device_.set_service(number, service_of(wanted, number)); !done) {
+        return {failure(done.error().code, done.error().message())};
+    }
+    options_ = std::move(wanted);
+    return function(number);
+}
+
+administration::reply administration::reset(const peer& who, std::uint32_t number) {
+    if (!access_.may_reset(number, who)) {
+        return {failure(errc::permission_denied, "only root, " + user_name(::geteuid()) + " and the function's owner " +
+                                                     user_name(access_.owner(number)) + " may reset it")};
+    }
+    if (const auto done = device_.reset(number); !done) {
+        return {failure(done.error().code, done.error().message())};
+    }
+    return function(number);
+}
+
+std::string administration::event_text(const peer& who, const controller::event& e, std::uint64_t lost) const {
+    if (!access_.may_use(e.function, who)) {
+        return {};
+    }
+    return dump({{"event", name(e.kind)},
+                 {"sequence", e.sequence},
+                 {"time_ns", e.time_ns},
+                 {"function", controller::function_name(e.function)},
+                 {"context", e.context},
+                 {"process_id", e.process_id},
+                 {"text", e.text},
+                 {"lost", lost}});
+}
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// administration.hpp -- requests in JSON: what `vinic function`, `vinic top` and `vinic monitor` ask.
+//
+//   {"command": "functions"}                             -> {"schema": 1, "functions": ["pf", "vf0", ...]}
+//   {"command": "function", "function": "vf3"}           -> {"schema": 1, "name": "vf3", ...}
+//   {"command": "configuration", "function": "vf3"}      -> {"schema": 1, "name": "vf3", "bytes": "8680...", ...}
+//   {"command": "device"}                                -> {"schema": 1, "functions": 9, ...}
+//   {"command": "set", "function": "vf3", "cap": "4GB/s"} -> as "function"
+//   {"command": "reset", "function": "vf3"}              -> as "function"
+//   {"command": "monitor"}                               -> {"schema": 1, "monitor": true}, then events as they come
+//
+//   One request and one reply per packet.  What cannot be done: {"schema": 1, "error": {"code": ..., "message": ...}}.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "vinicd/counters.hpp"
+#include "vinicd/peer.hpp"
+
+namespace vinic::vinicd {
+
+/// Requests are short; a reply fits the packet of a socket with the system's usual buffer.
+inline constexpr std::size_t request_bytes_max = 4096;
+
+class administration {
+public:
+    /// `o` is what is in force: "set" changes it.
+    administration(controller::device& d, options& o, house_counters& counted)
+        : device_(d), options_(o), access_(o), counted_(counted) {}
+
+    /// The reply.  `monitor` becomes true when events are wanted from now on.
+    [[nodiscard]] std::string answer(const peer& who, std::string_view request, bool& monitor);
+    /// An event as a monitor reads it, `lost` events after the one before; empty: it may not know.
+    [[nodiscard]] std::string event_text(const peer& who, const controller::event& e, std::uint64_t lost) const;
+
+private:
+    struct request;
+    struct reply;
+    [[nodiscard]] reply dispatch(const peer& who, const request& r, bool& monitor);
+    [[nodiscard]] reply functions(const peer& who) const;
+    [[nodiscard]] reply function(std::uint32_t number) const;
+    [[nodiscard]] reply configuration(std::uint32_t number) const;
+    [[nodiscard]] reply whole_device(const peer& who) const;
+    [[nodiscard]] reply set(const peer& who, const request& r, std::uint32_t number);
+    [[nodiscard]] reply reset(const peer& who, std::uint32_t number);
+
+    controller::device& device_;
+    options& options_;
+    access access_;
+    house_counters& counted_;
+};
+
+/// The counters of all functions added up, and each function's state; functions that went meanwhile are left out.
+[[nodiscard]] std::vector<controller::function_status> all_functions(const controller::device& d);
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// connection.hpp -- one connection, as the two halves of connections.hpp see it.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "vinicd/connections.hpp"
+
+namespace vinic::vinicd {
+
+inline constexpr std::uint64_t ns_per_second = 1'000'000'000;
+
+struct connections::connection {
+    number n = 0;
+    os::unique_fd fd;
+    peer who;
+    loop::watch watch = 0;
+    loop::watch process_watch = 0;
+    role as = role::fresh;
+    std::uint64_t since_ns = 0;  ///< in this role
+    // Of a client.
+    std::uint32_t function = 0;
+    std::uint32_t epoch = 0;
+    std::uint32_t context = 0;
+    std::uint32_t enter_tries = 0;
+    // Of an administrator or monitor.
+    std::deque<std::string> unsent;
+    std::uint64_t lost = 0;
+    std::uint64_t second = 0;
+    std::uint32_t requests = 0;  ///< in this second
+};
+
+/// One packet, without waiting; 0 or errno.
+[[nodiscard]] int send_packet(int fd, std::string_view bytes);
+
+template <class Packet>
+[[nodiscard]] std::string_view bytes_of(const Packet& p) {
+    return {reinterpret_cast<const char*>(&p), sizeof p};
+}
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vinicd/listener.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace vinic::vinicd {
+
+namespace {
+
+constexpr int backlog = 512;
+
+std::unexpected<error> fail(errc code, int os_errno, const std::string& doing) {
+    return std::unexpected(error{code, os_errno, doing});
+}
+
+errc code_of(int os_errno) {
+    return os_errno == EACCES || os_errno == EPERM ? errc::permission_denied : errc::os_failure;
+}
+
+result<sockaddr_un> address_of(const std::string& path) {
+    sockaddr_un address{};
+    if (path.empty() || path.size() >= sizeof address.sun_path) {
+        return fail(errc::invalid_argument, 0,
+                    "socket " + path + ": a path has 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes");
+    }
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    return address;
+}
+
+/// Locks PATH.lock for as long as the descriptor is open.
+result<os::unique_fd> lock_beside(const std::string& path) {
+    const std::string name = path + ".lock";
+    for (;;) {
+        os::unique_fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+        if (!file) {
+            return fail(code_of(errno), errno, "making " + name + " (does its directory exist?)");
+        }
+        if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+            return fail(errno == EWOULDBLOCK ? errc::name_in_use : errc::os_failure, 0,
+                        "another vinicd serves " + path + ": stop it, or name another socket");
+        }
+        // Whoever ended at this moment has removed the file: the lock is on a file that nobody else will find.
+        struct stat opened{};
+        struct stat named{};
+        if (::fstat(file.get(), &opened) == 0 && ::stat(name.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+            opened.st_dev == named.st_dev) {
+            return file;
+        }
+    }
+}
+
+/// Removes what a vinicd that was killed has left.  Under the lock.
+result<void> clear(const std::string& path, const sockaddr_un& address, int type) {
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0) {
+        return {};
+    }
+    if (!S_ISSOCK(status.st_mode)) {
+        return fail(errc::name_in_use, 0, path + " is there and is no socket: remove it, or name another path");
+    }
+    const os::unique_fd probe(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+        errno != ECONNREFUSED) {
+        return fail(errc::name_in_use, 0,
+                    "somebody listens at " + path + ": stop that program, or name another socket");
+    }
+    if (::unlink(path.c_str()) != 0) {
+        return fail(code_of(errno), errno, "removing the stale socket " + path);
+    }
+    return {};
+}
+
+result<void> check_handed_over(int fd) {
+    int listens = 0;
+    int type = 0;
+    int family = 0;
+    socklen_t bytes = sizeof listens;
+    const bool known = ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 &&
+                       ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 &&
+                       ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes) == 0;
+    if (!known || listens == 0 || type != SOCK_SEQPACKET || family != AF_UNIX) {
+        return fail(errc::invalid_argument, 0,
+                    "the socket that was handed over is not a listening Unix socket of type SOCK_SEQPACKET: write "
+                    "ListenSequentialPacket= in the socket unit");
+    }
+    return {};
+}
+
+/// The caller has made sure that nothing is there.
+result<os::unique_fd> bind_at(const std::string& path, const sockaddr_un& address, int type) {
+    os::unique_fd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket) {
+        return fail(errc::os_failure, errno, "making a socket");
+    }
+    // Nobody may connect before group and mode are right.
+    const mode_t before = ::umask(0177);
+    const int bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    const int why = errno;
+    ::umask(before);
+    if (bound != 0) {
+        return fail(code_of(why), why, "binding to " + path);
+    }
+    return socket;
+}
+
+}  // namespace
+
+result<listener> listener::make(const std::string& path, int type, mode_t mode, std::optional<gid_t> group) {
+    const auto address = address_of(path);
+    if (!address) {
+        return std::unexpected(address.error());
+    }
+    auto lock = lock_beside(path);
+    if (!lock) {
+        return std::unexpected(lock.error());
+    }
+    listener made;
+    made.path_ = path;
+    made.lock_ = std::move(*lock);  // from here on its destructor removes what was made
+    if (const auto cleared = clear(path, *address, type); !cleared) {
+        return std::unexpected(cleared.error());
+    }
+    auto socket = bind_at(path, *address, type);
+    if (!socket) {
+        return std::unexpected(socket.error());
+    }
+    made.socket_ = std::move(*socket);
+    if (::stat(path.c_str(), &made.made_) != 0) {
+        return fail(errc::os_failure, errno, "looking at " + path);
+    }
+    if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+        return fail(code_of(errno), errno, "giving " + path + " to its group: be a member of it, or root");
+    }
+    if (::chmod(path.c_str(), mode) != 0 || ::listen(made.fd(), backlog) != 0) {
+        return fail(code_of(errno), errno, "listening at " + path);
+    }
+    return made;
+}
+
+result<listener> listener::open(const options& o, const std::vector<int>& handed_over) {
+    listener made;
+    if (!handed_over.empty()) {
+        made.socket_.reset(handed_over.front());
+        if (handed_over.size() > 1) {
+            return fail(errc::invalid_argument, 0, "more than one socket was handed over: vinicd serves one");
+        }
+        if (const auto fits = check_handed_over(made.fd()); !fits) {
+            return std::unexpected(fits.error());
+        }
+        ::fcntl(made.fd(), F_SETFL, O_NONBLOCK);
+        made.path_ = "the socket that was handed over";
+        return made;
+    }
+    if (o.socket.empty()) {
+        return fail(errc::invalid_argument, 0,
+                    "no socket: give --socket PATH, or socket = \"PATH\" in the configuration file");
+    }
+    return make(o.socket, SOCK_SEQPACKET, o.mode.value_or(o.group ? 0660 : 0600), o.group);
+}
+
+void listener::close() noexcept {
+    if (lock_) {
+        struct stat now{};
+        if (made_.st_ino != 0 && ::stat(path_.c_str(), &now) == 0 && now.st_ino == made_.st_ino &&
+            now.st_dev == made_.st_dev) {
+            ::unlink(path_.c_str());
+        }
+        // While the lock is held: who gets it next sees that the name is gone and tries again.
+        ::unlink((path_ + ".lock").c_str());
+    }
+    socket_.reset();
+    lock_.reset();
+}
+
+}  // namespace vinic::vinicd

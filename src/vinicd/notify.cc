@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vinicd/notify.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#include "os/file.hpp"
+#include "vinicd/units.hpp"
+
+namespace vinic::vinicd {
+
+namespace {
+
+constexpr int first_handed_over = 3;
+constexpr std::uint64_t handed_over_max = 64;
+
+/// A variable that is a number; 0 if it is missing or none.
+std::uint64_t number_of(const char* variable) {
+    const char* text = std::getenv(variable);
+    return text == nullptr ? 0 : parse_number(text).value_or(0);
+}
+
+/// Whether the variable that says whom something is meant for says this process, or is missing.
+bool meant_for_me(const char* variable, bool if_missing) {
+    return std::getenv(variable) == nullptr ? if_missing
+                                            : number_of(variable) == static_cast<std::uint64_t>(::getpid());
+}
+
+}  // namespace
+
+void notify(std::string_view state) {
+    const char* path = std::getenv("NOTIFY_SOCKET");
+    sockaddr_un to{};
+    if (path == nullptr || (path[0] != '/' && path[0] != '@') || std::strlen(path) >= sizeof to.sun_path) {
+        return;
+    }
+    to.sun_family = AF_UNIX;
+    std::memcpy(to.sun_path, path, std::strlen(path));
+    if (path[0] == '@') {
+        to.sun_path[0] = '\0';  // the abstract name space
+    }
+    const os::unique_fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
+    // Whether anybody listens is not this program's business.
+    [[maybe_unused]] const auto sent = ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                                                reinterpret_cast<const sockaddr*>(&to), bytes);
+}
+
+std::uint64_t watchdog_interval_ns() {
+    return meant_for_me("WATCHDOG_PID", true) ? number_of("WATCHDOG_USEC") * 1000 / 2 : 0;
+}
+
+std::vector<int> handed_over_sockets() {
+    std::vector<int> all;
+    const std::uint64_t count = number_of("LISTEN_FDS");
+    if (meant_for_me("LISTEN_PID", false) && count <= handed_over_max) {
+        for (int fd = first_handed_over; fd < first_handed_over + static_cast<int>(count); ++fd) {
+            ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+            all.push_back(fd);
+        }
+    }
+    for (const char* variable : {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}) {
+        ::unsetenv(variable);
+    }
+    return all;
+}
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vinicd/options.hpp"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <limits>
+
+namespace vinic::vinicd {
+
+namespace {
+
+constexpr std::uint64_t window_least = 512ULL << 20;
+constexpr std::uint64_t window_most = 1ULL << 40;
+
+understood<void> wanted(const written& w, const std::string& what) {
+    return std::unexpected("'" + as_text(w) + "' does not do: write " + what);
+}
+
+/// Text or a number goes through `parse`; the result must lie in [least, most].
+template <class Parse>
+understood<std::uint64_t> measured(const written& w, Parse parse, std::uint64_t least, std::uint64_t most,
+                                   std::string (*show)(std::uint64_t)) {
+    if (std::holds_alternative<bool>(w)) {
+        return std::unexpected("'" + as_text(w) + "' is a truth value: write from " + show(least) + " to " +
+                               show(most));
+    }
+    const auto value = parse(as_text(w));
+    if (value && (*value < least || *value > most)) {
+        return std::unexpected(as_text(w) + " is out of range: write from " + show(least) + " to " + show(most));
+    }
+    return value;
+}
+
+std::string number_text(std::uint64_t n) { return std::to_string(n); }
+
+void store(std::uint64_t& to, std::uint64_t value) { to = value; }
+void store(std::optional<std::uint64_t>& to, std::uint64_t value) { to = value; }
+void store(std::uint32_t& to, std::uint64_t value) { to = static_cast<std::uint32_t>(value); }
+void store(std::optional<std::uint32_t>& to, std::uint64_t value) { to = static_cast<std::uint32_t>(value); }
+
+/// `most` is what `to` can hold, at most.
+template <class To, class Parse>
+understood<void> put_measured(To& to, const written& w, Parse parse, std::uint64_t least, std::uint64_t most,
+                              std::string (*show)(std::uint64_t)) {
+    const auto value = measured(w, parse, least, most, show);
+    if (!value) {
+        return std::unexpected(value.error());
+    }
+    store(to, *value);
+    return {};
+}
+
+template <class To>
+understood<void> put_number(To& to, const written& w, std::uint64_t least, std::uint64_t most) {
+    return put_measured(to, w, parse_number, least, most, number_text);
+}
+
+constexpr std::uint64_t rate_most = 1'000'000'000'000;  // 1 TB/s: beyond it tags of the scheduler lose their meaning
+
+template <class To>
+understood<void> put_rate(To& to, const written& w) {
+    return put_measured(to, w, parse_rate, 0, rate_most, rate_text);
+}
+
+understood<void> put_time(std::uint64_t& to, const written& w, std::uint64_t most) {
+    return put_measured(to, w, parse_time, 0, most, time_text);
+}
+
+template <class To>
+understood<void> put_truth(To& to, const written& w) {
+    const std::string text = as_text(w);
+    if (std::holds_alternative<std::int64_t>(w) ||
+        (text != "on" && text != "off" && text != "true" && text != "false")) {
+        return wanted(w, "on or off (in the file also true or false)");
+    }
+    to = text == "on" || text == "true";
+    return {};
+}
+
+template <class To, std::size_t n>
+understood<void> put_choice(To& to, const written& w, const std::array<std::pair<const char*, To>, n>& choices) {
+    std::string all;
+    for (const auto& [word, value] : choices) {
+        if (as_text(w) == word) {
+            to = value;
+            return {};
+        }
+        all += (all.empty() ? "" : ", ") + std::string(word);
+    }
+    return wanted(w, "one of " + all);
+}
+
+understood<void> put_text(std::string& to, const written& w, const char* what) {
+    if (!std::holds_alternative<std::string>(w) || as_text(w).empty()) {
+        return wanted(w, what);
+    }
+    to = as_text(w);
+    return {};
+}
+
+understood<void> put_user(std::optional<uid_t>& to, const written& w) {
+    const std::string text = as_text(w);
+    if (std::holds_alternative<std::string>(w)) {
+        if (const passwd* found = ::getpwnam(text.c_str())) {
+            to = found->pw_uid;
+            return {};
+        }
+    }
+    const auto number = parse_number(text);
+    if (!number || *number >= std::numeric_limits<uid_t>::max()) {
+        return wanted(w, "the name or the number of a user of this machine (see `getent passwd`)");
+    }
+    to = static_cast<uid_t>(*number);
+    return {};
+}
+
+understood<void> put_group(std::optional<gid_t>& to, const written& w) {
+    const std::string text = as_text(w);
+    if (std::holds_alternative<std::string>(w)) {
+        if (const ::group* found = ::getgrnam(text.c_str())) {
+            to = found->gr_gid;
+            return {};
+        }
+    }
+    const auto number = parse_number(text);
+    if (!number || *number >= std::numeric_limits<gid_t>::max()) {
+        return wanted(w, "the name or the number of a group of this machine (see `getent group`)");
+    }
+    to = static_cast<gid_t>(*number);
+    return {};
+}
+
+understood<void> put_mode(std::optional<std::uint32_t>& to, const written& w) {
+    const std::string text = as_text(w);
+    const bool octal = std::holds_alternative<std::string>(w) && text.size() >= 3 && text.size() <= 4 &&
+                       std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '7'; });
+    std::uint32_t mode = 0;
+    for (const char c : text) {
+        mode = mode * 8 + static_cast<std::uint32_t>(octal ? c - '0' : 0);
+    }
+    if (!octal || mode > 0777 || (mode & 0600) != 0600) {
+        return wanted(w, "octal digits that let the owner read and write, such as \"0660\" (in the file with quotes)");
+    }
+    to = mode;
+    return {};
+}
+
+understood<void> put_window(options& o, const written& w) {
+    std::uint64_t bytes = 0;
+    auto put = put_measured(bytes, w, parse_size, window_least, window_most, size_text);
+    if (put && !std::has_single_bit(bytes)) {
+        return wanted(w, "a power of two, such as 512MiB, 1GiB or 4GiB");
+    }
+    if (put) {
+        o.device.defaults.window_bytes = bytes;
+    }
+    return put;
+}
+
+using choice = const written&;
+constexpr std::array all_settings = {
+    setting{"socket", "PATH", "Where clients connect; needed unless systemd hands over a socket",
+            [](options& o, choice w) { return put_text(o.socket, w, "a path, such as /run/vinic/vinicd.socket"); }},
+    setting{"mode", "OCTAL", "Mode of the socket (default: 0660 with --group, else 0600)",
+            [](options& o, choice w) { return put_mode(o.mode, w); }},
+    setting{"group", "GROUP", "Group of the socket, whose members may use every function that is not somebody's own",
+            [](options& o, choice w) { return put_group(o.group, w); }},
+    setting{"functions", "N", "Virtual functions, 1 to 256 (default: 8); the physical function comes in addition",
+            [](options& o, choice w) { return put_number(o.device.functions, w, 1, 256); }},
+    setting{"engines", "N", "Threads that move data, 1 to 64 (default: 1)",
+            [](options& o, choice w) { return put_number(o.device.scheduling.engines, w, 1, 64); }},
+    setting{"queues", "N", "Operation queues, 1 to 1024 (default: 64)",
+            [](options& o, choice w) { return put_number(o.device.scheduling.queues, w, 1, 1024); }},
+    setting{"lease", "SIZE", "Bytes that a queue moves before others get their turn (default: 64KiB); 0: no limit",
+            [](options& o, choice w) {
+                return put_measured(o.device.scheduling.lease_bytes, w, parse_size, 0, 1 << 30, size_text);
+            }},
+    setting{"lease-messages", "N", "Messages of one VI before others get their turn, 1 to 65536 (default: 64)",
+            [](options& o, choice w) { return put_number(o.device.scheduling.lease_descriptors, w, 1, 65536); }},
+    setting{"engine-rate", "RATE", "What a second of an engine is worth when time is charged (default: 8GB/s)",
+            [](options& o, choice w) {
+                return put_measured(o.device.scheduling.bytes_per_second, w, parse_rate, 1'000'000, rate_most,
+                                    rate_text);
+            }},
+    setting{"policy", "WORD", "Who comes next: hclock (default), round-robin or fifo (both to compare with)",
+            [](options& o, choice w) {
+                using controller::policy;
+                return put_choice(
+                    o.device.scheduling.order, w,
+                    std::array{std::pair{"hclock", policy::hclock},
+                               std::pair{"round-robin", policy::request_round_robin}, std::pair{"fifo", policy::fifo}});
+            }},
+    setting{"window", "SIZE",
+            "Memory object of a function, a power of two from 512MiB (default: 4GiB); only what is "
+            "used takes memory",
+            put_window},
+    setting{"vis", "N", "VIs of a function, 1 to 65536 (default: 4096)",
+            [](options& o, choice w) { return put_number(o.device.defaults.vis_max, w, 1, 65536); }},
+    setting{"regions", "N", "Regions of a function, 1 to 1048576 (default: 65536)",
+            [](options& o, choice w) { return put_number(o.device.defaults.regions_max, w, 1, 1048576); }},
+    setting{"contexts", "N", "Processes that use a function at a time, 1 to 64 (default: 64)",
+            [](options& o, choice w) { return put_number(o.device.defaults.contexts_max, w, 1, 64); }},
+    setting{"foreign", "on|off", "Reach memory of clients outside their windows (default: on)",
+            [](options& o, choice w) { return put_truth(o.device.foreign_memory, w); }},
+    setting{"idle-spin", "TIME", "How long an engine without work looks before it sleeps (default: 50us); 0: not",
+            [](options& o, choice w) { return put_time(o.device.idle_spin_ns, w, 10'000'000'000); }},
+    setting{"yield", "on|off|auto", "Give the core away between looks; auto: with fewer cores than engines + 2",
+            [](options& o, choice w) {
+                return put_choice(o.yield, w,
+                                  std::array{std::pair{"auto", yield_choice::automatic},
+                                             std::pair{"on", yield_choice::on}, std::pair{"off", yield_choice::off}});
+            }},
+    setting{"verbs", "N", "Mailbox requests per second and function, above which they wait (default: 200000)",
+            [](options& o, choice w) { return put_number(o.device.verbs_per_second, w, 1, 1'000'000'000); }},
+    setting{"drain", "TIME", "How long SIGTERM lets posted work end (default: 5s)",
+            [](options& o, choice w) { return put_time(o.drain_ns, w, 600'000'000'000); }},
+    setting{"openmetrics", "ADDRESS", "Serve counters over HTTP: PORT or ADDRESS:PORT (loopback), or a path",
+            [](options& o, choice w) {
+                if (const auto* port = std::get_if<std::int64_t>(&w)) {
+                    return put_text(o.openmetrics, std::to_string(*port), "a port");
+                }
+                return put_text(o.openmetrics, w, "a port, ADDRESS:PORT, [ADDRESS]:PORT, or a path with a slash");
+            }},
+    setting{"log-level", "LEVEL", "error, warning, info (default) or debug",
+            [](options& o, choice w) {
+                return put_choice(
+                    o.level, w,
+                    std::array{std::pair{"error", log_level::error}, std::pair{"warning", log_level::warning},
+                               std::pair{"info", log_level::info}, std::pair{"debug", log_level::debug}});
+            }},
+};
+
+constexpr std::array all_function_settings = {
+    function_setting{"guarantee", "RATE", "What it gets whatever the others do; none: nothing",
+                     [](function_choice& f, choice w) { return put_rate(f.guarantee, w); }},
+    function_setting{"cap", "RATE", "What it never exceeds; none: no cap",
+                     [](function_choice& f, choice w) { return put_rate(f.cap, w); }},
+    function_setting{"weight", "N", "Its share of what is left, 1 to 10000",
+                     [](function_choice& f, choice w) { return put_number(f.weight, w, 1, 10000); }},
+    function_setting{"priority", "N", "A higher class is served first, 0 to 7",
+                     [](function_choice& f, choice w) { return put_number(f.priority, w, 0, 7); }},
+    function_setting{"reserved-queues", "N", "Operation queues that nobody else may take",
+                     [](function_choice& f, choice w) { return put_number(f.reserved_queues, w, 0, 1024); }},
+    function_setting{"owner", "USER", "Who may use it, and reset it",
+                     [](function_choice& f, choice w) { return put_user(f.owner, w); }},
+    function_setting{"group", "GROUP", "Whose members may use it",
+                     [](function_choice& f, choice w) { return put_group(f.group, w); }},
+    function_setting{"enabled", "on|off", "Whether anybody may use it",
+                     [](function_choice& f, choice w) { return put_truth(f.enabled, w); }},
+};
+
+}  // namespace
+
+std::string as_text(const written& w) {
+    if (const auto* text = std::get_if<std::string>(&w)) {
+        return *text;
+    }
+    if (const auto* number = std::get_if<std::int64_t>(&w)) {
+        return std::to_string(*number);
+    }
+    return std::get<bool>(w) ? "true" : "false";
+}
+
+std::span<const setting> settings() { return all_settings; }
+std::span<const function_setting> function_settings() { return all_function_settings; }
+
+function_choice choice_of(const options& o, std::uint32_t function) {
+    function_choice mine;
+    if (const auto found = o.functions.find(function); found != o.functions.end()) {
+        mine = found->second;
+    }
+    if (function == 0) {
+        return mine;
+    }
+    const auto fall_back = [](auto& to, const auto& from) {
+        if (!to) {
+            to = from;
+        }
+    };
+    // Owner and group say together who may use it: one of a function's own is not mixed with the default's other.
+    if (!mine.owner && !mine.group) {
+        mine.owner = o.every_function.owner;
+        mine.group = o.every_function.group;
+    }
+    fall_back(mine.guarantee, o.every_function.guarantee);
+    fall_back(mine.cap, o.every_function.cap);
+    fall_back(mine.weight, o.every_function.weight);
+    fall_back(mine.priority, o.every_function.priority);
+    fall_back(mine.reserved_queues, o.every_function.reserved_queues);
+    fall_back(mine.enabled, o.every_function.enabled);
+    return mine;
+}
+
+controller::service service_of(const options& o, std::uint32_t function) {
+    const controller::service initial;
+    const function_choice c = choice_of(o, function);
+    return {.guarantee = c.guarantee.value_or(initial.guarantee),
+            .cap = c.cap.value_or(initial.cap),
+            .weight = c.weight.value_or(initial.weight),
+            .priority = c.priority.value_or(initial.priority),
+            .reserved_queues = c.reserved_queues.value_or(initial.reserved_queues)};
+}
+
+std::vector<std::string> contradictions(const options& o) {
+    std::vector<std::string> found;
+    const auto& scheduling = o.device.scheduling;
+    std::uint64_t guaranteed = 0;
+    std::uint64_t reserved = 0;
+    const auto place = [&](std::uint32_t f) {
+        const auto known = o.places.find(f);
+        return known == o.places.end() ? std::string() : known->second;
+    };
+    for (std::uint32_t f = 0; f <= o.device.functions; ++f) {
+        const controller::service s = service_of(o, f);
+        guaranteed += s.guarantee;
+        reserved += choice_of(o, f).reserved_queues.value_or(0);
+        if (s.cap != 0 && s.guarantee > s.cap) {
+            found.push_back(place(f) + "function " + controller::function_name(f) + ": the guarantee of " +
+                            rate_text(s.guarantee) + " is above the cap of " + rate_text(s.cap));
+        }
+    }
+    const std::uint64_t moved = scheduling.engines * scheduling.bytes_per_second;
+    if (guaranteed > moved) {
+        found.push_back("the guarantees add up to " + rate_text(guaranteed) + ", but " +
+                        std::to_string(scheduling.engines) + " engine(s) of " + rate_text(scheduling.bytes_per_second) +
+                        " move " + rate_text(moved) +
+                        ": lower them, or set engines or engine-rate to what this machine does");
+    }
+    if (reserved > scheduling.queues) {
+        found.push_back("the reserved-queues add up to " + std::to_string(reserved) + ", but there are " +
+                        std::to_string(scheduling.queues) + " queues: reserve fewer, or set queues higher");
+    }
+    for (const auto& [function, choice] : o.functions) {
+        if (function > o.device.functions) {
+            found.push_back(place(function) + "function " + controller::function_name(function) +
+                            " is configured, but with functions = " + std::to_string(o.device.functions) +
+                            " the last one is " + controller::function_name(o.device.functions));
+        }
+    }
+    return found;
+}
+
+bool yields(const options& o, unsigned cores) noexcept {
+    return o.yield == yield_choice::on ||
+           (o.yield == yield_choice::automatic && cores < o.device.scheduling.engines + 2);
+}
+
+unsigned usable_cores() noexcept {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return ::sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set)) : 1;
+}
+
+const char* name(log_level level) noexcept {
+    static constexpr const char* names[] = {"error", "warning", "info", "debug"};
+    return names[static_cast<std::size_t>(level)];
+}
+
+const char* name(controller::policy p) noexcept {
+    static constexpr const char* names[] = {"hclock", "round-robin", "fifo"};
+    return names[static_cast<std::size_t>(p)];
+}
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// packets.cc -- what is done with what a connection says.
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "os/sync.hpp"
+#include "vinicd/connection.hpp"
+
+namespace vinic::vinicd {
+
+namespace {
+
+constexpr std::uint32_t enter_tries_max = 4 * abi::context_count;
+
+/// The reply and the three descriptors of an attachment; 0 or errno.
+int send_attachment(int fd, const abi::attach_reply& reply, const controller::attachment& a) {
+    const std::array<int, 3> sent = {a.window, a.doorbell, a.mailbox};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof sent)> control{};
+    iovec content{.iov_base = const_cast<abi::attach_reply*>(&reply), .iov_len = sizeof reply};
+    msghdr message{};
+    message.msg_iov = &content;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof sent);
+    std::memcpy(CMSG_DATA(header), sent.data(), sizeof sent);
+    return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ? 0 : errno;
+}
+
+}  // namespace
+
+void connections::on_ready(number n, std::uint32_t events) {
+    const auto found = all_.find(n);
+    if (found == all_.end()) {
+        return;
+    }
+    connection& c = *found->second;
+    if ((events & EPOLLOUT) != 0) {
+        flush(c);
+        return;  // what it says is read when it has read what it was told
+    }
+    if ((events & EPOLLIN) != 0) {
+        std::array<std::byte, request_bytes_max + 1> packet{};
+        // Descriptors that come along are dropped by the kernel, because nothing is there to take them.
+        const ssize_t bytes = ::recv(c.fd.get(), packet.data(), packet.size(), MSG_DONTWAIT);
+        if (bytes > 0) {
+            on_packet(c, std::span(packet).first(static_cast<std::size_t>(bytes)));
+            return;
+        }
+        if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+    }
+    close(c, is_dying(c.who));
+}
+
+void connections::on_packet(connection& c, std::span<const std::byte> packet) {
+    if (packet.size() > request_bytes_max) {
+        malformed(c, "a packet that is too long");
+        return;
+    }
+    const bool json = packet.front() == std::byte{'{'};
+    switch (c.as) {
+        case role::fresh:
+            json ? request(c, packet) : attach(c, packet);
+            return;
+        case role::attached:
+            enter(c, packet);
+            return;
+        case role::entered:
+            malformed(c, "a packet after entering");
+            return;
+        case role::administrator:
+            json ? request(c, packet) : malformed(c, "a packet that is no request");
+            return;
+        case role::monitor:
+            malformed(c, "a packet from a monitor");
+            return;
+    }
+}
+
+void connections::malformed(connection& c, const char* what) {
+    ++counted_.malformed_packets;
+    log_.caused(log_level::warning, "malformed packets", std::string(what) + ": hung up on " + described(c));
+    close(c, false);
+}
+
+errc connections::may_attach(const connection& c, const abi::attach_request& asked) {
+    if (asked.version != abi::window_version) {
+        return errc::version_mismatch;
+    }
+    if (asked.function >= device_.functions()) {
+        return errc::unknown_address;
+    }
+    if (!access_.may_use(asked.function, c.who) || !access_.is_enabled(asked.function)) {
+        return errc::permission_denied;
+    }
+    return too_many(c, role::attached) ? errc::limit_reached : errc::ok;
+}
+
+void connections::attach(connection& c, std::span<const std::byte> packet) {
+    abi::attach_request asked{};
+    if (packet.size() == sizeof asked) {
+        std::memcpy(&asked, packet.data(), sizeof asked);
+    }
+    if (asked.magic != abi::window_magic || asked.kind != static_cast<std::uint32_t>(abi::packet::attach)) {
+        malformed(c, "a packet that does not attach");
+        return;
+    }
+    c.function = asked.function;
+    errc code = may_attach(c, asked);
+    controller::attachment given;
+    if (code == errc::ok) {
+        if (const auto attached = device_.attach(asked.function)) {
+            given = *attached;
+        } else {
+            code = attached.error().code;
+            log_.caused(log_level::warning, "attaching", attached.error().message());
+        }
+    }
+    if (code != errc::ok) {
+        ++(code == errc::limit_reached ? counted_.limits_reached : counted_.refused_attachments);
+        const std::string function =
+            asked.function < device_.functions() ? controller::function_name(asked.function) : "one that is not there";
+        log_.caused(log_level::warning, "attaching",
+                    "function " + function + " was refused (" + name(code) + ") to " + described(c));
+        refuse(c.fd.get(), code);
+        close(c, false);
+        return;
+    }
+    const abi::attach_reply reply{.code = 0,
+                                  .version = abi::window_version,
+                                  .function = asked.function,
+                                  .epoch = given.epoch,
+                                  .window_bytes = given.window_bytes,
+                                  .process_id = static_cast<std::uint32_t>(::getpid()),
+                                  .foreign = device_.options().foreign_memory ? 1U : 0U};
+    if (const int why = send_attachment(c.fd.get(), reply, given); why != 0) {
+        log_.caused(log_level::warning, "attaching",
+                    std::string("the window could not be sent (") + std::strerror(why) + ") to " + described(c));
+        close(c, is_dying(c.who));
+        return;
+    }
+    c.as = role::attached;
+    c.epoch = given.epoch;
+    c.since_ns = os::now_ns();
+}
+
+void connections::enter(connection& c, std::span<const std::byte> packet) {
+    abi::enter_request asked{};
+    if (packet.size() == sizeof asked) {
+        std::memcpy(&asked, packet.data(), sizeof asked);
+    }
+    if (asked.kind != static_cast<std::uint32_t>(abi::packet::enter) || ++c.enter_tries > enter_tries_max) {
+        malformed(c, "a packet that does not enter");
+        return;
+    }
+    abi::enter_reply reply{.code = static_cast<std::uint32_t>(errc::invalid_argument), .context_epoch = 0};
+    if (asked.context < device_.options().defaults.contexts_max) {
+        const auto entered = device_.enter(c.function, c.epoch, asked.context, c.who.who);
+        reply.code = entered ? 0 : static_cast<std::uint32_t>(entered.error().code);
+        reply.context_epoch = entered.value_or(0);
+    }
+    if (reply.code == 0) {
+        c.as = role::entered;
+        c.context = asked.context;
+        c.since_ns = os::now_ns();
+        ++counted_.clients;
+        if (c.who.process) {
+            // A child that was forked may hold the connection open although its client is dead.
+            c.process_watch = loop_.add(c.who.process.get(), EPOLLIN, [this, n = c.n](std::uint32_t) {
+                if (const auto found = all_.find(n); found != all_.end()) {
+                    close(*found->second, true);
+                }
+            });
+        }
+    }
+    if (const int why = send_packet(c.fd.get(), bytes_of(reply)); why != 0) {
+        close(c, is_dying(c.who));
+    }
+}
+
+void connections::request(connection& c, std::span<const std::byte> packet) {
+    if (c.as == role::fresh) {
+        if (too_many(c, role::administrator)) {
+            ++counted_.limits_reached;
+            (void)send_packet(
+                c.fd.get(),
+                R"({"schema":1,"error":{"code":"limit_reached","message":"too many administrators and monitors )"
+                R"(are connected: close some"}})");
+            close(c, false);
+            return;
+        }
+        c.as = role::administrator;
+    }
+    const std::uint64_t now = os::now_ns();
+    if (now / ns_per_second != c.second) {
+        c.second = now / ns_per_second;
+        c.requests = 0;
+    }
+    ++c.requests;
+    bool monitor = false;
+    c.unsent.push_back(
+        administration_.answer(c.who, {reinterpret_cast<const char*>(packet.data()), packet.size()}, monitor));
+    if (monitor) {
+        c.as = role::monitor;
+        ++counted_.monitors;
+    }
+    flush(c);
+}
+
+void connections::flush(connection& c) {
+    while (!c.unsent.empty()) {
+        const int why = send_packet(c.fd.get(), c.unsent.front());
+        if (why == EAGAIN || why == EWOULDBLOCK || why == ENOBUFS) {
+            break;
+        }
+        if (why != 0) {
+            close(c, is_dying(c.who));
+            return;
+        }
+        c.unsent.pop_front();
+    }
+    listen_to(c);
+}
+
+/// Whoever does not read replies is not read from, and whoever asks too often waits for the next second.
+void connections::listen_to(connection& c) {
+    if (!c.unsent.empty()) {
+        loop_.change(c.watch, EPOLLOUT);
+    } else if (c.requests < limits_.requests_per_second) {
+        loop_.change(c.watch, EPOLLIN);
+    } else {
+        loop_.change(c.watch, 0);
+        loop_.at((c.second + 1) * ns_per_second, [this, alive = alive_, n = c.n] {
+            if (const auto found = *alive ? all_.find(n) : all_.end(); *alive && found != all_.end()) {
+                found->second->requests = 0;
+                listen_to(*found->second);
+            }
+        });
+    }
+}
+
+}  // namespace vinic::vinicd

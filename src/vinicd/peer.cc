@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vinicd/peer.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <sstream>
+
+namespace vinic::vinicd {
+
+namespace {
+
+constexpr std::size_t groups_max = 65536;         // NGROUPS_MAX of Linux
+constexpr unsigned long exiting_flag = 0x4;       // PF_EXITING: field 9 of /proc/PID/stat, see proc(5)
+constexpr int fields_between_name_and_flags = 6;  // state, parent, group, session, terminal, its group
+
+std::vector<gid_t> groups_of(int connection) {
+    std::vector<gid_t> groups(64);
+    for (;;) {
+        auto bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+        if (::getsockopt(connection, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &bytes) == 0) {
+            groups.resize(bytes / sizeof(gid_t));
+            return groups;
+        }
+        if (errno != ERANGE || groups.size() >= groups_max) {
+            return {};
+        }
+        groups.resize(groups.size() * 4);
+    }
+}
+
+/// The process' flags, or nothing if it cannot be looked at.
+std::optional<unsigned long> flags_of(pid_t process) {
+    const os::unique_fd file(::open(("/proc/" + std::to_string(process) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+    std::array<char, 1024> text{};
+    const ssize_t bytes = file ? ::read(file.get(), text.data(), text.size() - 1) : -1;
+    if (bytes <= 0) {
+        return std::nullopt;
+    }
+    const std::string line(text.data(), static_cast<std::size_t>(bytes));
+    const std::size_t name_end = line.rfind(')');  // a name may contain anything, this too
+    if (name_end == std::string::npos) {
+        return std::nullopt;
+    }
+    std::istringstream rest(line.substr(name_end + 1));
+    std::string skipped;
+    for (int i = 0; i < fields_between_name_and_flags; ++i) {
+        rest >> skipped;
+    }
+    unsigned long flags = 0;
+    return rest >> flags ? std::optional(flags) : std::nullopt;
+}
+
+}  // namespace
+
+bool peer::is_in(gid_t group) const noexcept {
+    return who.group == group || std::ranges::find(groups, group) != groups.end();
+}
+
+result<peer> peer_of(int connection) {
+    ucred told{};
+    socklen_t bytes = sizeof told;
+    if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &told, &bytes) != 0) {
+        return std::unexpected(error{errc::os_failure, errno, "asking who connects"});
+    }
+    peer p;
+    p.who = {.process = told.pid, .user = told.uid, .group = told.gid};
+    p.groups = groups_of(connection);
+    if (told.pid > 0) {
+        p.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, told.pid, 0)));
+        if (!p.process && errno != ESRCH) {
+            return std::unexpected(error{errc::os_failure, errno, "opening the process that connects"});
+        }
+    }
+    return p;
+}
+
+bool is_dying(const peer& p) {
+    if (!p.process) {
+        // It had gone before it could be looked at, or nobody here can see it: then it is only known to have left.
+        return p.who.process > 0;
+    }
+    pollfd ended{.fd = p.process.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&ended, 1, 0) == 1) {
+        return true;
+    }
+    return (flags_of(p.who.process).value_or(0) & exiting_flag) != 0;
+}
+
+bool access::may_administer(const peer& p) noexcept { return p.who.user == 0 || p.who.user == ::geteuid(); }
+
+bool access::may_use(std::uint32_t function, const peer& p) const {
+    if (may_administer(p)) {
+        return true;
+    }
+    const function_choice c = choice_of(options_, function);
+    if ((c.owner && p.who.user == *c.owner) || (c.group && p.is_in(*c.group))) {
+        return true;
+    }
+    // The PF is the administrator's unless the file says otherwise.
+    return function != 0 && !c.owner && !c.group && options_.group && p.is_in(*options_.group);
+}
+
+bool access::may_reset(std::uint32_t function, const peer& p) const {
+    return may_administer(p) || (choice_of(options_, function).owner == p.who.user);
+}
+
+bool access::is_enabled(std::uint32_t function) const { return choice_of(options_, function).enabled.value_or(true); }
+
+uid_t access::owner(std::uint32_t function) const { return choice_of(options_, function).owner.value_or(::geteuid()); }
+
+std::optional<gid_t> access::group(std::uint32_t function) const {
+    const function_choice c = choice_of(options_, function);
+    return c.group || c.owner || function == 0 ? c.group : options_.group;
+}
+
+std::string user_name(uid_t user) {
+    const passwd* found = ::getpwuid(user);
+    return found != nullptr ? found->pw_name : std::to_string(user);
+}
+
+std::string group_name(gid_t group) {
+    const ::group* found = ::getgrgid(group);
+    return found != nullptr ? found->gr_name : std::to_string(group);
+}
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vinicd/program.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <utility>
+
+#include "os/sync.hpp"
+#include "vinicd/notify.hpp"
+
+namespace vinic::vinicd {
+
+namespace {
+
+constexpr std::uint64_t stop_patience_ns = 10'000'000'000;
+
+std::unexpected<error> fail(int os_errno, const std::string& doing) {
+    return std::unexpected(error{errc::os_failure, os_errno, doing});
+}
+
+std::string service_text(const controller::service& s) {
+    return "guarantee " + rate_text(s.guarantee) + ", cap " + rate_text(s.cap) + ", weight " +
+           std::to_string(s.weight) + ", priority " + std::to_string(s.priority) + ", " +
+           std::to_string(s.reserved_queues) + " reserved queue(s)";
+}
+
+}  // namespace
+
+program::program(command_line line) : line_(std::move(line)), in_force_(line_.wanted), log_(line_.wanted.level) {}
+
+program::~program() {
+    if (draining_.joinable()) {
+        draining_.join();
+    }
+}
+
+result<void> program::run() {
+    raise_descriptor_limit();
+    if (!loop_.works() || events_.fd() < 0) {
+        return fail(errno, "making the main loop");
+    }
+    // Before any thread is made, so that all of them leave signals to this one.
+    auto done = watch_signals();
+    if (done) {
+        done = make_device();
+    }
+    if (done) {
+        done = open_doors();
+    }
+    if (!done) {
+        return done;
+    }
+    const controller::device_options& o = device_->options();
+    log_.info("vinicd " + std::string(version()) + " serves " + std::to_string(o.functions) + " functions at " +
+              listener_->path() + ": " + std::to_string(o.scheduling.engines) + " engine(s), " +
+              std::to_string(o.scheduling.queues) + " queues, policy " + name(o.scheduling.order) +
+              (o.yield ? ", yielding" : ""));
+    notify("READY=1");
+    if (const std::uint64_t interval = watchdog_interval_ns(); interval != 0) {
+        keep_watchdog_quiet(interval);
+    }
+    loop_.run();
+    wait_for_drain();
+    metrics_.reset();
+    connections_.reset();
+    device_.reset();
+    log_.info("vinicd ends");
+    return {};
+}
+
+void program::raise_descriptor_limit() {
+    const std::uint64_t wanted = connections::descriptors_max(in_force_.device);
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
+        log_.warning("with every function full " + std::to_string(wanted) + " files are open, but the limit is " +
+                     std::to_string(limit.rlim_cur) +
+                     ": raise it (ulimit -Hn, LimitNOFILE=), or expect connections "
+                     "to be refused before that");
+    }
+}
+
+result<void> program::watch_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+        sigaddset(&set, signal);
+    }
+    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    drained_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!signals_ || !drained_ || loop_.add(signals_.get(), EPOLLIN, [this](std::uint32_t) { on_signal(); }) == 0 ||
+        loop_.add(events_.fd(), EPOLLIN, [this](std::uint32_t) { on_events(); }) == 0 ||
+        loop_.add(drained_.get(), EPOLLIN, [this](std::uint32_t) { finish(); }) == 0) {
+        return fail(errno, "watching for signals");
+    }
+    return {};
+}
+
+result<void> program::make_device() {
+    controller::device_options wanted = in_force_.device;
+    wanted.yield = yields(in_force_, usable_cores());
+    auto made = controller::device::create(wanted);
+    if (!made) {
+        return std::unexpected(made.error());
+    }
+    device_ = std::move(*made);
+    device_->on_event([this](const controller::event& e) { events_.put(e); });
+    for (std::uint32_t f = 0; f < device_->functions(); ++f) {
+        const controller::service s = service_of(in_force_, f);
+        if (s == controller::service{}) {
+            continue;
+        }
+        if (const auto set = device_->set_service(f, s); !set) {
+            return std::unexpected(error{set.error().code, set.error().os_errno,
+                                         "function " + controller::function_name(f) + ": " + set.error().doing});
+        }
+    }
+    return {};
+}
+
+result<void> program::open_doors() {
+    auto opened = listener::open(in_force_, handed_over_sockets());
+    if (!opened) {
+        return std::unexpected(opened.error());
+    }
+    listener_.emplace(std::move(*opened));
+    connections_ = std::make_unique<connections>(loop_, log_, *device_, in_force_);
+    if (!in_force_.openmetrics.empty()) {
+        metrics_ = std::make_unique<metrics_server>(
+            loop_, log_, [this] { return openmetrics_text(*device_, connections_->counted()); });
+        if (const auto served = metrics_->open(in_force_.openmetrics); !served) {
+            return served;
+        }
+    }
+    if (const auto started = device_->start(); !started) {
+        return started;
+    }
+    return connections_->serve(listener_->fd());
+}
+
+void program::keep_watchdog_quiet(std::uint64_t interval_ns) {
+    notify("WATCHDOG=1");
+    loop_.at(os::now_ns() + interval_ns, [this, interval_ns] { keep_watchdog_quiet(interval_ns); });
+}
+
+// -- while it runs ----------------------------------------------------------------------------------
+
+void program::on_events() {
+    std::uint64_t lost = 0;
+    const auto taken = events_.take(lost);
+    connections_->counted().lost_events += lost;
+    for (const controller::event& e : taken) {
+        const bool bad = e.kind == controller::event_kind::misbehaved;
+        log_.caused(bad ? log_level::warning : log_level::info, name(e.kind),
+                    "function " + controller::function_name(e.function) + ": " + name(e.kind) +
+                        (e.process_id == 0 ? "" : ", process " + std::to_string(e.process_id)) +
+                        (e.text.empty() ? "" : ": " + e.text));
+        connections_->tell(e, std::exchange(lost, 0));
+    }
+}
+
+void program::on_signal() {
+    signalfd_siginfo told{};
+    while (::read(signals_.get(), &told, sizeof told) == static_cast<ssize_t>(sizeof told)) {
+        if (told.ssi_signo == SIGHUP) {
+            reload();
+        } else if (!draining_.joinable()) {
+            drain();
+        } else {
+            log_.warning("told again to end: posted work is given up");
+            device_->stop();
+            loop_.stop();
+        }
+    }
+}
+
+void program::reload() {
+    if (line_.config.empty()) {
+        log_.warning("SIGHUP, but there is no configuration file to read again");
+        return;
+    }
+    notify("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(os::now_ns() / 1000));
+    options fresh;
+    const auto problems = read_again(line_, fresh);
+    for (const std::string& each : problems) {
+        log_.error(each);
+    }
+    if (problems.empty()) {
+        apply(fresh);
+    } else {
+        log_.error("the configuration stays as it was");
+    }
+    notify("READY=1");
+}
+
+void program::apply(const options& fresh) {
+    for (const setting& s : settings()) {
+        const auto text = [&](const options& o) {
+            const auto said = o.given.find(s.key);
+            return said == o.given.end() ? std::string("the initial value") : said->second;
+        };
+        const bool live = std::string_view(s.key) == "log-level" || std::string_view(s.key) == "drain";
+        if (!live && text(fresh) != text(line_.wanted)) {
+            log_.warning(std::string(s.key) + " was " + text(line_.wanted) + " and is " + text(fresh) +
+                         " in the file now: that takes a restart");
+        }
+    }
+    // Who gives up a guarantee goes first: together old and new ones may be more than there is.
+    for (const bool lowering : {true, false}) {
+        for (std::uint32_t f = 0; f < device_->functions(); ++f) {
+            const auto now = device_->status(f);
+            const controller::service wanted = service_of(fresh, f);
+            if (!now || now->options.quality == wanted ||
+                (wanted.guarantee <= now->options.quality.guarantee) != lowering) {
+                continue;
+            }
+            const std::string function = "function " + controller::function_name(f) + ": ";
+            if (const auto set = device_->set_service(f, wanted); !set) {
+                log_.error(function + set.error().message());
+            } else {
+                log_.info(function + service_text(wanted));
+            }
+        }
+    }
+    in_force_.every_function = fresh.every_function;
+    in_force_.functions = fresh.functions;
+    in_force_.level = fresh.level;
+    in_force_.drain_ns = fresh.drain_ns;
+    log_.set_level(fresh.level);
+    log_.info("the configuration was read again");
+}
+
+// -- how it ends ------------------------------------------------------------------------------------
+
+void program::drain() {
+    log_.info("told to end: posted work is done first, for at most " + time_text(in_force_.drain_ns));
+    notify("STOPPING=1");
+    connections_->stop_listening();
+    listener_->close();  // the next vinicd may begin
+    draining_ = std::thread([this] {
+        device_->drain(nanoseconds(in_force_.drain_ns));
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const auto woken = ::write(drained_.get(), &one, sizeof one);
+    });
+    loop_.at(os::now_ns() + in_force_.drain_ns + stop_patience_ns, [this] { loop_.stop(); });
+}
+
+void program::wait_for_drain() {
+    pollfd done{.fd = drained_.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&done, 1, static_cast<int>(stop_patience_ns / 1'000'000)) != 1) {
+        log_.error("the device does not stop: ending without it");
+        std::_Exit(1);  // a thread of it may be anywhere; destructors would wait for it
+    }
+}
+
+void program::finish() {
+    device_->stop();
+    loop_.stop();
+}
+
+}  // namespace vinic::vinicd

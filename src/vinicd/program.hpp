@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// program.hpp -- vinicd from its first line in the log to its last.
+//
+//     start --> serving --SIGTERM--> draining --done, or the time is over--> stopped
+//                  |  ^                  '------------second signal-------------^
+//                SIGHUP: reads the file again
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <thread>
+
+#include "vinicd/config.hpp"
+#include "vinicd/connections.hpp"
+#include "vinicd/events.hpp"
+#include "vinicd/listener.hpp"
+#include "vinicd/log.hpp"
+#include "vinicd/loop.hpp"
+#include "vinicd/metrics.hpp"
+
+namespace vinic::vinicd {
+
+class program {
+public:
+    explicit program(command_line line);
+    ~program();
+    program(const program&) = delete;
+    program& operator=(const program&) = delete;
+
+    /// Returns when it was told to end.  An error: it could not begin.
+    [[nodiscard]] result<void> run();
+
+private:
+    [[nodiscard]] result<void> watch_signals();
+    [[nodiscard]] result<void> make_device();
+    [[nodiscard]] result<void> open_doors();
+    void raise_descriptor_limit();
+    void on_signal();
+    void on_events();
+    void reload();
+    void apply(const options& fresh);
+    void drain();
+    void finish();
+    void wait_for_drain();
+    void keep_watchdog_quiet(std::uint64_t interval_ns);
+
+    command_line line_;
+    options in_force_;
+    log log_;
+    loop loop_;
+    event_queue events_;
+    os::unique_fd signals_;
+    os::unique_fd drained_;  ///< readable when drain() of the device has returned
+    std::unique_ptr<controller::device> device_;
+    std::unique_ptr<connections> connections_;
+    std::optional<listener> listener_;
+    std::unique_ptr<metrics_server> metrics_;
+    std::thread draining_;
+};
+
+}  // namespace vinic::vinicd

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// device_double.cc -- a controller::device that moves nothing, linked instead of the real one.
+//
+//   What surrounds a device is tested with it: sockets, rights, configuration, counters, signals.  Its figures are
+//   known beforehand (every enter() counts as some traffic), and it can be told by VINICD_DOUBLE to behave in a way
+//   that a real device rarely does:
+//
+//     stuck     drain() returns when stop() is called, not before
+//     noisy     enter() tells 10,000 events
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "controller/device.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::uint32_t noise = 10'000;
+
+bool told(std::string_view word) {
+    const char* is = std::getenv("VINICD_DOUBLE");
+    return is != nullptr && word == is;
+}
+
+struct function {
+    function_status status;
+    os::unique_fd window;
+    os::unique_fd doorbell;
+    os::unique_fd mailbox;
+    std::set<std::uint32_t> entered;
+};
+
+}  // namespace
+
+struct device::state {
+    device_options options;
+    std::function<void(const event&)> handler;
+    mutable std::mutex mutex;
+    std::condition_variable changed;
+    bool stopped = false;
+    std::uint64_t sequence = 0;
+    std::vector<function> functions;
+
+    void tell(event_kind kind, std::uint32_t number, std::uint32_t context, pid_t process, const std::string& text) {
+        event e;
+        e.sequence = ++sequence;
+        e.time_ns = os::now_ns();
+        e.kind = kind;
+        e.function = number;
+        e.context = context;
+        e.process_id = static_cast<std::uint32_t>(process);
+        e.text = text;
+        if (handler) {
+            handler(e);
+        }
+    }
+    [[nodiscard]] function* find(std::uint32_t number) {
+        return number < functions.size() ? &functions[number] : nullptr;
+    }
+};
+
+namespace {
+
+std::unexpected<error> no_function() { return std::unexpected(error{errc::unknown_address, 0, "no such function"}); }
+
+}  // namespace
+
+device::device(std::unique_ptr<state> s) noexcept : state_(std::move(s)) {}
+device::~device() { stop(); }
+
+result<std::unique_ptr<device>> device::create(const device_options& options) {
+    auto s = std::make_unique<state>();
+    s->options = options;
+    s->functions.resize(options.functions + 1);
+    for (std::uint32_t i = 0; i <= options.functions; ++i) {
+        function& f = s->functions[i];
+        f.status.number = i;
+        f.status.name = function_name(i);
+        f.status.options = options.defaults;
+        f.status.owner = ::geteuid();
+        f.status.epoch = 1;
+        f.window.reset(::memfd_create("double", MFD_CLOEXEC));
+        f.doorbell.reset(::eventfd(0, EFD_CLOEXEC));
+        f.mailbox.reset(::eventfd(0, EFD_CLOEXEC));
+        if (!f.window || ::ftruncate(f.window.get(), static_cast<off_t>(options.defaults.window_bytes)) != 0) {
+            return std::unexpected(error{errc::os_failure, errno, "making a window"});
+        }
+    }
+    return std::unique_ptr<device>(new device(std::move(s)));
+}
+
+result<void> device::start() { return {}; }
+
+void device::drain(nanoseconds) {
+    std::unique_lock lock(state_->mutex);
+    state_->changed.wait(lock, [&] { return state_->stopped || !told("stuck"); });
+}
+
+void device::stop() noexcept {
+    const std::lock_guard lock(state_->mutex);
+    state_->stopped = true;
+    state_->changed.notify_all();
+}
+
+result<attachment> device::attach(std::uint32_t number) {
+    const std::lock_guard lock(state_->mutex);
+    function* f = state_->find(number);
+    if (f == nullptr) {
+        return no_function();
+    }
+    return attachment{.window = f->window.get(),
+                      .doorbell = f->doorbell.get(),
+                      .mailbox = f->mailbox.get(),
+                      .window_bytes = f->status.options.window_bytes,
+                      .epoch = f->status.epoch};
+}
+
+result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, std::uint32_t context,
+                                    const credentials& who) {
+    const std::lock_guard lock(state_->mutex);
+    function* f = state_->find(number);
+    if (f == nullptr) {
+        return no_function();
+    }
+    if (epoch != f->status.epoch || !f->entered.insert(context).second) {
+        return std::unexpected(error{errc::busy, 0, "entering context " + std::to_string(context)});
+    }
+    ++f->status.contexts;
+    function_counters& c = f->status.counters;
+    c.tx_messages += 10;
+    c.tx_bytes += 1000;
+    c.rx_messages += 7;
+    c.rx_bytes += 700;
+    c.rx_no_descriptor_drops += 2;
+    c.rx_unknown_destination_drops += 1;
+    c.scheduling.engine_ns += 123'456'789;
+    state_->tell(event_kind::attached, number, context, who.process, "context " + std::to_string(context));
+    for (std::uint32_t i = 0; told("noisy") && i < noise; ++i) {
+        state_->tell(event_kind::changed, number, context, 0, "noise");
+    }
+    return ++c.doorbells & 0xffff'ffff;
+}
+
+void device::leave(std::uint32_t number, std::uint32_t context, bool died) {
+    const std::lock_guard lock(state_->mutex);
+    if (function* f = state_->find(number); f != nullptr && f->entered.erase(context) != 0) {
+        --f->status.contexts;
+        state_->tell(died ? event_kind::died : event_kind::detached, number, context, 0, "");
+    }
+}
+
+std::uint32_t device::functions() const noexcept { return static_cast<std::uint32_t>(state_->functions.size()); }
+
+result<function_status> device::status(std::uint32_t number) const {
+    const std::lock_guard lock(state_->mutex);
+    const function* f = state_->find(number);
+    return f == nullptr ? result<function_status>(no_function()) : f->status;
+}
+
+result<void> device::set_service(std::uint32_t number, const service& s) {
+    const std::lock_guard lock(state_->mutex);
+    function* f = state_->find(number);
+    if (f == nullptr) {
+        return no_function();
+    }
+    f->status.options.quality = s;
+    state_->tell(event_kind::changed, number, 0, 0, "service");
+    return {};
+}
+
+result<void> device::reset(std::uint32_t number) {
+    const std::lock_guard lock(state_->mutex);
+    function* f = state_->find(number);
+    if (f == nullptr) {
+        return no_function();
+    }
+    ++f->status.epoch;
+    ++f->status.counters.resets;
+    f->status.contexts = 0;
+    f->entered.clear();
+    state_->tell(event_kind::reset, number, 0, 0, "");
+    return {};
+}
+
+result<std::vector<std::byte>> device::configuration(std::uint32_t number) const {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->find(number) == nullptr) {
+        return no_function();
+    }
+    return std::vector<std::byte>(4096, std::byte{0xff});
+}
+
+const device_options& device::options() const noexcept { return state_->options; }
+
+void device::on_event(std::function<void(const event&)> handler) { state_->handler = std::move(handler); }
+
+std::string function_name(std::uint32_t number) {
+    return number == 0 ? std::string("pf") : "vf" + std::to_string(number - 1);
+}
+
+std::optional<std::uint32_t> function_number(std::string_view name) {
+    if (name == "pf") {
+        return 0;
+    }
+    if (!name.starts_with("vf") || name.size() < 3 || name.size() > 5 || (name[2] == '0' && name.size() > 3)) {
+        return std::nullopt;
+    }
+    std::uint32_t number = 0;
+    for (const char c : name.substr(2)) {
+        if (c < '0' || c > '9') {
+            return std::nullopt;
+        }
+        number = number * 10 + static_cast<std::uint32_t>(c - '0');
+    }
+    return number + 1;
+}
+
+}  // namespace vinic::controller

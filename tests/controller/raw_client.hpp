@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <span>
@@ -77,7 +78,7 @@ public:
         box.request.code = static_cast<std::uint32_t>(verb);
         std::memcpy(box.request.value, v.data(), sizeof box.request.value);
         box.request.payload_bytes = static_cast<std::uint32_t>(payload.size());
-        std::memcpy(box.request_payload, payload.data(), payload.size());
+        std::copy_n(reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), box.request_payload);
         const std::uint32_t sequence = box.request.sequence.load_relaxed() + 1;
         box.request.sequence.store_release(sequence);
         const std::uint64_t one = 1;

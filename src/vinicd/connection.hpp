@@ -25,6 +25,7 @@ struct connections::connection {
     std::uint32_t function = 0;
     std::uint32_t epoch = 0;
     std::uint32_t context = 0;
+    std::uint32_t context_epoch = 0;
     std::uint32_t enter_tries = 0;
     // Of an administrator or monitor.
     std::deque<std::string> unsent;

@@ -224,10 +224,7 @@ void connections::tell(const controller::event& e, std::uint64_t lost) {
 void connections::close(connection& c, bool died) {
     if (c.as == role::entered) {
         --counted_.clients;
-        // After a reset the context may be somebody else's by now.
-        if (const auto status = device_.status(c.function); status && status->epoch == c.epoch) {
-            device_.leave(c.function, c.context, died);
-        }
+        device_.leave(c.function, c.context, c.context_epoch, died);
     }
     counted_.monitors -= c.as == role::monitor ? 1U : 0U;
     --counted_.connections;

@@ -173,6 +173,7 @@ void connections::enter(connection& c, std::span<const std::byte> packet) {
     if (reply.code == 0) {
         c.as = role::entered;
         c.context = asked.context;
+        c.context_epoch = reply.context_epoch;
         c.since_ns = os::now_ns();
         ++counted_.clients;
         if (c.who.process) {

@@ -16,9 +16,9 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string_view>
 
 #include "controller/device.hpp"
@@ -40,7 +40,7 @@ struct function {
     os::unique_fd window;
     os::unique_fd doorbell;
     os::unique_fd mailbox;
-    std::set<std::uint32_t> entered;
+    std::map<std::uint32_t, std::uint32_t> entered;  ///< context to its epoch
 };
 
 }  // namespace
@@ -135,7 +135,8 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
     if (f == nullptr) {
         return no_function();
     }
-    if (epoch != f->status.epoch || !f->entered.insert(context).second) {
+    const auto context_epoch = static_cast<std::uint32_t>(f->status.counters.doorbells + 1);
+    if (epoch != f->status.epoch || !f->entered.emplace(context, context_epoch).second) {
         return std::unexpected(error{errc::busy, 0, "entering context " + std::to_string(context)});
     }
     ++f->status.contexts;
@@ -151,12 +152,15 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
     for (std::uint32_t i = 0; told("noisy") && i < noise; ++i) {
         state_->tell(event_kind::changed, number, context, 0, "noise");
     }
-    return ++c.doorbells & 0xffff'ffff;
+    ++c.doorbells;
+    return context_epoch;
 }
 
-void device::leave(std::uint32_t number, std::uint32_t context, bool died) {
+void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t context_epoch, bool died) {
     const std::lock_guard lock(state_->mutex);
-    if (function* f = state_->find(number); f != nullptr && f->entered.erase(context) != 0) {
+    function* f = state_->find(number);
+    if (const auto at = f->entered.find(context); at != f->entered.end() && at->second == context_epoch) {
+        f->entered.erase(at);
         --f->status.contexts;
         state_->tell(died ? event_kind::died : event_kind::detached, number, context, 0, "");
     }

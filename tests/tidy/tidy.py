@@ -32,7 +32,7 @@ LAYERS = {
     "controller": {"device", "abi", "os"},  # of device only how bytes are copied
     "vinicd": {"controller", "abi", "os"},
     "cli": {"native", "device", "abi", "os"},
-    "bench": {"cli", "native", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
+    "bench": {"cli", "native", "controller", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
     "vipl": set(),  # a face: the public native interface, vipl.h and itself
     "demo": set(),
     "examples": set(),

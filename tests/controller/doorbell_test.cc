@@ -221,6 +221,18 @@ TEST(doorbells, an_idle_context_becomes_cold_and_its_ring_kicks_once) {
     EXPECT_EQ(idle.ring(7), rang::quiet);
 }
 
+TEST(doorbells, a_context_that_was_rung_does_not_become_cold_for_want_of_room) {
+    doorbells bells(0);
+    const doorbell_area area(1, 0);
+    bells.add_context(1, 0, area.data(), 64);
+    (void)area.ring(5);
+    for (int pass = 0; pass < 10; ++pass) {
+        EXPECT_TRUE(poll(bells, 0).empty());
+        EXPECT_EQ(bells.hot_count(), 1u) << "cold, it would wait for a kick that nobody owes it";
+    }
+    EXPECT_EQ(vis_of(poll(bells)), (std::vector{5u}));
+}
+
 TEST(doorbells, a_kick_that_never_comes_is_made_up_for_while_the_device_is_awake) {
     doorbells bells(8);
     const doorbell_area idle(1, 0);

@@ -281,6 +281,10 @@ TEST(doorbells, arming_finds_what_is_there_and_ends_with_the_next_poll) {
     EXPECT_EQ(poll(bells).size(), 2u);
     EXPECT_EQ(area.armed().load_relaxed(), 0u);
     EXPECT_EQ(area.ring(5), rang::quiet);
+    EXPECT_EQ(poll(bells).size(), 1u);
+    EXPECT_TRUE(bells.arm_all());
+    EXPECT_TRUE(poll(bells).empty());
+    EXPECT_EQ(area.ring(6), rang::quiet) << "the device woke up because of somebody else";
 }
 
 TEST(doorbells, arming_does_not_sleep_over_a_cold_context_that_is_about_to_kick) {

@@ -140,9 +140,10 @@ private:
     void leave() noexcept;
     // window.cc
     [[nodiscard]] result<void> open_window(std::string_view where, role as);
-    [[nodiscard]] result<void> connect_socket(const std::string& path);
+    [[nodiscard]] result<void> map_window(std::uint32_t function, role as);
+    [[nodiscard]] result<void> connect_socket();
     [[nodiscard]] result<os::unique_fd> attach_window(std::uint32_t function);
-    [[nodiscard]] result<void> enter_window();
+    [[nodiscard]] result<bool> enter_window();
     [[nodiscard]] result<bool> enter_context(std::uint32_t i);
     void leave_window() noexcept;
     void recount() noexcept;

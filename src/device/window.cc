@@ -113,7 +113,31 @@ result<void> memory::open_window(std::string_view where, role as) {
                                      "device address '" + address_ + "': write vinicd:PATH#vfN or vinicd:PATH#pf"});
     }
     path_ = path;
-    if (auto r = connect_socket(path); !r) {
+    if (as == role::inspector) {
+        auto r = map_window(function, as);
+        return r ? check_version() : r;
+    }
+    fenced_ = true;
+    const auto end = std::chrono::steady_clock::now() + entry_patience;
+    for (;;) {
+        if (auto r = map_window(function, as); !r) {
+            return r;
+        }
+        auto entered = enter_window();
+        if (!entered || *entered) {
+            return entered ? result<void>{} : std::unexpected(entered.error());
+        }
+        if (std::chrono::steady_clock::now() > end) {
+            return std::unexpected(fail(errc::limit_reached, 0, "as many processes as may use this function do"));
+        }
+        // Entries of processes that have just left are free in a moment; or the window was replaced meanwhile.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+result<void> memory::map_window(std::uint32_t function, role as) {
+    map_ = {};
+    if (auto r = connect_socket(); !r) {
         return r;
     }
     auto received = attach_window(function);
@@ -144,18 +168,18 @@ result<void> memory::open_window(std::string_view where, role as) {
         identity().version.load_relaxed() != abi::window_version) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the window is of another version of vinic"));
     }
-    return inspects ? check_version() : enter_window();
+    return {};
 }
 
-result<void> memory::connect_socket(const std::string& path) {
+result<void> memory::connect_socket() {
     sockaddr_un to{};
     to.sun_family = AF_UNIX;
-    if (path.size() >= sizeof to.sun_path) {
+    if (path_.size() >= sizeof to.sun_path) {
         return std::unexpected(fail(errc::invalid_argument, ENAMETOOLONG,
                                     "a socket's path has at most " + std::to_string(sizeof to.sun_path - 1) +
                                         " bytes; use a shorter or a relative one"));
     }
-    std::memcpy(to.sun_path, path.data(), path.size());
+    std::memcpy(to.sun_path, path_.data(), path_.size());
     window_ = std::make_unique<attachment>();
     window_->socket.reset(os::beyond_standard(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)));
     if (!window_->socket) {
@@ -240,41 +264,34 @@ result<bool> memory::enter_context(std::uint32_t i) {
     return false;
 }
 
-result<void> memory::enter_window() {
-    fenced_ = true;
-    const auto end = std::chrono::steady_clock::now() + entry_patience;
+/// False: no entry is to be had at the moment.
+result<bool> memory::enter_window() {
     std::uint32_t i = 0;
-    for (;;) {
-        auto entered = enter_context(i);
-        if (!entered) {
-            return std::unexpected(entered.error());
+    for (bool entered = false; !entered; ++i) {
+        if (i == abi::context_count) {
+            return false;
         }
-        if (*entered) {
-            break;
+        auto r = enter_context(i);
+        if (!r) {
+            return r;
         }
-        if (++i < abi::context_count) {
-            continue;
-        }
-        if (std::chrono::steady_clock::now() > end) {
-            return std::unexpected(fail(errc::limit_reached, 0, "as many processes as may use this function do"));
-        }
-        i = 0;
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        entered = *r;
     }
+    --i;
     if (auto r = check_version(); !r) {
-        return r;
+        return std::unexpected(r.error());
     }
     // Entries have storage page by page, from the first on.
     for (std::uint32_t k = header().processes_backed.load_acquire(); k <= i;
          k = header().processes_backed.load_acquire()) {
         if (auto r = back_process(k); !r) {
-            return r;
+            return std::unexpected(r.error());
         }
     }
     settle_in(i);
     control_lock hold(*this);
     bury_the_dead(*this);
-    return {};
+    return true;
 }
 
 bool memory::cut_off() const noexcept {

@@ -77,9 +77,8 @@ result<void> vi_state::disconnect_isolated() {
         return std::unexpected(nic->fail(r.code, "disconnecting a VI"));
     }
     if (is_datagram) {
-        flush_limit[abi::send_queue].store(sends_before, std::memory_order_release);
+        // What it has sent goes on its way still.
         flush_limit[abi::receive_queue].store(receives_before, std::memory_order_release);
-        device::signal(m, *entry, abi::send_queue);
         device::signal(m, *entry, abi::receive_queue);
         return {};
     }

@@ -53,14 +53,19 @@ bool is_plain(char c) noexcept {
            c == '-';
 }
 
+constexpr std::string_view isolated = "vinicd:";
+
 /// The native name of a device: the last component of what the program says.  A name that has to be
-/// changed gets a mark of its own, so that two of them do not become one.
+/// changed gets a mark of its own, so that two of them do not become one.  Or an address vinicd:PATH#FUNCTION.
 std::string device_of(const char* program_says) {
+    const std::string_view path(program_says);
+    const std::string_view last = path.substr(path.find_last_of("/\\") + 1);
+    if (last.empty()) {
+        return {};
+    }
     if (const char* chosen = std::getenv("VINIC_VIPL_DEVICE"); chosen != nullptr && *chosen != '\0') {
         return std::strncmp(chosen, "shm:", 4) == 0 ? chosen + 4 : chosen;
     }
-    const std::string_view path(program_says);
-    const std::string_view last = path.substr(path.find_last_of("/\\") + 1);
     std::string name;
     bool changed = last.size() > device_bytes_max || last == "." || last == "..";
     for (const char c : last.substr(0, device_bytes_max)) {
@@ -77,6 +82,12 @@ std::string device_of(const char* program_says) {
     return name;
 }
 
+/// Each function of a vinicd is a host of its own, whatever the path to its socket.
+std::string_view function_of(std::string_view address) noexcept {
+    const std::size_t mark = address.find('#');
+    return mark == std::string_view::npos ? "vf0" : address.substr(mark + 1);
+}
+
 /// Why a handle cannot be had goes to stderr: the return code cannot say it.
 VIP_RETURN refuse(const std::string& why) noexcept {
     std::fprintf(stderr, "vipl: %s\n", why.c_str());
@@ -88,7 +99,8 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
     if (device.empty()) {
         return VIP_INVALID_PARAMETER;
     }
-    host_address host = host_of_device(device);
+    const bool is_isolated = device.starts_with(isolated);
+    host_address host = host_of_device(is_isolated ? function_of(device) : device);
     if (const char* name = std::getenv("VINIC_VIPL_HOST"); name != nullptr && *name != '\0') {
         std::string why;
         const auto names = name_table::read(nullptr, why);
@@ -98,7 +110,7 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
         }
         host = *found;
     }
-    auto native = vinic::nic::open("shm:" + device);
+    auto native = vinic::nic::open(is_isolated ? device : "shm:" + device);
     if (!native) {
         return refuse(native.error().message());
     }

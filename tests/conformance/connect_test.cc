@@ -14,7 +14,7 @@ namespace {
 class client_server : public with_handles {
 protected:
     vinic::nic first = open_device();
-    vinic::nic second = GetParam() == handles::two ? open_device() : vinic::nic{};
+    vinic::nic second = GetParam() == handles::two ? open_other_device() : vinic::nic{};
     vinic::nic& server_nic = GetParam() == handles::two ? second : first;
     endpoint client{first, {}};
     endpoint server{server_nic, {}};

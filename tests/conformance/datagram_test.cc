@@ -23,7 +23,7 @@ endpoint_options datagrams() {
 class datagram : public with_handles {
 protected:
     vinic::nic first = open_device();
-    vinic::nic second = GetParam() == handles::two ? open_device() : vinic::nic{};
+    vinic::nic second = GetParam() == handles::two ? open_other_device() : vinic::nic{};
     vinic::nic& other_nic = GetParam() == handles::two ? second : first;
     endpoint left{first, datagrams()};
     endpoint right{other_nic, datagrams()};

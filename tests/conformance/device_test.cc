@@ -49,6 +49,17 @@ TEST(device, refuses_an_address_without_a_known_kind) {
     }
 }
 
+TEST(device, refuses_a_function_that_cannot_be) {
+    for (const char* bad : {"vinicd:", "vinicd:#vf0", "vinicd:/nonexistent/socket", "vinicd:/nonexistent/socket#vf0",
+                            "vinicd:x#", "vinicd:x#vf", "vinicd:x#vf256", "vinicd:x#vf00", "vinicd:x#vf1 ",
+                            "vinicd:x#PF", "vinicd:x#pf#pf", "vinicd:/dev/null"}) {
+        EXPECT_EQ(code_of(vinic::nic::open(bad)), vinic::errc::unknown_address) << bad;
+    }
+    EXPECT_EQ(code_of(vinic::nic::open("vinicd:/" + std::string(200, 'x'))), vinic::errc::invalid_argument);
+    EXPECT_EQ(code_of(vinic::nic::open("vinicd:/nonexistent/socket", {.directory = "/tmp", .group = {}})),
+              vinic::errc::invalid_argument);
+}
+
 TEST(device, refuses_a_name_of_wrong_characters_or_length) {
     const std::string too_long = "shm:" + std::string(64, 'a');
     for (const std::string& bad :

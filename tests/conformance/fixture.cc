@@ -37,6 +37,8 @@ void set_under_test(settings chosen) { chosen_settings() = std::move(chosen); }
 
 vinic::nic open_device() { return must(vinic::nic::open(under_test().device)); }
 
+vinic::nic open_other_device() { return must(vinic::nic::open(under_test().other)); }
+
 std::string unique_name(std::string_view prefix) {
     static std::atomic<std::uint64_t> counter = 0;
     return std::string(prefix) + "-" + std::to_string(::getpid()) + "-" + std::to_string(++counter);
@@ -129,7 +131,7 @@ endpoint::endpoint(vinic::nic& device, const endpoint_options& options)
 pair::pair(const endpoint_options& both, handles count) : pair(both, both, count) {}
 
 pair::pair(const endpoint_options& left_options, const endpoint_options& right_options, handles count)
-    : nics{open_device(), count == handles::two ? open_device() : vinic::nic{}},
+    : nics{open_device(), count == handles::two ? open_other_device() : vinic::nic{}},
       left(nics[0], left_options),
       right(count == handles::two ? nics[1] : nics[0], right_options) {
     connect(right.nic, left.vi, right.vi);

@@ -53,6 +53,7 @@ inline constexpr auto quiet_time = std::chrono::milliseconds(20);
 /// The device under test; set by main() from the command line.
 struct settings {
     std::string device;     ///< such as shm:NAME
+    std::string other;      ///< where the second handle of a pair is opened: another function of the same device
     std::string directory;  ///< empty at the start; for the files of whatever devices a test makes beside it
 };
 [[nodiscard]] const settings& under_test();
@@ -60,6 +61,8 @@ void set_under_test(settings chosen);
 
 /// A handle on the device under test.
 [[nodiscard]] vinic::nic open_device();
+/// One for the second side of a pair.
+[[nodiscard]] vinic::nic open_other_device();
 /// `prefix` and a number that was never given out before in this process, nor in another one.
 [[nodiscard]] std::string unique_name(std::string_view prefix);
 

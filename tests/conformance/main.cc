@@ -2,8 +2,10 @@
 //
 // main.cc -- runs the conformance suite against one device.
 //
-//     conformance_test [--device=shm:NAME] [--gtest_...]
+//     conformance_test [--device=ADDRESS [--other-device=ADDRESS]] [--gtest_...]
 //
+// With --other-device the two sides of a pair that has two handles are on two devices that reach each other: two
+// functions of a vinicd.
 // Without --device the suite makes a device with a fresh name.  Device files go to a temporary directory below
 // $TMPDIR, /dev/shm or /tmp, whichever is the first that is there; what is left in it at the end is a failure.
 // What aborted runs have left is removed at the next start.
@@ -117,9 +119,14 @@ int main(int argument_count, char** arguments) {
     for (int i = 1; i < argument_count; ++i) {
         const std::string_view argument = arguments[i];
         constexpr std::string_view device_flag = "--device=";
+        constexpr std::string_view other_flag = "--other-device=";
+        if (argument.starts_with(other_flag)) {
+            chosen.other = argument.substr(other_flag.size());
+            continue;
+        }
         if (!argument.starts_with(device_flag)) {
-            std::fprintf(stderr, "%s: unknown argument %s (known: --device=ADDRESS, --gtest_...)\n", arguments[0],
-                         arguments[i]);
+            std::fprintf(stderr, "%s: unknown argument %s (known: --[other-]device=ADDRESS, --gtest_...)\n",
+                         arguments[0], arguments[i]);
             return 2;
         }
         chosen.device = argument.substr(device_flag.size());
@@ -134,6 +141,8 @@ int main(int argument_count, char** arguments) {
         chosen.device = "shm:" + conformance::unique_name("conformance");
         ::setenv("VINIC_SHM_DIR", chosen.directory.c_str(), 1);
     }
+    if (chosen.other.empty())
+        chosen.other = chosen.device;
     conformance::set_under_test(chosen);
     const int outcome = RUN_ALL_TESTS();
     return remove_directory(chosen.directory) ? outcome : 1;

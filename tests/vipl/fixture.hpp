@@ -64,6 +64,8 @@ template <class Condition>
 
 /// Runs the tests of this program.  Devices go to a fresh directory, in which nothing may be left at the end.
 [[nodiscard]] int run_suite(int argument_count, char** arguments);
+/// Whether the suite runs on one given device (--device), so that names do not choose it.
+[[nodiscard]] bool device_is_given();
 
 /// Sets an environment variable while it lives.
 class with_environment {

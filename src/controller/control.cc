@@ -5,6 +5,12 @@
 
 namespace vinic::controller {
 
+namespace {
+
+constexpr std::uint64_t disconnect_patience_ns = 50'000'000;
+
+}  // namespace
+
 control::control(std::vector<std::unique_ptr<function>>& functions, class engines& engines)
     : functions_(functions), engines_(engines) {}
 
@@ -61,26 +67,24 @@ errc control::dispatch(abi::verb what, call& c) {
     return errc::not_supported;
 }
 
-bool control::serve(function& f, std::uint32_t context) {
+control::serving control::serve(function& f, std::uint32_t context) {
     const std::lock_guard hold(mutex);
     struct context& at = f.contexts[context];
     if (!at.active) {
-        return false;
+        return serving::none;
     }
     abi::mailbox& box = f.window.mailbox(context);
     const std::uint32_t sequence = box.request.sequence.load_acquire();
     if (sequence == at.mail_sequence) {
-        return false;
+        return serving::none;
     }
     if (sequence != at.mail_sequence + 1) {
         if (sequence != at.ignored_sequence) {
             at.ignored_sequence = sequence;
             f.counters.mailbox_refusals.fetch_add(1, std::memory_order_relaxed);
         }
-        return false;
+        return serving::none;
     }
-    at.mail_sequence = sequence;
-    f.counters.mailbox_requests.fetch_add(1, std::memory_order_relaxed);
     call c{.f = f, .context = context, .v = {}, .payload_bytes = 0, .payload = {}, .answer = {}};
     const auto verb = static_cast<abi::verb>(std::atomic_ref(box.request.code).load(std::memory_order_relaxed));
     c.payload_bytes = std::min<std::uint32_t>(
@@ -90,6 +94,18 @@ bool control::serve(function& f, std::uint32_t context) {
     }
     std::memcpy(c.payload, box.request_payload, c.payload_bytes);
 
+    // Direct placement executes at post; here a disconnect that follows lets the device catch up, but not for long.
+    if (verb == abi::verb::disconnect) {
+        const vi* v = c.own_vi(c.v[0]);
+        const std::uint64_t now = os::now_ns();
+        at.patience_end_ns = at.patience_end_ns == 0 ? now + disconnect_patience_ns : at.patience_end_ns;
+        if (v != nullptr && now < at.patience_end_ns && is_busy(*v)) {
+            return serving::waits;
+        }
+        at.patience_end_ns = 0;
+    }
+    at.mail_sequence = sequence;
+    f.counters.mailbox_requests.fetch_add(1, std::memory_order_relaxed);
     const errc how = dispatch(verb, c);
     if (how != errc::ok && how != errc::not_done) {
         f.counters.mailbox_refusals.fetch_add(1, std::memory_order_relaxed);
@@ -100,7 +116,7 @@ bool control::serve(function& f, std::uint32_t context) {
     std::memcpy(box.response_payload, c.answer, c.answer_bytes);
     box.response.sequence.store_release(sequence);
     os::futex_wake(&box.response.sequence.raw_);
-    return true;
+    return serving::served;
 }
 
 void control::drop_context(function& f, std::uint32_t context, bool died) {

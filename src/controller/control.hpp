@@ -26,8 +26,13 @@ class control {
 public:
     control(std::vector<std::unique_ptr<function>>& functions, class engines& engines);
 
-    /// Serves what lies in the mailbox of a context.  False: nothing new.
-    bool serve(function& f, std::uint32_t context);
+    enum class serving : std::uint8_t {
+        none,
+        served,
+        waits,  ///< a disconnect that lets what was posted before go on its way: serve again soon
+    };
+    /// Serves what lies in the mailbox of a context.
+    serving serve(function& f, std::uint32_t context);
     /// Ends everything that a context has: VIs, regions, names, requests.
     void drop_context(function& f, std::uint32_t context, bool died);
 
@@ -80,6 +85,8 @@ private:
     [[nodiscard]] errc deregister_region(call& c);
     [[nodiscard]] errc change_region(call& c);
     [[nodiscard]] errc disconnect(call& c);
+    /// Whether messages of this connection are still on their way and could get there.
+    [[nodiscard]] bool is_busy(const vi& v);
     [[nodiscard]] errc break_link(call& c);
     void destroy(vi& v, abi::break_reason peers);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.

@@ -15,24 +15,27 @@ namespace {
 
 constexpr std::uint64_t verb_burst_ns = 20'000'000;  ///< so much of a second's requests may come at once
 constexpr std::uint64_t mail_slice_ns = 100'000'000;
-constexpr std::uint64_t limited_slice_ns = 1'000'000;
+constexpr std::uint64_t limited_slice_ns = 100'000;
 
 }  // namespace
 
 // -- mailboxes ----------------------------------------------------------------------------------
 
-/// False: a request has to wait, its function asks too often.
+/// False: a request has to wait; its function asks too often, or messages are to go first.
 bool device::state::serve_function(function& f, std::uint64_t now_ns) {
     const std::uint64_t interval = 1'000'000'000 / options.verbs_per_second;
+    bool all = true;
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {
         if (f.verb_credit_ns > now_ns + verb_burst_ns) {
             return false;
         }
-        if (control->serve(f, c)) {
+        const control::serving how = control->serve(f, c);
+        if (how == control::serving::served) {
             f.verb_credit_ns = std::max(f.verb_credit_ns, now_ns) + interval;
         }
+        all = all && how != control::serving::waits;
     }
-    return true;
+    return all;
 }
 
 void device::state::serve_mailboxes() noexcept {

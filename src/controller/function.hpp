@@ -69,6 +69,7 @@ struct context {
     credentials who;
     std::uint32_t mail_sequence = 0;
     std::uint32_t ignored_sequence = 0;
+    std::uint64_t patience_end_ns = 0;  ///< of a disconnect that waits for messages, 0 = none does
 };
 
 struct vi {

@@ -134,6 +134,17 @@ std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
     return word;
 }
 
+bool control::is_busy(const vi& v) {
+    const std::lock_guard lock(engines_.board);
+    for (const vi* x : {&v, static_cast<const vi*>(v.peer)}) {
+        if (x != nullptr && x->link.load() == abi::link::connected && !x->waits &&
+            (x->leased || x->pending != nullptr || x->has_posted())) {
+            return true;
+        }
+    }
+    return false;
+}
+
 errc control::disconnect(call& c) {
     vi* v = c.own_vi(c.v[0]);
     if (v == nullptr) {

@@ -9,6 +9,18 @@
 
 namespace vinic::detail {
 
+/// Whether the payload can lie where the descriptor's segments would.  What the device would refuse goes to it as
+/// it is, so that it does.
+bool vi_state::fits_in_line(const device::operation& op) const noexcept {
+    device::place p;
+    // A read or atomic in front of it may bring what it is to send.
+    const auto behind = static_cast<std::int32_t>(send_reported.load(std::memory_order_relaxed) - fetches_until);
+    return behind >= 0 && (op.opcode == opcode::send || op.opcode == opcode::write) && op.inline_data == nullptr &&
+           op.segment_count == 1 && op.length != 0 && op.length <= sizeof(abi::send_descriptor::segments) &&
+           device::check(*nic_memory, domain->id, op.segments[0].key, op.segments[0].address, op.length, 0, p) &&
+           !p.whole_space;
+}
+
 errc vi_state::post_isolated(std::uint64_t state, const device::operation& op, const work_request& w) noexcept {
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
     abi::send_descriptor& d = queue.descriptors[at & queue.mask];
@@ -26,7 +38,15 @@ errc vi_state::post_isolated(std::uint64_t state, const device::operation& op, c
     if (is_datagram && w.destination.value == 0) {
         return errc::invalid_argument;
     }
-    queue.store(at, op);
+    device::operation small = op;
+    if (op.opcode != opcode::send && op.opcode != opcode::write) {
+        fetches_until = at + 1;
+    } else if (fits_in_line(op)) {
+        // One line less for the device to fetch, and the buffer is free at once, as it is in direct placement.
+        small.inline_data = reinterpret_cast<const std::byte*>(op.segments[0].address);
+        small.segment_count = 0;
+    }
+    queue.store(at, small);
     if (is_datagram) {
         d.remote_address = w.destination.value;
     }

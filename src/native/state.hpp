@@ -210,6 +210,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op,
                                         const work_request& w) noexcept;
     // Isolated placement (isolated_post.cc): the descriptor goes into the ring, the device executes it.
+    [[nodiscard]] bool fits_in_line(const device::operation& op) const noexcept;
     [[nodiscard]] errc post_isolated(std::uint64_t state, const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] posted post_batch(std::span<const work_request> requests) noexcept;
     void announce() noexcept;
@@ -308,6 +309,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::uint32_t waited_for = 0;   // the receive descriptor that await_receiver gave up
     device::send_side queue;
     std::uint32_t posts = 0;
+    std::uint32_t fetches_until = 0;  ///< isolated: behind the last read or atomic that was posted
     alignas(64) std::atomic<std::uint32_t> send_posted{0};
     std::atomic<std::uint32_t> send_reported{0};
     std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs

@@ -78,6 +78,9 @@ std::size_t cq_state::poll(std::span<completion> out) noexcept {
     const std::size_t n = poll_once(out);
     until_tick -= n == 0 ? 32 : 1;
     empty_ticks = n == 0 ? os::ticks() : 0;
+    if (n == 0 && crowded) {
+        std::this_thread::yield();
+    }
     if (until_tick < 0) [[unlikely]] {
         until_tick = 256;
         nic->tick();

@@ -128,6 +128,13 @@ cq_state::~cq_state() {
 
 namespace vinic {
 
+namespace {
+
+/// Both ends of a connection and the device between them.
+constexpr long pollers_of_a_pair = 3;
+
+}  // namespace
+
 result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating a completion queue"});
@@ -147,6 +154,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
     made->spin_ticks_max = std::thread::hardware_concurrency() > 1 ? spin_us * os::ticks_per_us() : 0;
     made->spin_ticks = made->spin_ticks_max;
+    made->crowded = state_->isolated != nullptr && ::sysconf(_SC_NPROCESSORS_ONLN) < pollers_of_a_pair;
     {
         const std::lock_guard hold(state_->mutex);
         {

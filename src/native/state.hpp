@@ -154,6 +154,7 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     std::uint64_t empty_ticks = 0;              // when the last poll found nothing
     const abi::word32* hot_sequence = nullptr;  // the next entry of the queue that was busy last
     std::int32_t until_tick = 0;
+    bool crowded = false;  ///< isolated: the device may need this core to bring what is waited for
     std::atomic<bool> forget_hot{false};
     std::atomic<std::uint64_t> spin_ticks{0};
     std::uint64_t spin_ticks_max = 0;

@@ -90,8 +90,8 @@ public:
     /// It has something that may be granted, or no longer.
     void offer(std::uint32_t function) {
         account& a = accounts_[function];
-        if (!a.offered) {
-            a.offered = true;
+        a.offered = true;
+        if (!a.in_shares || a.in_reservations != (a.per_byte_reservation != 0)) {
             enter(function, a);
         }
     }
@@ -131,6 +131,7 @@ private:
     struct account {
         std::uint64_t proportional = 0;
         std::uint64_t per_byte_share = 0;  // 2^-40 bytes
+        std::uint64_t history = 0;         // how far its proportional tag may be from the virtual time
         real_tag reservation;
         real_tag limit;
         std::uint64_t per_byte_reservation = 0;  // 0: no guarantee
@@ -156,8 +157,8 @@ private:
         return static_cast<std::uint64_t>(
             std::min((static_cast<wide>(bytes) * a.per_byte_share) >> (40 - share_bits), most));
     }
-    static std::uint64_t before(std::uint64_t now_ns, std::uint64_t span_ns) noexcept {
-        return now_ns > span_ns ? now_ns - span_ns : 0;
+    static std::uint64_t before(std::uint64_t time, std::uint64_t span) noexcept {
+        return time > span ? time - span : 0;
     }
     static bool over_cap(const account& a, std::uint64_t now_ns) noexcept {
         return a.per_byte_limit != 0 && a.limit.ns > now_ns;
@@ -220,6 +221,7 @@ void basic_arbiter<Rules>::set(std::uint32_t function, const service& s, std::ui
     a.per_byte_reservation = real_tag::per_byte(guarantee);
     a.per_byte_limit = real_tag::per_byte(s.cap);
     a.per_byte_share = (1ULL << 40) / std::clamp<std::uint32_t>(s.weight, 1, 10'000);
+    a.history = share(a, history_bytes_);
     a.priority = std::min(s.priority, classes - 1);
     a.proportional = levels_[a.priority].virtual_time;
     a.present = true;
@@ -240,10 +242,7 @@ std::uint64_t basic_arbiter<Rules>::remove(std::uint32_t function, std::uint64_t
 template <class Rules>
 void basic_arbiter<Rules>::enter(std::uint32_t function, account& a) {
     level& l = levels_[a.priority];
-    const std::uint64_t history = share(a, history_bytes_);
-    if (l.virtual_time > history) {
-        a.proportional = std::max(a.proportional, l.virtual_time - history);
-    }
+    a.proportional = std::max(a.proportional, before(l.virtual_time, a.history));
     if (!a.in_shares) {
         a.in_shares = true;
         l.shares.push(a.proportional, function);
@@ -330,7 +329,11 @@ auto basic_arbiter<Rules>::choose(std::uint64_t now_ns) -> std::optional<choice>
         const bool due = settle_reservations(l, now_ns);
         if (settle_shares(l, now_ns)) {
             l.virtual_time = std::max(l.virtual_time, l.shares.top().tag);
-            return choice{due ? l.reservations.top().function : l.shares.top().function, due};
+            const std::uint32_t chosen = due ? l.reservations.top().function : l.shares.top().function;
+            if constexpr (Rules::forgets_at_every_service) {
+                wake(chosen, now_ns);
+            }
+            return choice{chosen, due};
         }
         classes_used_ &= ~(1U << highest);
     }
@@ -342,13 +345,9 @@ void basic_arbiter<Rules>::charge(std::uint32_t function, std::uint64_t bytes, b
                                   std::uint64_t now_ns) {
     account& a = accounts_[function];
     const std::uint64_t virtual_time = levels_[a.priority].virtual_time;
-    if constexpr (Rules::forgets_at_every_service) {
-        a.reservation.at_least(now_ns);
-        a.proportional = std::max(a.proportional, virtual_time);
-    }
     if (!by_reservation || Rules::reservation_advances_share) {
         const std::uint64_t step = share(a, bytes);
-        const std::uint64_t most = virtual_time + share(a, history_bytes_) + step;
+        const std::uint64_t most = virtual_time + a.history + step;
         a.proportional = std::max(a.proportional, std::min(a.proportional + step, most));
     }
     if (by_reservation) {

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "controller/operation_queues.hpp"
 #include "controller/scheduler.hpp"
 
 namespace vinic::controller {
@@ -17,6 +18,7 @@ public:
     /// What an engine is busy with.
     struct task {
         vi_name vi;
+        vi_entry* entry = nullptr;
         std::uint32_t generation = 0;  // of the function, which may be removed meanwhile
         bool by_reservation = false;
     };
@@ -28,20 +30,20 @@ public:
     [[nodiscard]] bool busy(std::uint32_t engine) const noexcept {
         return engine < engines_max && ((busy_ >> engine) & 1) != 0;
     }
-    /// The lowest idle engine is busy from now on: the higher ones may sleep longest.
-    std::uint32_t take(const task& t) noexcept {
-        const auto engine = static_cast<std::uint32_t>(std::countr_zero(idle_));
-        idle_ &= idle_ - 1;
-        busy_ |= 1ULL << engine;
-        tasks_[engine] = t;
-        return engine;
+    /// The lowest idle engine: the higher ones may sleep longest.
+    [[nodiscard]] std::uint32_t first_idle() const noexcept {
+        return static_cast<std::uint32_t>(std::countr_zero(idle_));
     }
-    task give_back(std::uint32_t engine) noexcept {
+    void take(std::uint32_t engine) noexcept {
+        idle_ &= ~(1ULL << engine);
+        busy_ |= 1ULL << engine;
+    }
+    void give_back(std::uint32_t engine) noexcept {
         idle_ |= 1ULL << engine;
         busy_ &= ~(1ULL << engine);
-        return tasks_[engine];
     }
-    [[nodiscard]] const task& doing(std::uint32_t engine) const noexcept { return tasks_[engine]; }
+    /// Filled in place: a copy of what has just been written piece by piece would have to wait for it.
+    [[nodiscard]] task& of(std::uint32_t engine) noexcept { return tasks_[engine]; }
 
 private:
     std::uint64_t idle_;

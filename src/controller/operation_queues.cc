@@ -147,7 +147,7 @@ bool operation_queues::bind(vi_name vi, vi_entry& e, std::uint64_t now_ns) {
     return m.owned != owned;
 }
 
-vi_name operation_queues::take(std::uint32_t function) {
+operation_queues::taken operation_queues::take(std::uint32_t function) {
     member& m = members_[function];
     std::uint16_t turn = m.round.front();
     if (m.held == 1) {
@@ -156,8 +156,9 @@ vi_name operation_queues::take(std::uint32_t function) {
         turn = m.round.turn(lanes_, quantum_);
     }
     const vi_name vi{function, lanes_[turn].first};
-    take(vi, entry(vi));
-    return vi;
+    vi_entry& e = entry(vi);
+    take(vi, e);
+    return {vi.vi, &e};
 }
 
 void operation_queues::take(vi_name vi, vi_entry& e) {

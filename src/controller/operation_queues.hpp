@@ -65,7 +65,11 @@ public:
     /// Unbound to queued.  False: no queue was free for it.
     bool bind(vi_name vi, vi_entry& e, std::uint64_t now_ns);
     /// Queued to granted, in the function's turn.
-    vi_name take(std::uint32_t function);
+    struct taken {
+        std::uint32_t vi;
+        vi_entry* entry;  // stays where it is while the VI is under grant
+    };
+    taken take(std::uint32_t function);
     /// Queued to granted, out of turn.
     void take(vi_name vi, vi_entry& e);
     /// Granted to queued or unbound; `cost` is what its lane pays.

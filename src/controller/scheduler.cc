@@ -72,7 +72,7 @@ struct scheduler::state {
 
     explicit state(const scheduler_options& o)
         : options(o),
-          nanosecond_worth((static_cast<wide>(o.bytes_per_second) << 32) / 1'000'000'000),
+          nanosecond_worth(static_cast<std::uint64_t>((static_cast<wide>(o.bytes_per_second) << 32) / 1'000'000'000)),
           queues(o.queues, quantum(o)),
           arbiter(o.bytes_per_second, quantum(o)),
           engines(o.engines) {}
@@ -82,9 +82,9 @@ struct scheduler::state {
     }
     [[nodiscard]] std::uint64_t cost(const served& s) const noexcept {
         constexpr std::uint64_t most = 1ULL << 50;
-        const wide time = (nanosecond_worth * std::min<std::uint64_t>(s.engine_ns, most)) >> 32;
-        return std::clamp<std::uint64_t>(static_cast<std::uint64_t>(std::min<wide>(time, most)),
-                                         std::max<std::uint64_t>(std::min(s.bytes, most), 1), most);
+        const wide time = (static_cast<wide>(nanosecond_worth) * s.engine_ns) >> 32;
+        const std::uint64_t bytes = std::clamp<std::uint64_t>(s.bytes, 1, most);
+        return std::max(bytes, static_cast<std::uint64_t>(std::min<wide>(time, most)));
     }
 
     /// A VI of the function waits; `first`: nobody of it did before.
@@ -98,10 +98,16 @@ struct scheduler::state {
             arbiter.offer(vi.function);
         }
     }
-    std::optional<engine_pool::task> choose(std::uint64_t now_ns);
+    bool choose(engine_pool::task& into, std::uint64_t now_ns);
+    void take(std::uint32_t function, engine_pool::task& into) {
+        const auto [vi, entry] = queues.take(function);
+        into.vi.function = function;
+        into.vi.vi = vi;
+        into.entry = entry;
+    }
 
     scheduler_options options;
-    wide nanosecond_worth;  // bytes that an engine's nanosecond is worth, times 2^32
+    std::uint64_t nanosecond_worth;  // bytes that an engine's nanosecond is worth, times 2^32
     operation_queues queues;
     controller::arbiter arbiter;
     engine_pool engines;
@@ -112,39 +118,42 @@ struct scheduler::state {
     std::uint64_t latest_ns = 0;  // what next() was told last
 };
 
-/// Takes the VI that is next out of its lane.
-std::optional<engine_pool::task> scheduler::state::choose(std::uint64_t now_ns) {
+/// Takes the VI that is next out of its lane.  False: nobody may be served now.
+bool scheduler::state::choose(engine_pool::task& into, std::uint64_t now_ns) {
     if (options.order == policy::hclock) {
         const auto chosen = arbiter.choose(now_ns);
         if (!chosen) {
-            return std::nullopt;
+            return false;
         }
-        const vi_name vi = queues.take(chosen->function);
+        take(chosen->function, into);
+        into.by_reservation = chosen->by_reservation;
         if (queues.queued(chosen->function) == 0) {
             arbiter.withdraw(chosen->function, now_ns);
         }
-        return engine_pool::task{vi, functions[chosen->function].generation, chosen->by_reservation};
+        return true;
     }
     if (options.order == policy::request_round_robin) {
-        const auto chosen = in_turn.choose([this](std::uint32_t function) { return queues.queued(function) > 0; });
+        const auto chosen = in_turn.choose([this](std::uint32_t number) { return queues.queued(number) > 0; });
         if (!chosen) {
-            return std::nullopt;
+            return false;
         }
-        const vi_name vi = queues.take(*chosen);
+        take(*chosen, into);
         if (queues.queued(*chosen) > 0) {
             in_turn.offer(*chosen);
         }
-        return engine_pool::task{vi, functions[*chosen].generation, false};
+        return true;
     }
     const auto chosen = in_order.choose([this](vi_name vi, std::uint64_t ready_ns) {
         const vi_entry* e = queues.find(vi);
         return e != nullptr && e->standing == standing::queued && e->ready_ns == ready_ns;
     });
     if (!chosen) {
-        return std::nullopt;
+        return false;
     }
-    queues.take(*chosen, queues.entry(*chosen));
-    return engine_pool::task{*chosen, functions[chosen->function].generation, false};
+    into.vi = *chosen;
+    into.entry = &queues.entry(*chosen);
+    queues.take(*chosen, *into.entry);
+    return true;
 }
 
 scheduler::scheduler(const scheduler_options& options) : state_(std::make_unique<state>(within_limits(options))) {}
@@ -227,18 +236,21 @@ std::optional<grant> scheduler::next(std::uint64_t now_ns) {
         return std::nullopt;
     }
     all.latest_ns = now_ns;
-    const auto task = all.choose(now_ns);
-    if (!task) {
+    const std::uint32_t engine = all.engines.first_idle();
+    engine_pool::task& task = all.engines.of(engine);
+    if (!all.choose(task, now_ns)) {
         return std::nullopt;
     }
+    all.engines.take(engine);
     --all.waiting;
-    const vi_entry& e = all.queues.entry(task->vi);
-    scheduling_counters& counters = all.functions[task->vi.function].counters;
-    ++counters.grants;
-    counters.wait_ns += std::max(now_ns, e.ready_ns) - e.ready_ns;
+    const vi_entry& e = *task.entry;
+    state::tenant& f = all.functions[task.vi.function];
+    task.generation = f.generation;
+    ++f.counters.grants;
+    f.counters.wait_ns += std::max(now_ns, e.ready_ns) - e.ready_ns;
     return grant{
-        .vi = task->vi,
-        .engine = all.engines.take(*task),
+        .vi = task.vi,
+        .engine = engine,
         .queue = all.queues.queue_of(e),
         .bytes_max = all.options.lease_bytes,
         .descriptors_max = all.options.order == policy::request_round_robin ? 1 : all.options.lease_descriptors};
@@ -246,16 +258,17 @@ std::optional<grant> scheduler::next(std::uint64_t now_ns) {
 
 void scheduler::done(const grant& g, const served& s, std::uint64_t now_ns) {
     state& all = *state_;
-    const bool known = all.engines.busy(g.engine) && all.engines.doing(g.engine).vi == g.vi;
+    const bool known = all.engines.busy(g.engine) && all.engines.of(g.engine).vi == g.vi;
     assert(known && "done() without a grant");
     if (!known) {
         return;
     }
-    const engine_pool::task task = all.engines.give_back(g.engine);
+    const engine_pool::task& task = all.engines.of(g.engine);
+    all.engines.give_back(g.engine);
     const std::uint32_t function = g.vi.function;
     state::tenant& f = all.functions[function];
     const bool same = f.present && f.generation == task.generation;  // it was not removed meanwhile
-    vi_entry& e = all.queues.entry(g.vi);
+    vi_entry& e = *task.entry;
     const bool first = all.queues.queued(function) == 0;
     const bool more = (same && s.more) || e.again;
     const std::uint64_t cost = all.cost(s);

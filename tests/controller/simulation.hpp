@@ -45,8 +45,8 @@ struct source {
     std::uint64_t overhead_ns = 0;  // engine time of a message besides its bytes
     std::uint64_t moved = 0;        // of the first message
     std::uint64_t bytes = 0;        // moved in total
+    std::uint64_t completed = 0;    // messages
     std::uint64_t first_grant_ns = endless;
-    std::uint64_t last_done_ns = 0;
 };
 
 class simulation {
@@ -105,7 +105,7 @@ public:
             if (const std::uint64_t wake = scheduler_.next_time(); wake > now_) {
                 time = std::min(time, wake);
             }
-            if (time > end_ns) {
+            if (time > end_ns || time == endless) {
                 break;
             }
             now_ = time;
@@ -115,9 +115,9 @@ public:
     }
     void run_for(std::uint64_t span_ns) { run_until(now_ + span_ns); }
 
-    /// Called for every grant that is over.
-    std::function<void(const grant&, const served&)> on_done;
     std::function<void(const grant&)> on_grant;
+    /// Called when a message is through, with its number among those of its VI.
+    std::function<void(vi_name, std::uint64_t)> on_message;
 
 private:
     struct engine {
@@ -144,14 +144,16 @@ private:
         const grant g = *e.task;
         source& s = sources_[{g.vi.function, g.vi.vi}];
         s.bytes += e.work.bytes;
-        s.last_done_ns = now_;
         e.work.more = s.messages > 0;
+        for (std::uint32_t i = 0; i < e.work.descriptors; ++i) {
+            ++s.completed;
+            if (on_message) {
+                on_message(g.vi, s.completed);
+            }
+        }
         e.task.reset();
         under_grant_.erase({g.vi.function, g.vi.vi});
         scheduler_.done(g, e.work, now_);
-        if (on_done) {
-            on_done(g, e.work);
-        }
     }
 
     void pump() {

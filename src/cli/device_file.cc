@@ -64,6 +64,11 @@ std::string directory_or_default(const std::string& directory) {
 
 result<std::string> device_name(std::string_view typed) {
     const std::string_view bare = typed.starts_with(scheme) ? typed.substr(scheme.size()) : typed;
+    if (typed.starts_with("vinicd:")) {
+        return std::unexpected(fail(errc::not_supported, 0,
+                                    std::string(typed) + " keeps its tables to itself; `vinic function show --device " +
+                                        std::string(typed) + "` and `vinic top` tell what it does"));
+    }
     if (!valid_name(bare)) {
         return std::unexpected(fail(errc::unknown_address, 0, "device '" + std::string(typed) + "'"));
     }

@@ -39,10 +39,42 @@ struct converter {
 
 json json_of(const value& v) { return std::visit(converter{}, v.is); }
 
+value value_of(const json& j) {
+    if (j.is_object()) {
+        object all;
+        for (const auto& [key, content] : j.items()) {
+            all.emplace_back(key, value_of(content));
+        }
+        return all;
+    }
+    if (j.is_array()) {
+        list all;
+        for (const json& each : j) {
+            all.push_back(value_of(each));
+        }
+        return all;
+    }
+    if (j.is_string()) {
+        return j.get<std::string>();
+    }
+    if (j.is_boolean()) {
+        return j.get<bool>();
+    }
+    if (j.is_number_unsigned()) {
+        return j.get<std::uint64_t>();
+    }
+    return j.is_number() ? value(j.get<double>()) : value();
+}
+
 }  // namespace
 
 std::string to_json(const object& document, bool compact) {
     return converter{}(document).dump(compact ? -1 : 2, ' ', false, json::error_handler_t::replace);
+}
+
+std::optional<object> parse_json(std::string_view text) {
+    const json parsed = json::parse(text, nullptr, false);
+    return parsed.is_object() ? std::optional(std::get<object>(value_of(parsed).is)) : std::nullopt;
 }
 
 }  // namespace vinic::cli

@@ -18,6 +18,7 @@
 
 #include "cli/bench.hpp"
 #include "cli/doctor.hpp"
+#include "cli/function_words.hpp"
 #include "cli/show.hpp"
 #include "cli/show_counter.hpp"
 
@@ -279,6 +280,7 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_shown(app, "name", "The directory of names, and who waits to be connected", show_names, exit_code);
     add_counter(app, exit_code);
     add_doctor(app, exit_code);
+    add_function_commands(app, exit_code, print, complain);
     add_bench_commands(app, exit_code);
 }
 

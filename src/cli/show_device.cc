@@ -3,6 +3,7 @@
 // show_device.cc -- devices and the processes that have them open.
 #include <cstdio>
 
+#include "cli/function_show.hpp"
 #include "cli/show.hpp"
 #include "os/sync.hpp"
 
@@ -157,6 +158,9 @@ table process_table(const process_list& processes) {
 }
 
 result<std::string> show_devices(const show_options& o) {
+    if (is_vinicd(o.device)) {
+        return show_vinicd(o);
+    }
     const auto files = wanted_devices(o);
     if (!files) {
         return std::unexpected(files.error());

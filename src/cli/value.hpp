@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -76,5 +77,8 @@ struct table {
 
 /// One JSON document, on one line (`compact`) or indented; without a newline at the end.
 [[nodiscard]] std::string to_json(const object& document, bool compact = false);
+
+/// What somebody else wrote: one JSON object, or nothing.  Numbers below zero become double.
+[[nodiscard]] std::optional<object> parse_json(std::string_view text);
 
 }  // namespace vinic::cli

@@ -31,7 +31,7 @@ LAYERS = {
     "native": {"device", "abi", "os"},
     "controller": {"device", "abi", "os"},  # of device only how bytes are copied
     "vinicd": {"controller", "abi", "os"},
-    "cli": {"native", "device", "abi", "os"},
+    "cli": {"vinicd", "native", "device", "abi", "os"},  # of vinicd only how rates are written
     "bench": {"cli", "native", "controller", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
     "vipl": set(),  # a face: the public native interface, vipl.h and itself
     "demo": set(),

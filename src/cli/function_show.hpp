@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// function_show.hpp -- `vinic function`, `vinic top` and `vinic monitor`: what they do, without the words.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/function_client.hpp"
+#include "cli/show.hpp"
+
+namespace vinic::cli {
+
+struct function_options {
+    std::string device = vinicd_address_default;  ///< vinicd:PATH
+    std::string function;                         ///< "vf3", or empty: all
+    bool json = false;
+    bool details = false;
+};
+
+struct function_set_options : function_options {
+    std::vector<std::pair<std::string, std::string>> settings;  ///< key of the request and what was typed
+};
+
+struct watch_options : function_options {
+    bool batch = false;       ///< lines instead of a screen
+    std::uint64_t count = 0;  ///< stop after so many; 0: never
+    double interval_seconds = 1;
+};
+
+using printer = std::function<void(const std::string&)>;
+
+[[nodiscard]] outcome<std::string> show_functions(const function_options& o);
+/// Sets, and shows what is in force then.
+[[nodiscard]] outcome<std::string> set_function(const function_set_options& o);
+[[nodiscard]] outcome<std::string> reset_function(const function_options& o);
+/// Functions and what they move per second, until `count`, a key or a signal.
+[[nodiscard]] outcome<void> watch_functions(const watch_options& o, const printer& print);
+/// Events as they come.
+[[nodiscard]] outcome<void> monitor_functions(const watch_options& o, const printer& print);
+
+/// `vinic device show vinicd:PATH`.
+[[nodiscard]] result<std::string> show_vinicd(const show_options& o);
+
+}  // namespace vinic::cli

@@ -85,6 +85,29 @@ TEST(configuration_text, names_what_a_pf_holds) {
     EXPECT_FALSE(values.contains("capability") || values.contains("extended_capability"));
 }
 
+TEST(configuration_text, says_it_line_by_line) {
+    configuration_space space = running(8);
+    (void)space.write(0, msix + 2, 2, msix_mask_all);
+    EXPECT_EQ(configuration_text(space.routing_id(0), space.image(0)),
+              "01:00.0 Class [0280]: Device [5649:4e43] (rev 01)\n"
+              "\tSubsystem: Device [5649:0001]\n"
+              "\tControl: I/O- Mem+ BusMaster+\n"
+              "\tRegion 0: Memory at 10000000000 (64-bit, prefetchable)\n"
+              "\tRegion 2: Memory at 14100000000 (64-bit, prefetchable)\n"
+              "\tCapabilities: [40] Express (v2) Root Complex Integrated Endpoint\n"
+              "\t\tDevCap: FLReset+\n"
+              "\tCapabilities: [80] MSI-X: Enable- Count=4 Masked+\n"
+              "\t\tVector table: BAR=2 offset=00000000\n"
+              "\t\tPBA: BAR=2 offset=00001000\n"
+              "\tCapabilities: [100 v1] Single Root I/O Virtualization (SR-IOV)\n"
+              "\t\tIOVCtl: Enable+ MSE+\n"
+              "\t\tInitial VFs: 64, Total VFs: 64, Number of VFs: 8, Function Dependency Link: 00\n"
+              "\t\tVF offset: 1, stride: 1, Device ID: 4e56\n"
+              "\t\tSupported Page Size: 00000553, System Page Size: 00000001\n"
+              "\t\tRegion 0: Memory at 0000010100000000 (64-bit, prefetchable)\n"
+              "\t\tRegion 2: Memory at 0000014100002000 (64-bit, prefetchable)\n");
+}
+
 TEST(configuration_text, tells_a_vf_from_a_function_that_is_not_there) {
     const configuration_space space = running(2);
     const auto vf = named(space, 2);

@@ -190,7 +190,7 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
         const std::uint32_t before = t.done;
         const outcome o = stream(v, t, there, true);
         t.receive_at += t.done - before;
-        if (o.what == verdict::failed && o.how == status::remote_protection) {
+        if (o.how == status::remote_protection) {  // unreliable: not `failed`, but the descriptor is used
             return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
         }
         if (o.what != verdict::done || o.how != status::success) {

@@ -81,6 +81,7 @@ control::serving control::serve(function& f, std::uint32_t context) {
     if (sequence != at.mail_sequence + 1) {
         if (sequence != at.ignored_sequence) {
             at.ignored_sequence = sequence;
+            f.counters.mailbox_ignored.fetch_add(1, std::memory_order_relaxed);
             f.counters.mailbox_refusals.fetch_add(1, std::memory_order_relaxed);
         }
         return serving::none;

@@ -18,6 +18,9 @@ namespace {
 
 constexpr std::uint64_t window_bytes_least = abi::window_chunks_least * abi::chunk_size;
 
+/// Where firmware would have put the windows.
+constexpr std::uint64_t configuration_base = 1ULL << 40;
+
 result<void> check(const function_options& o, const std::string& name) {
     const service& q = o.quality;
     const char* why = nullptr;
@@ -144,6 +147,17 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     } catch (const std::bad_alloc&) {
         return std::unexpected(refuse(errc::out_of_memory, "making the functions' tables (a limit on address space?)"));
     }
+    configuration_options pci;
+    pci.vfs_total = options.functions;
+    pci.window_bytes = options.defaults.window_bytes;
+    auto space = configuration_space::create(pci);
+    if (!space) {
+        return std::unexpected(space.error());
+    }
+    st->configuration = std::move(*space);
+    if (auto r = st->configuration->bring_up(configuration_base, options.functions); !r) {
+        return std::unexpected(r.error());
+    }
     st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_fd.get());
     st->control = std::make_unique<class control>(st->functions, *st->engines);
     for (const auto& f : st->functions) {
@@ -266,6 +280,37 @@ result<void> device::set_service(std::uint32_t number, const service& wanted) {
     return {};
 }
 
+result<std::vector<std::byte>> device::configuration(std::uint32_t number) const {
+    if (auto found = state_->find(number); !found) {
+        return std::unexpected(found.error());
+    }
+    const std::lock_guard hold(state_->control->mutex);
+    const auto image = state_->configuration->image(number);
+    return std::vector<std::byte>(image.begin(), image.end());
+}
+
+result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::uint32_t width, std::uint32_t value) {
+    if (auto found = state_->find(number); !found) {
+        return std::unexpected(found.error());
+    }
+    if ((width != 1 && width != 2 && width != 4) || offset % width != 0 || offset > pci::space_bytes - width) {
+        return std::unexpected(
+            refuse(errc::invalid_argument, "a configuration write has 1, 2 or 4 bytes, aligned, below 4096"));
+    }
+    configuration_effects effects;
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        effects = state_->configuration->write(number, offset, width, value);
+        for (const auto& f : state_->functions) {
+            state_->engines->allow(*f, state_->configuration->bus_master(f->number));
+        }
+    }
+    if (effects.bus_master) {
+        state_->engines->quiesce();
+    }
+    return effects.reset ? reset(number) : result<void>{};
+}
+
 result<void> device::reset(std::uint32_t number) {
     auto found = state_->find(number);
     if (!found) {
@@ -282,6 +327,7 @@ result<void> device::reset(std::uint32_t number) {
     {
         const std::lock_guard hold(state_->control->mutex);
         f.counters.resets.fetch_add(1);
+        f.misbehaved = false;
         if (f.contexts_used == 0) {
             if (auto r = state_->renew_window(f); !r) {
                 return r;

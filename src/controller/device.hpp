@@ -33,9 +33,12 @@ struct device_options {
     std::uint32_t functions = 8;  ///< VFs; the PF comes in addition
     function_options defaults;    ///< of every function
     scheduler_options scheduling;
-    bool foreign_memory = true;                ///< reach memory outside windows with process_vm_readv/writev
-    std::uint64_t idle_spin_ns = 50'000;       ///< how long an engine without work looks before it sleeps
-    bool yield = false;                        ///< give the core away between looks: fewer cores than pollers
+    bool foreign_memory = true;           ///< reach memory outside windows with process_vm_readv/writev
+    std::uint64_t idle_spin_ns = 50'000;  ///< how long an engine without work looks before it sleeps
+    bool yield = false;                   ///< give the core away between looks: fewer cores than pollers
+    /// Malformed descriptors and ignored requests of a function in a second, above which it is disabled and reset;
+    /// what a library of this version never produces.  0: never.
+    std::uint32_t violations_per_second = 1000;
     std::uint32_t verbs_per_second = 200'000;  ///< per function; above it requests wait
 };
 
@@ -135,10 +138,15 @@ public:
     [[nodiscard]] result<function_status> status(std::uint32_t function) const;
     /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
     [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s);
-    /// Function-level reset: contexts are cut off, memory is zeroed, settings and counters stay.
+    /// Function-level reset: contexts are cut off, memory is zeroed, settings and counters stay.  A function that
+    /// was disabled because it misbehaved is enabled again.
     [[nodiscard]] result<void> reset(std::uint32_t function);
     /// 4096 bytes of the function's configuration space.
     [[nodiscard]] result<std::vector<std::byte>> configuration(std::uint32_t function) const;
+    /// Writes 1, 2 or 4 bytes of it, as a driver of that function would: a VF without bus master moves nothing
+    /// until it has it again, a function-level reset is reset().
+    [[nodiscard]] result<void> configure(std::uint32_t function, std::uint32_t offset, std::uint32_t width,
+                                         std::uint32_t value);
     [[nodiscard]] const device_options& options() const noexcept;
     /// Called from the device's threads for each event; set before start().
     void on_event(std::function<void(const event&)> handler);

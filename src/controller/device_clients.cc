@@ -38,6 +38,32 @@ bool device::state::serve_function(function& f, std::uint64_t now_ns) {
     return all;
 }
 
+/// Malicious-driver detection: who breaks the rules all the time is cut off.
+void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
+    const std::uint64_t seen = f.counters.malformed_descriptors.load() + f.counters.mailbox_ignored.load();
+    if (seen == f.violations_seen) {
+        return;
+    }
+    if (now_ns - f.violations_since_ns > 1'000'000'000) {
+        f.violations_since_ns = now_ns;
+        f.violations_seen = seen;
+        return;
+    }
+    if (options.violations_per_second == 0 || seen - f.violations_seen <= options.violations_per_second) {
+        return;
+    }
+    f.violations_seen = seen;
+    {
+        const std::lock_guard hold(control->mutex);
+        f.misbehaved = true;
+    }
+    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
+        control->drop_context(f, c, true);
+    }
+    tell(event_kind::misbehaved, f, 0, 0,
+         "more than " + std::to_string(options.violations_per_second) + " malformed descriptors or forged requests");
+}
+
 void device::state::serve_mailboxes() noexcept {
     bool limited = false;
     while (!stopping.load()) {
@@ -52,6 +78,7 @@ void device::state::serve_mailboxes() noexcept {
         for (const auto& f : functions) {
             if (std::atomic_ref(f->contexts_used).load(std::memory_order_relaxed) != 0) {
                 limited = !serve_function(*f, now) || limited;
+                look_for_violations(*f, now);
             }
         }
     }
@@ -65,10 +92,11 @@ result<attachment> device::attach(std::uint32_t number) {
         return std::unexpected(f.error());
     }
     const std::lock_guard hold(state_->control->mutex);
-    if (!(*f)->options.enabled || state_->draining.load()) {
-        return std::unexpected(refuse(
-            errc::permission_denied,
-            "function " + function_name(number) + (state_->draining ? ": the device is stopping" : " is disabled")));
+    if (!(*f)->options.enabled || (*f)->misbehaved || state_->draining.load()) {
+        const char* why = state_->draining   ? ": the device is stopping"
+                          : (*f)->misbehaved ? " is disabled because it misbehaved, until it is reset"
+                                             : " is disabled";
+        return std::unexpected(refuse(errc::permission_denied, "function " + function_name(number) + why));
     }
     if ((*f)->contexts_used == 0 && (*f)->dirty) {
         if (auto r = state_->renew_window(**f); !r) {

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "controller/configuration_space.hpp"
 #include "controller/control.hpp"
 
 namespace vinic::controller {
@@ -22,6 +23,7 @@ struct device::state {
     std::vector<std::unique_ptr<function>> functions;
     std::unique_ptr<class engines> engines;
     std::unique_ptr<class control> control;
+    std::optional<configuration_space> configuration;  ///< under control->mutex
     std::function<void(const event&)> on_event;
     std::mutex event_mutex;
     std::uint64_t event_sequence = 0;
@@ -32,6 +34,7 @@ struct device::state {
     void tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id, std::string text);
     [[nodiscard]] result<void> renew_window(function& f);
     void serve_mailboxes() noexcept;
+    void look_for_violations(function& f, std::uint64_t now_ns);
     [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns);
     [[nodiscard]] result<function*> find(std::uint32_t number) const;
 };

@@ -17,7 +17,8 @@ constexpr std::size_t watched_max = 32;
 constexpr std::uint64_t watch_ns = 50'000;
 constexpr std::uint64_t expiry_look_ns = 20'000;
 constexpr std::uint64_t sleep_ns_max = 100'000'000;
-constexpr std::uint32_t doorbell_budget = 64;
+constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
+constexpr std::uint32_t doorbell_budget = 8;  ///< of a context in one pass, so that a storm makes nobody wait long
 
 }  // namespace
 
@@ -77,6 +78,21 @@ void engines::quiesce() noexcept {
     }
 }
 
+void engines::allow(function& f, bool yes) {
+    const std::lock_guard hold(board);
+    if (f.allowed == yes) {
+        return;
+    }
+    f.allowed = yes;
+    for (std::uint32_t i = 0; yes && i < f.vis_high; ++i) {
+        const vi* v = f.find(i);
+        if (v != nullptr && !v->leased && !v->waits && v->link.load() == abi::link::connected &&
+            (v->pending != nullptr || v->has_posted())) {
+            scheduler.ready({f.number, i}, clock_ns());
+        }
+    }
+}
+
 // -- what there is to do ----------------------------------------------------------------------------
 
 /// A VI was rung: something was posted to send, or to receive while its peer waits for that.
@@ -86,6 +102,7 @@ void engines::heed(const rung& r, std::uint64_t now_ns) {
     f.counters.doorbells.fetch_add(1, std::memory_order_relaxed);
     if (v == nullptr || v->context != r.context || v->link.load(std::memory_order_relaxed) != abi::link::connected) {
         f.counters.empty_doorbells.fetch_add(1, std::memory_order_relaxed);
+        scheduler.charge_receiver(r.function, empty_doorbell_bytes, now_ns);
         return;
     }
     bool useful = v->leased;
@@ -101,6 +118,7 @@ void engines::heed(const rung& r, std::uint64_t now_ns) {
     }
     if (!useful) {
         f.counters.empty_doorbells.fetch_add(1, std::memory_order_relaxed);
+        scheduler.charge_receiver(r.function, empty_doorbell_bytes, now_ns);
     }
 }
 
@@ -117,7 +135,7 @@ void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
 void engines::collect(std::uint64_t now_ns) {
     for (std::size_t i = 0; i < watched_.size();) {
         vi& v = *watched_[i];
-        if (!v.leased && !v.waits && v.has_posted()) {
+        if (!v.leased && !v.waits && v.owner->allowed && v.has_posted()) {
             v.watched_until_ns = now_ns + watch_ns;
             scheduler.ready({v.owner->number, v.index}, now_ns);
         } else if (now_ns > v.watched_until_ns) {
@@ -230,7 +248,8 @@ bool engines::work_once(std::uint32_t number, executor& ex) {
         board.unlock();
         return false;
     }
-    if (v == nullptr || v->link.load(std::memory_order_relaxed) != abi::link::connected || v->leased) {
+    if (v == nullptr || !v->owner->allowed || v->leased ||
+        v->link.load(std::memory_order_relaxed) != abi::link::connected) {
         scheduler.done(*g, {}, now);
         board.unlock();
         return true;

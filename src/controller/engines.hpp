@@ -64,6 +64,8 @@ public:
     void withdraw(vi& v) noexcept;
     /// Tells the windows of v and its peer that the connection broke, if they do not know yet.
     void publish_break(vi& v) noexcept;
+    /// Whether the engines work for a function; what was posted meanwhile waits.  Takes the board.
+    void allow(function& f, bool yes);
     /// Returns when the leases of this moment have ended.  Not under the board.
     void quiesce() noexcept;
 

@@ -127,7 +127,7 @@ struct vi {
 struct live_counters {
     std::atomic<std::uint64_t> tx_messages, tx_bytes, rx_messages, rx_bytes, rx_no_descriptor_drops,
         rx_unknown_destination_drops, protection_errors, malformed_descriptors, foreign_copies, doorbells,
-        empty_doorbells, mailbox_requests, mailbox_refusals, resets;
+        empty_doorbells, mailbox_requests, mailbox_refusals, mailbox_ignored, resets;
 };
 
 struct function {
@@ -137,7 +137,8 @@ struct function {
     function_options options;
     class window window;
     std::uint32_t epoch = 0;
-    bool dirty = false;  ///< somebody has used the window
+    bool dirty = false;   ///< somebody has used the window
+    bool allowed = true;  ///< bus master: engines work for it
     std::array<struct context, abi::context_count> contexts;
     sparse_array<region> regions;
     sparse_array<std::atomic<vi*>> vis;
@@ -147,6 +148,9 @@ struct function {
     std::uint32_t vis_high = 0;  ///< behind the last VI that was ever made
     std::uint32_t regions_high = 0;
     live_counters counters{};
+    std::uint64_t violations_seen = 0;  ///< at the last look
+    std::uint64_t violations_since_ns = 0;
+    bool misbehaved = false;           ///< disabled until it is reset
     std::uint64_t verb_credit_ns = 0;  ///< mailbox: when the next request may be served
 
     [[nodiscard]] vi* find(std::uint64_t index) const noexcept {

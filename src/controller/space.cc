@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/space.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -79,6 +81,11 @@ copied from_errno(int e, copied unmapped) noexcept {
     }
 }
 
+bool is_of_our_user(const place& p) noexcept {
+    static const uid_t us = ::geteuid();
+    return p.owner->contexts[p.context].who.user == us;
+}
+
 std::uint32_t pid_of(const place& p) noexcept {
     return static_cast<std::uint32_t>(p.owner->contexts[p.context].who.process);
 }
@@ -111,7 +118,8 @@ copied copy(const place& to, const piece& to_piece, const place& from, const pie
         }
         return copied::all;
     }
-    if (!foreign_allowed) {
+    if (!foreign_allowed || (to_piece.direct == nullptr && !is_of_our_user(to)) ||
+        (from_piece.direct == nullptr && !is_of_our_user(from))) {
         return copied::unreachable;
     }
     if (to_piece.direct != nullptr) {

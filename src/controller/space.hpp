@@ -61,6 +61,9 @@ struct piece {
 enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable };
 
 /// Copies `bytes` between pieces of at least that length; foreign ones by system call.
+///
+/// Foreign memory is reached for processes of the device's own user only: whoever owns the memory can make that
+/// call sleep (userfaultfd), and an engine with it.  The device's own user could stop the device anyway.
 [[nodiscard]] copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece,
                           std::uint64_t bytes, bool ascending, bool foreign_allowed) noexcept;
 

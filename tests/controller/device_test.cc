@@ -183,6 +183,57 @@ TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
     EXPECT_EQ(nic->status(1)->counters.resets, 1u);
 }
 
+TEST_P(DeviceTest, AFunctionWithoutBusMasterMovesNothingUntilItHasItAgain) {
+    constexpr std::uint32_t command = 4;
+    constexpr std::uint32_t bus_master = 4;
+    Pair p(*nic);
+    p.b.post_receive(3, key, 0, 4096);
+    ASSERT_TRUE(nic->configure(1, command, 2, 0));
+    const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_NE(p.a.send_slot(3, s).done.load_acquire(), s + 1);
+    p.a.post_receive(3, key, 0, 4096);
+    EXPECT_EQ(p.b.await_send(3, p.b.post(3, opcode::send, key, 0, 64)), status::success) << "the other has it still";
+    ASSERT_TRUE(nic->configure(1, command, 2, bus_master));
+    EXPECT_EQ(p.a.await_send(3, s), status::success);
+}
+
+TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {
+    const auto pf = nic->configuration(0);
+    ASSERT_TRUE(pf);
+    EXPECT_EQ(pf->size(), 4096u);
+    EXPECT_EQ(nic->configuration(99).error().code, errc::unknown_address);
+    EXPECT_EQ(nic->configure(1, 4096, 1, 0).error().code, errc::invalid_argument);
+    EXPECT_EQ(nic->configure(1, 3, 2, 0).error().code, errc::invalid_argument);
+    ASSERT_TRUE(nic->configure(1, 0, 4, 0x12345678));
+    EXPECT_EQ(*nic->configuration(0), *pf) << "a VF's write";
+}
+
+TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {
+    std::atomic<int> told{0};
+    nic->on_event([&](const event& e) { told += e.kind == event_kind::misbehaved && e.function == 3 ? 1 : 0; });
+    Pair p(*nic);
+    {
+        auto d = raw_client::description(0);
+        d.reliability = static_cast<std::uint32_t>(reliability::unreliable);
+        raw_client bad(*nic, 3, 0);
+        ASSERT_EQ(bad.create(0, d), errc::ok);
+        ASSERT_EQ(bad.create(1, d), errc::ok);
+        ASSERT_EQ(raw_client::connect(bad, 0, bad, 1), errc::ok);
+        abi::send_descriptor garbage{};
+        garbage.opcode = 99;
+        const std::uint64_t end = os::now_ns() + 20'000'000'000;
+        while (told == 0 && os::now_ns() < end) {
+            bad.post(0, garbage);
+        }
+    }
+    EXPECT_EQ(told, 1);
+    EXPECT_EQ(nic->attach(3).error().code, errc::permission_denied);
+    EXPECT_EQ(p.a.link_of(3), abi::link::connected) << "a neighbour";
+    ASSERT_TRUE(nic->reset(3));
+    EXPECT_TRUE(nic->attach(3));
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, DeviceTest, testing::Values(1, 2));
 
 }  // namespace

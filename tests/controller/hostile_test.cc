@@ -229,7 +229,8 @@ TEST_P(HostileTest, NothingATenantWritesReachesAnother) {
     o.functions = 4;
     o.scheduling.engines = GetParam();
     o.yield = true;
-    o.foreign_memory = false;  // the attackers' addresses are this process' own
+    o.violations_per_second = 0;  // let them attack
+    o.foreign_memory = false;     // the attackers' addresses are this process' own
     auto nic = device::create(o).value();
     ASSERT_TRUE(nic->start());
     raw_client a(*nic, 1, 0);

@@ -178,6 +178,50 @@ TEST(arbiter, guarantees_beyond_the_device_starve_each_other_evenly_and_are_forg
     EXPECT_NEAR(r.share(1, 2), 0.5, 0.01) << "a second's debt is not paid";
 }
 
+TEST(arbiter, a_guarantee_that_had_to_wait_long_is_not_made_up_for_at_the_others_cost) {
+    rig<hclock_rules> r(3);
+    r.backlogged(0, {.guarantee = rate / 2});
+    r.backlogged(1, {});
+    r.backlogged(2, {.priority = 1});
+    r.run_for(second_ns);
+    EXPECT_EQ(r.bytes(0) + r.bytes(1), 0U);
+    r.arbiter().withdraw(2, r.now());
+    r.run_for(second_ns / 10);
+    EXPECT_LE(r.share(0, 1), 0.56) << "ten milliseconds of the second";
+    r.run_for(second_ns / 10);
+    EXPECT_NEAR(r.share(0, 1), 0.5, 0.01);
+}
+
+TEST(arbiter, what_a_guarantee_brought_beyond_the_share_is_not_held_against_it_for_long) {
+    rig<hclock_rules> r(91);
+    r.backlogged(0, {.guarantee = rate / 2, .weight = 9});
+    for (std::uint32_t f = 1; f <= 90; ++f) {
+        r.backlogged(f, {});
+    }
+    r.run_for(second_ns);
+    EXPECT_NEAR(r.share(0, 1), 0.5, 0.001);
+    for (std::uint32_t f = 2; f <= 90; ++f) {
+        r.arbiter().withdraw(f, r.now());
+    }
+    r.run_for(second_ns / 10);
+    r.run_for(second_ns / 10);
+    EXPECT_NEAR(r.share(0, 1), 0.9, 0.01);
+}
+
+TEST(arbiter, what_a_cap_kept_from_a_function_is_not_made_up_for_long) {
+    rig<hclock_rules> r(21);
+    r.backlogged(0, {.cap = rate / 10});
+    r.backlogged(1, {});
+    r.run_for(second_ns);
+    EXPECT_NEAR(r.share(0, 1), 0.1, 0.001);
+    for (std::uint32_t f = 2; f < 21; ++f) {
+        r.backlogged(f, {});
+    }
+    r.run_for(second_ns / 2);
+    r.run_for(second_ns / 10);
+    EXPECT_NEAR(r.share(0, 1), 1.0 / 21, 0.001);
+}
+
 TEST(arbiter, a_cap_is_kept_to_a_thousandth_over_a_second_and_its_burst_is_bounded) {
     for (const std::uint64_t cap : {50'000'000ULL, 1'000'000'000ULL, 3'000'000'000ULL}) {
         rig<hclock_rules> r(2);

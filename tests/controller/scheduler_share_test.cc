@@ -27,6 +27,28 @@ TEST(scheduler_share, equal_functions_get_equal_bytes_whatever_the_size_of_their
     }
 }
 
+TEST(scheduler_share, several_engines_share_as_evenly_as_one) {
+    for (const std::uint32_t engines : {2U, 4U}) {
+        for (const std::uint32_t vis : {1U, 3U}) {
+            simulation s({.engines = engines});
+            for (std::uint32_t f = 1; f <= 9; ++f) {
+                s.function(f);
+                for (std::uint32_t vi = 0; vi < vis; ++vi) {
+                    s.send({f, vi}, f % 2 == 0 ? 64 : 4096);
+                }
+            }
+            s.run_for(second_ns / 10);
+            EXPECT_GE(jain(s.shares(1, 9)), 0.999) << engines << " engines, " << vis << " VIs";
+            const auto shares = s.shares(1, 9);
+            double sum = 0;
+            for (const double share : shares) {
+                sum += share;
+            }
+            EXPECT_GE(sum / (engine_rate / 10.0 * engines), 0.999) << "no engine was idle";
+        }
+    }
+}
+
 TEST(scheduler_share, turns_of_requests_give_the_sender_of_large_messages_nearly_all) {
     simulation s({.order = policy::request_round_robin});
     mixed(s, 2);

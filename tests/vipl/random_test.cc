@@ -6,6 +6,7 @@
 // which VINIC_VIPL_SEED with VINIC_VIPL_SCRIPTS=1 replays.
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <random>
 
@@ -84,6 +85,7 @@ private:
         std::unique_ptr<endpoint> real;
         model_vi model;
         bool used[2][slots] = {};
+        std::deque<std::uint32_t> ended;  ///< statuses of the first sends of the model, taken but not yet compared
         std::size_t nic_index = 0;
     };
 
@@ -108,7 +110,15 @@ private:
     [[nodiscard]] static VIP_DESCRIPTOR* descriptor_of(const one& v, std::size_t slot, bool receives) {
         return v.real->descriptor(slot + (receives ? slots : 0));
     }
-    /// The library sees what the model has seen: breaks take no time there.
+    /// The library sees what the model has seen: sends and breaks take no time there.
+    void settle(one& sender) {
+        // A device of its own may execute the message after the next call, and find another receive descriptor.
+        while (device_is_given() && sender.ended.size() < sender.model.send.descriptors.size()) {
+            const std::size_t slot = sender.model.send.descriptors[sender.ended.size()].slot;
+            sender.ended.push_back(sender.real->finish_send(descriptor_of(sender, slot, false)));
+        }
+        settle();
+    }
     void settle() {
         for (const auto& v : vis_) {
             ASSERT_TRUE(v->real->comes_to(v->model.state));
@@ -144,7 +154,7 @@ private:
         v.real->post_send(v.real->write(descriptor_of(v, i, false), m.has_immediate ? VIP_CONTROL_IMMEDIATE : 0,
                                         std::span<const piece>(parts), m.immediate));
         model_send(v.model, level_, m);
-        settle();
+        settle(v);
     }
 
     void post_write(one& v) {
@@ -161,7 +171,7 @@ private:
         v.real->post_send(v.real->write_rdma(descriptor_of(v, i, false), VIP_CONTROL_OP_RDMAWRITE, to,
                                              std::array{v.real->at(0, 100)}));
         model_write(v.model, level_, i, lent);
-        settle();
+        settle(v);
     }
 
     void take(one& v, bool receives) {
@@ -176,7 +186,13 @@ private:
         const model_descriptor m = q.descriptors.front();
         q.descriptors.pop_front();
         d = descriptor_of(v, m.slot, receives);
-        const std::uint32_t status = receives ? v.real->finish_receive(d) : v.real->finish_send(d);
+        std::uint32_t status = 0;
+        if (!receives && !v.ended.empty()) {
+            status = v.ended.front();
+            v.ended.pop_front();
+        } else {
+            status = receives ? v.real->finish_receive(d) : v.real->finish_send(d);
+        }
         ASSERT_TRUE(status == m.status || (m.other_status != 0 && status == m.other_status))
             << std::hex << status << " instead of " << m.status;
         if (receives && (status & VIP_STATUS_ERROR_MASK) == 0) {
@@ -216,7 +232,7 @@ private:
         VIP_BOOLEAN receive_empty;
         ASSERT_EQ(VipQueryVi(v.real->vi, &state, &a, &send_empty, &receive_empty), VIP_SUCCESS);
         ASSERT_EQ(state, v.model.state);
-        ASSERT_EQ(send_empty != VIP_FALSE, v.model.send.empty());
+        ASSERT_EQ(send_empty != VIP_FALSE, v.model.send.descriptors.size() == v.ended.size());
         ASSERT_EQ(receive_empty != VIP_FALSE, v.model.receive.empty());
     }
 
@@ -259,6 +275,9 @@ private:
     }
 
     void destroy(one& v) {
+        while (!v.ended.empty() && !testing::Test::HasFailure()) {
+            take(v, false);
+        }
         const VIP_RETURN r = VipDestroyVi(v.real->vi);
         ASSERT_EQ(r, v.model.state != VIP_STATE_IDLE                     ? VIP_INVALID_STATE
                      : !v.model.send.empty() || !v.model.receive.empty() ? VIP_ERROR_RESOURCE

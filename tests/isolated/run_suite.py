@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a test program against a fresh vinicd.
+
+    run_suite.py VINICD PROGRAM [ARGUMENT...]
+
+@SOCKET@ in an argument becomes the path of vinicd's socket.  The suite's output is shown as it is, with what it
+skips.  A failure is: the program's, a vinicd that ended before it was told to, one that does not end when told to,
+or that ends with anything but 0.
+"""
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PATIENCE_S = 30
+
+
+def fail(why, log):
+    sys.stdout.flush()
+    log.seek(0)
+    sys.stderr.write(f"run_suite.py: {why}; the end of vinicd's log:\n")
+    sys.stderr.write("".join(log.read().decode(errors="replace").splitlines(True)[-40:]))
+    return 1
+
+
+def wait_for(path, device):
+    end = time.monotonic() + PATIENCE_S
+    while not os.path.exists(path):
+        if device.poll() is not None or time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def main():
+    vinicd, *program = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="vinic-isolated.") as directory, tempfile.TemporaryFile() as log:
+        socket = os.path.join(directory, "socket")
+        device = subprocess.Popen([vinicd, "--functions", "4", "--socket", socket], stdout=log, stderr=log)
+        try:
+            if not wait_for(socket, device):
+                return fail("vinicd does not come up", log)
+            outcome = subprocess.run([word.replace("@SOCKET@", socket) for word in program], check=False).returncode
+            if device.poll() is not None:
+                return fail(f"vinicd ended with {device.returncode} before its time", log)
+            device.send_signal(signal.SIGTERM)
+            if (code := device.wait(PATIENCE_S)) != 0:
+                return fail(f"vinicd ended with {code}", log)
+            return outcome if outcome == 0 else fail(f"the suite ended with {outcome}", log)
+        except subprocess.TimeoutExpired:
+            return fail("vinicd does not end", log)
+        finally:
+            if device.poll() is None:
+                device.kill()
+                device.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

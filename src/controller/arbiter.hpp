@@ -90,6 +90,7 @@ public:
     /// It has something that may be granted, or no longer.
     void offer(std::uint32_t function) {
         account& a = accounts_[function];
+        open_ += a.offered ? 0 : 1;
         a.offered = true;
         if (!a.in_shares || a.in_reservations != (a.per_byte_reservation != 0)) {
             enter(function, a);
@@ -97,11 +98,12 @@ public:
     }
     void withdraw(std::uint32_t function, std::uint64_t now_ns) {
         account& a = accounts_[function];
-        a.offered = false;
         if (a.held) {
             held_.remove(function);
             end_hold(a, now_ns);
         }
+        open_ -= a.offered ? 1 : 0;
+        a.offered = false;
     }
 
     [[nodiscard]] std::optional<choice> choose(std::uint64_t now_ns);
@@ -116,6 +118,8 @@ public:
         a.proportional = std::max(a.proportional, std::min(a.proportional + share(a, bytes), most));
     }
 
+    /// Whether somebody is offered whom no cap is known to hold back.
+    [[nodiscard]] bool any_open() const noexcept { return open_ > 0; }
     /// When the first of those that a cap holds back goes on; 0: a cap holds nobody back.  Exact once choose()
     /// has found nobody.
     [[nodiscard]] std::uint64_t next_time() const noexcept { return held_.empty() ? 0 : held_.top().tag; }
@@ -168,11 +172,13 @@ private:
     void leave(std::uint32_t function, account& a, std::uint64_t now_ns);
     void hold(std::uint32_t function, account& a, std::uint64_t now_ns) {
         a.held = true;
+        --open_;
         a.held_since_ns = now_ns;
         held_.push(a.limit.ns, function);
     }
-    static void end_hold(account& a, std::uint64_t now_ns) noexcept {
+    void end_hold(account& a, std::uint64_t now_ns) noexcept {
         a.held = false;
+        ++open_;
         a.capped_ns += std::max(now_ns, a.held_since_ns) - a.held_since_ns;
     }
     void release_held(std::uint64_t now_ns);
@@ -182,6 +188,7 @@ private:
 
     std::uint64_t history_bytes_;
     std::uint64_t lease_bytes_;
+    std::uint32_t open_ = 0;          // functions that are offered and not held
     std::uint32_t classes_used_ = 0;  // a bit for each class whose heap of shares may hold somebody
     std::vector<account> accounts_;
     std::array<level, classes> levels_;

@@ -296,6 +296,9 @@ void scheduler::charge_receiver(std::uint32_t function, std::uint64_t bytes, std
 
 std::uint64_t scheduler::next_time() const noexcept { return state_->arbiter.next_time(); }
 bool scheduler::has_work() const noexcept { return state_->waiting > 0; }
+bool scheduler::can_serve() const noexcept {
+    return state_->options.order == policy::hclock ? state_->arbiter.any_open() : has_work();
+}
 const scheduler_options& scheduler::options() const noexcept { return state_->options; }
 
 scheduling_counters scheduler::counters(std::uint32_t function) const {

@@ -119,6 +119,9 @@ public:
     [[nodiscard]] std::uint64_t next_time() const noexcept;
     /// Whether any VI waits for an engine.
     [[nodiscard]] bool has_work() const noexcept;
+    /// Whether one waits that no cap is known to hold back: before this says no, an engine must not sleep until
+    /// next_time(), for that is somebody else's.
+    [[nodiscard]] bool can_serve() const noexcept;
     [[nodiscard]] scheduling_counters counters(std::uint32_t function) const;
     [[nodiscard]] const scheduler_options& options() const noexcept;
 

@@ -42,6 +42,8 @@ public:
             now_ += pick(4) == 0 ? pick(100'000) : pick(100);
             step();
             ASSERT_EQ(scheduler_.has_work(), !waiting_.empty()) << "step " << i;
+            ASSERT_TRUE(scheduler_.can_serve() || waiting_.empty() || scheduler_.next_time() != 0) << "step " << i;
+            ASSERT_TRUE(!scheduler_.can_serve() || !waiting_.empty()) << "step " << i;
         }
         drain();
     }

@@ -133,6 +133,26 @@ TEST(scheduler, forgetting_the_one_that_a_cap_holds_back_leaves_nobody_to_wake_f
     EXPECT_EQ(s.next_time(), 0U);
 }
 
+TEST(scheduler, whoever_comes_while_a_cap_holds_another_back_can_be_served) {
+    scheduler s({});
+    s.set_service(0, {.cap = 1'000'000}, 0);
+    s.set_service(1, {}, 0);
+    EXPECT_FALSE(s.can_serve());
+    s.ready({0, 0}, 0);
+    EXPECT_TRUE(s.can_serve());
+    s.done(*s.next(0), {.bytes = 1'000'000, .descriptors = 1, .engine_ns = 1, .more = true}, 0);
+    EXPECT_FALSE(s.next(0));
+    EXPECT_TRUE(s.has_work());
+    EXPECT_FALSE(s.can_serve());
+    s.ready({1, 0}, 10);
+    EXPECT_EQ(s.next_time(), second_ns) << "which is the other's";
+    EXPECT_TRUE(s.can_serve());
+    s.done(*s.next(10), one_message, 20);
+    EXPECT_FALSE(s.can_serve());
+    EXPECT_TRUE(s.next(second_ns));
+    EXPECT_FALSE(s.can_serve());
+}
+
 TEST(scheduler, a_function_may_go_while_its_grants_are_out) {
     scheduler s = of_functions(2, {.engines = 3});
     for (std::uint32_t vi = 0; vi < 4; ++vi) {

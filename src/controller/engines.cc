@@ -280,7 +280,7 @@ bool engines::prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns) {
     while (!watched_.empty()) {
         unwatch(watched_.size() - 1, now_ns);
     }
-    bool may = doorbells.arm_all() && !(scheduler.has_work() && scheduler.next_time() == 0);
+    bool may = doorbells.arm_all() && !scheduler.can_serve();
     until_ns = now_ns + sleep_ns_max;
     if (const std::uint64_t t = scheduler.next_time(); t != 0) {
         may = may && t > now_ns;

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/device.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <charconv>
@@ -45,8 +42,6 @@ result<void> check(const function_options& o, const std::string& name) {
     }
     return {};
 }
-
-int make_event() noexcept { return os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 
 }  // namespace
 
@@ -90,6 +85,11 @@ result<void> device::state::renew_window(function& f) {
     if (!made) {
         return std::unexpected(made.error());
     }
+    for (kicks* k : {&doorbell_kicks, &mailbox_kicks}) {
+        if (auto r = k->renew(f.number); !r) {
+            return r;
+        }
+    }
     ++f.epoch;
     abi::identity_page& id = made->identity();
     id.version.store_relaxed(abi::window_version);
@@ -132,10 +132,12 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
         return std::unexpected(r.error());
     }
     auto st = std::make_unique<state>(options);
-    st->doorbell_fd.reset(make_event());
-    st->mailbox_fd.reset(make_event());
-    if (!st->doorbell_fd || !st->mailbox_fd) {
-        return std::unexpected(refuse(errc::os_failure, "making event descriptors", errno));
+    for (kicks* k : {&st->doorbell_kicks, &st->mailbox_kicks}) {
+        auto made = kicks::create();
+        if (!made) {
+            return std::unexpected(made.error());
+        }
+        *k = std::move(*made);
     }
     try {
         for (std::uint32_t i = 0; i <= options.functions; ++i) {
@@ -158,7 +160,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     if (auto r = st->configuration->bring_up(configuration_base, options.functions); !r) {
         return std::unexpected(r.error());
     }
-    st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_fd.get());
+    st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_kicks);
     st->control = std::make_unique<class control>(st->functions, *st->engines);
     for (const auto& f : st->functions) {
         st->engines->scheduler.set_service(f->number, f->options.quality, clock_ns());
@@ -191,8 +193,7 @@ void device::stop() noexcept {
     s.draining.store(true);
     if (!s.stopping.exchange(true)) {
         s.engines->stop();
-        const std::uint64_t one = 1;
-        (void)!::write(s.mailbox_fd.get(), &one, sizeof one);
+        s.mailbox_kicks.wake();
         if (s.mailboxes.joinable()) {
             s.mailboxes.join();
         }

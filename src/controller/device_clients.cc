@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // device_clients.cc -- processes come and go, and their mailboxes are served.
-#include <poll.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "controller/device_state.hpp"
@@ -67,12 +64,7 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
 void device::state::serve_mailboxes() noexcept {
     bool limited = false;
     while (!stopping.load()) {
-        pollfd p{mailbox_fd.get(), POLLIN, 0};
-        const timespec t{0, static_cast<long>(limited ? limited_slice_ns : mail_slice_ns)};
-        if (::ppoll(&p, 1, &t, nullptr) > 0) {
-            std::uint64_t count = 0;
-            (void)!::read(mailbox_fd.get(), &count, sizeof count);
-        }
+        (void)mailbox_kicks.wait(limited ? limited_slice_ns : mail_slice_ns);
         limited = false;
         const std::uint64_t now = os::now_ns();
         for (const auto& f : functions) {
@@ -103,8 +95,8 @@ result<attachment> device::attach(std::uint32_t number) {
             return std::unexpected(r.error());
         }
     }
-    return attachment{(*f)->window.fd(), state_->doorbell_fd.get(), state_->mailbox_fd.get(), (*f)->window.bytes(),
-                      (*f)->epoch};
+    return attachment{(*f)->window.fd(), state_->doorbell_kicks.fd(number), state_->mailbox_kicks.fd(number),
+                      (*f)->window.bytes(), (*f)->epoch};
 }
 
 result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, std::uint32_t context,

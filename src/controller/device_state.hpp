@@ -18,8 +18,8 @@ struct device::state {
     explicit state(const device_options& o) : options(o) {}
 
     device_options options;
-    os::unique_fd doorbell_fd;
-    os::unique_fd mailbox_fd;
+    kicks doorbell_kicks;
+    kicks mailbox_kicks;
     std::vector<std::unique_ptr<function>> functions;
     std::unique_ptr<class engines> engines;
     std::unique_ptr<class control> control;

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/engines.hpp"
 
-#include <poll.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "controller/notify.hpp"
@@ -16,7 +13,8 @@ namespace {
 constexpr std::size_t watched_max = 32;
 constexpr std::uint64_t watch_ns = 50'000;
 constexpr std::uint64_t expiry_look_ns = 20'000;
-constexpr std::uint64_t sleep_ns_max = 100'000'000;
+/// A client that stands still between taking `armed` and its kick takes the kicks of its function's others along.
+constexpr std::uint64_t sleep_ns_max = 20'000'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
 constexpr std::uint32_t doorbell_budget = 8;  ///< of a context in one pass, so that a storm makes nobody wait long
 
@@ -27,11 +25,12 @@ std::uint64_t clock_ns() noexcept {
     return static_cast<std::uint64_t>(static_cast<double>(os::ticks()) * ns_per_tick);
 }
 
-engines::engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions, int doorbell_fd)
+engines::engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions,
+                 const kicks& doorbell_kicks)
     : scheduler(options.scheduling),
       options_(options),
       functions_(functions),
-      doorbell_fd_(doorbell_fd),
+      kicks_(doorbell_kicks),
       leases_(options.scheduling.engines) {
     watched_.reserve(watched_max);
 }
@@ -46,16 +45,11 @@ void engines::start() {
 
 void engines::stop() noexcept {
     stopping_.store(true);
-    wake();
+    kicks_.wake();
     for (std::thread& t : threads_) {
         t.join();
     }
     threads_.clear();
-}
-
-void engines::wake() noexcept {
-    const std::uint64_t one = 1;
-    (void)!::write(doorbell_fd_, &one, sizeof one);
 }
 
 bool engines::idle() {
@@ -260,7 +254,7 @@ bool engines::work_once(std::uint32_t number, executor& ex) {
     const bool call_another = sleepers_.load(std::memory_order_relaxed) != 0 && scheduler.has_work();
     board.unlock();
     if (call_another) {
-        wake();
+        kicks_.wake();
     }
 
     const lease_end end = ex.run(*v, g->bytes_max, g->descriptors_max);
@@ -293,25 +287,18 @@ bool engines::prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns) {
     return may;
 }
 
-void engines::sleep(std::uint64_t until_ns) noexcept {
+void engines::sleep(std::uint64_t until_ns) {
     const std::uint64_t now = clock_ns();
     if (now >= until_ns) {
         return;
     }
-    pollfd p{doorbell_fd_, POLLIN, 0};
-    const timespec t{static_cast<time_t>((until_ns - now) / 1'000'000'000),
-                     static_cast<long>((until_ns - now) % 1'000'000'000)};
     sleepers_.fetch_add(1);
-    const int ready = ::ppoll(&p, 1, &t, nullptr);
+    const std::vector<std::uint32_t> kicked = kicks_.wait(until_ns - now);
     sleepers_.fetch_sub(1);
-    if (ready > 0 && !stopping_.load()) {  // stop() wakes all: nobody takes its word away
-        std::uint64_t count = 0;
-        (void)!::read(doorbell_fd_, &count, sizeof count);
+    if (!kicked.empty()) {
         board.lock_as_engine();
-        for (const auto& f : functions_) {
-            if (f->contexts_used != 0) {
-                (void)doorbells.kicked(f->number);
-            }
+        for (const std::uint32_t f : kicked) {
+            (void)doorbells.kicked(f);
         }
         board.unlock();
     }
@@ -344,6 +331,7 @@ void engines::run(std::uint32_t number) noexcept {
         }
         idle_since = 0;
     }
+    kicks_.wake();  // the next one that sleeps
 }
 
 }  // namespace vinic::controller

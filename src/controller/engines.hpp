@@ -15,6 +15,7 @@
 
 #include "controller/doorbells.hpp"
 #include "controller/executor.hpp"
+#include "controller/kicks.hpp"
 #include "controller/scheduler.hpp"
 
 namespace vinic::controller {
@@ -42,7 +43,8 @@ private:
 
 class engines {
 public:
-    engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions, int doorbell_fd);
+    engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions,
+            const kicks& doorbell_kicks);
     ~engines();
     engines(const engines&) = delete;
     engines& operator=(const engines&) = delete;
@@ -83,12 +85,11 @@ private:
     void unwatch(std::size_t at, std::uint64_t now_ns);
     /// Before an engine sleeps.  False: there is something to do.
     [[nodiscard]] bool prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns);
-    void sleep(std::uint64_t until_ns) noexcept;
-    void wake() noexcept;
+    void sleep(std::uint64_t until_ns);
 
     const device_options& options_;
     std::vector<std::unique_ptr<function>>& functions_;
-    int doorbell_fd_;
+    const kicks& kicks_;
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> sleepers_{0};
     std::vector<std::thread> threads_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // device_test.cc -- the device under clients that use nothing but words: what they get when they behave.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -207,6 +208,28 @@ TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {
     EXPECT_EQ(nic->configure(1, 3, 2, 0).error().code, errc::invalid_argument);
     ASSERT_TRUE(nic->configure(1, 0, 4, 0x12345678));
     EXPECT_EQ(*nic->configuration(0), *pf) << "a VF's write";
+}
+
+TEST_P(DeviceTest, AnEventDescriptorThatIsDrainedOrMadeBlockingHurtsNobodyElse) {
+    Pair p(*nic);
+    const auto mine = nic->attach(3);
+    ASSERT_TRUE(mine);
+    for (const int fd : {mine->doorbell, mine->mailbox}) {
+        ASSERT_EQ(::fcntl(fd, F_SETFL, 0), 0);  // the open file is shared with the device
+        const std::uint64_t full = ~std::uint64_t{1};
+        ASSERT_EQ(::write(fd, &full, sizeof full), 8);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // engines sleep
+    for (int i = 0; i < 20; ++i) {
+        for (const int fd : {mine->doorbell, mine->mailbox}) {
+            std::uint64_t count = 0;
+            (void)!::read(fd, &count, i == 0 ? sizeof count : 0);
+        }
+        p.b.post_receive(3, key, 0, 64);
+        ASSERT_EQ(p.a.await_send(3, p.a.post(3, opcode::send, key, 0, 64)), status::success);
+        ASSERT_EQ(p.a.call(abi::verb::quiesce, {}).code, errc::ok);
+        std::this_thread::sleep_for(std::chrono::microseconds(300));
+    }
 }
 
 TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/kicks.hpp"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::uint32_t own_mark = ~std::uint32_t{0};
+
+int make_event() noexcept { return os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+
+error refuse(const char* what) {
+    const bool many = errno == EMFILE || errno == ENFILE;
+    return {many ? errc::limit_reached : errc::os_failure, errno,
+            std::string(what) + (many ? " (a limit on open files: ulimit -n)" : "")};
+}
+
+bool add(int epoll, int fd, std::uint32_t mark) noexcept {
+    epoll_event e{};
+    e.events = EPOLLIN | EPOLLET;
+    e.data.u32 = mark;
+    return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+}
+
+}  // namespace
+
+result<kicks> kicks::create() {
+    kicks k;
+    k.epoll_.reset(os::beyond_standard(::epoll_create1(EPOLL_CLOEXEC)));
+    k.own_.reset(make_event());
+    if (!k.epoll_ || !k.own_ || !add(k.epoll_.get(), k.own_.get(), own_mark)) {
+        return std::unexpected(refuse("making event descriptors"));
+    }
+    return k;
+}
+
+result<void> kicks::renew(std::uint32_t function) {
+    if (function >= fds_.size()) {
+        fds_.resize(function + 1);
+    }
+    os::unique_fd& fd = fds_[function];
+    if (fd) {
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);  // clients may keep it open
+    }
+    fd.reset(make_event());
+    if (!fd || !add(epoll_.get(), fd.get(), function)) {
+        return std::unexpected(refuse("making a function's event descriptor"));
+    }
+    return {};
+}
+
+std::vector<std::uint32_t> kicks::wait(std::uint64_t timeout_ns) const {
+    std::array<epoll_event, 64> events;
+    const timespec t{static_cast<time_t>(timeout_ns / 1'000'000'000), static_cast<long>(timeout_ns % 1'000'000'000)};
+    const int n = ::epoll_pwait2(epoll_.get(), events.data(), static_cast<int>(events.size()), &t, nullptr);
+    std::vector<std::uint32_t> kicked;
+    for (int i = 0; i < n; ++i) {
+        if (const std::uint32_t mark = events[static_cast<std::size_t>(i)].data.u32; mark != own_mark) {
+            kicked.push_back(mark);
+        }
+    }
+    return kicked;
+}
+
+void kicks::wake() const noexcept {
+    // Nobody else holds it, and it is never read: each write is an edge.  It is full after 2^64 of them.
+    const std::uint64_t one = 1;
+    (void)!::write(own_.get(), &one, sizeof one);
+}
+
+}  // namespace vinic::controller

@@ -218,6 +218,19 @@ TEST(scheduler_share, four_thousand_vis_are_no_better_than_one) {
     }
 }
 
+TEST(scheduler_share, a_function_with_a_grant_under_way_is_not_idle) {
+    // One VI is on an engine for 5 ms; when another comes after 4 ms, the guarantee has been due for that long.
+    simulation s({.engines = 2});
+    s.function(1, {.guarantee = engine_rate / 10});
+    s.function(2, {.weight = 10'000});
+    s.send({1, 0}, 64, 1, 5'000'000);
+    s.send({2, 0}, 4096);
+    s.run_for(4'000'000);
+    s.send({1, 1}, 4096);
+    s.run_for(900'000);
+    EXPECT_NEAR(static_cast<double>(s.of({1, 1}).bytes), 4.9e-3 * engine_rate / 10, 2 * 65536);
+}
+
 TEST(scheduler_share, a_change_counts_from_the_next_grant) {
     simulation s({});
     for (std::uint32_t f = 1; f <= 2; ++f) {

@@ -47,9 +47,8 @@ std::ostream& operator<<(std::ostream& out, const census& c) {
                << c.lock_breaks << " times, " << c.deaths << " deaths";
 }
 
-vinic::result<census> take_census(const std::string& directory, std::string_view name) {
-    const auto opened = vinic::device::memory::open("shm:" + std::string(name), {.directory = directory, .group = {}},
-                                                    vinic::device::memory::role::inspector);
+vinic::result<census> take_census_at(const std::string& address, const vinic::open_options& options) {
+    const auto opened = vinic::device::memory::open(address, options, vinic::device::memory::role::inspector);
     if (!opened) {
         return std::unexpected(opened.error());
     }
@@ -67,7 +66,7 @@ vinic::result<census> take_census(const std::string& directory, std::string_view
         c.processes += m.process(i).state.load_acquire() != 0 ? 1u : 0u;
     }
     std::uint64_t stray = 0;
-    for (std::uint32_t i = 0; i < abi::chunk_count; ++i) {
+    for (std::uint32_t i = 0; i < m.chunks(); ++i) {
         const bool owned = m.chunk_owner(i).load_acquire() != 0;
         c.chunks += owned ? 1u : 0u;
         if (!owned && i >= abi::first_chunk) {
@@ -83,6 +82,10 @@ vinic::result<census> take_census(const std::string& directory, std::string_view
         c.blocks = static_cast<std::uint64_t>(s.st_blocks);
     }
     return c;
+}
+
+vinic::result<census> take_census(const std::string& directory, std::string_view name) {
+    return take_census_at("shm:" + std::string(name), {.directory = directory, .group = {}});
 }
 
 }  // namespace multi

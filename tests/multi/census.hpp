@@ -32,7 +32,9 @@ struct census {
 };
 std::ostream& operator<<(std::ostream& out, const census& c);
 
-/// Counts what is in the device `shm:NAME` of this directory.
+/// Counts what is in the device of this address.
+[[nodiscard]] vinic::result<census> take_census_at(const std::string& address, const vinic::open_options& options = {});
+/// Likewise in the device `shm:NAME` of this directory.
 [[nodiscard]] vinic::result<census> take_census(const std::string& directory, std::string_view name);
 
 }  // namespace multi

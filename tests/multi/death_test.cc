@@ -157,6 +157,7 @@ TEST(killed_peer, that_had_handed_over_messages_leaves_its_receiver_free) {
     for (std::uint64_t i = 0; i < 10; ++i) {
         must(me.vi.post_receive(me.at(i * 128, 128), i));
     }
+    EXPECT_TRUE(comes_true([&] { return first_difference(me.bytes(9 * 128, 100), 9) == 100; }));
     sender.kill_now();
     for (std::uint64_t i = 10; i < 20; ++i) {
         must(me.vi.post_receive(me.at(i * 128, 128), i));
@@ -247,8 +248,12 @@ TEST(killed_peer, does_not_hold_up_a_listener) {
     first.hear("connecting");
     EXPECT_TRUE(comes_true([&] { return count(d).requests == 1; }));
     first.kill_now();
-    // Nobody but the dead one asks: wait runs out its time.
-    EXPECT_EQ(code_of(listener.wait(200ms)), vinic::errc::timed_out);
+    // Nobody but the dead one asks: wait runs out its time.  A device of its own hears of the death a moment later.
+    if (d.is_isolated()) {
+        EXPECT_TRUE(comes_true([&] { return code_of(listener.wait(200ms)) == vinic::errc::timed_out; }));
+    } else {
+        EXPECT_EQ(code_of(listener.wait(200ms)), vinic::errc::timed_out);
+    }
     second.say("connect");
     auto request = must(listener.wait(patience));
     EXPECT_EQ(request.peer().process_id, static_cast<std::uint32_t>(second.pid()));

@@ -1,18 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "multi/fixture.hpp"
 
+#include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iostream>
 #include <system_error>
 
 namespace multi {
 
 directory::directory() : maker_(::getpid()) {
+    make();
+    if (std::getenv("VINIC_MULTI_VINICD") != nullptr) {
+        start_vinicd();
+    }
+}
+
+void directory::kill_vinicd() {
+    ::kill(vinicd_, SIGKILL);
+    require(::waitpid(vinicd_, nullptr, 0) == vinicd_, "vinicd dies");
+    vinicd_ = 0;
+    for (const char* left : {"/socket", "/socket.lock", "/log"}) {
+        std::filesystem::remove(path_ + left);
+    }
+}
+
+void directory::start_vinicd() {
+    const char* program = std::getenv("VINIC_MULTI_VINICD");
+    std::fflush(nullptr);
+    const std::string where = socket();
+    const std::string log = path_ + "/log";
+    vinicd_ = ::fork();
+    if (vinicd_ == 0) {
+        const int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        (void)::dup2(fd, STDOUT_FILENO);
+        (void)::dup2(fd, STDERR_FILENO);
+        (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ::execl(program, program, "--functions", "2", "--socket", where.c_str(), nullptr);
+        ::_exit(127);
+    }
+    const bool up = vinicd_ > 0 && comes_true([&] { return std::filesystem::exists(where); });
+    require(up, "vinicd comes up");
+}
+
+void directory::end_vinicd() {
+    ::kill(vinicd_, SIGTERM);
+    int status = 0;
+    const bool ended = comes_true([&] { return ::waitpid(vinicd_, &status, WNOHANG) == vinicd_; });
+    EXPECT_TRUE(ended && WIFEXITED(status) && WEXITSTATUS(status) == 0) << "vinicd ends well: status " << status;
+    if (!ended) {
+        ::kill(vinicd_, SIGKILL);
+        (void)::waitpid(vinicd_, &status, 0);
+    }
+    if (testing::Test::HasFailure()) {
+        std::ifstream log(path_ + "/log");
+        std::cerr << log.rdbuf();
+    }
+    std::filesystem::remove(path_ + "/log");
+}
+
+void directory::make() {
     const char* const places[] = {"/dev/shm", nullptr};
     for (const char* place : places) {
         struct statfs s{};
@@ -35,6 +91,9 @@ directory::~directory() {
     if (::getpid() != maker_) {
         return;
     }
+    if (vinicd_ > 0) {
+        end_vinicd();
+    }
     std::error_code ignored_by_design;
     for (const auto& entry : std::filesystem::directory_iterator(path_, ignored_by_design)) {
         if (report_leftovers_) {
@@ -49,7 +108,9 @@ bool directory::exists(std::string_view name) const {
     return ::stat(file(name).c_str(), &s) == 0;
 }
 
-census count(const directory& d, std::string_view name) { return must(take_census(d.path(), name)); }
+census count(const directory& d, std::string_view name) {
+    return must(d.is_isolated() ? take_census_at("vinicd:" + d.socket()) : take_census(d.path(), name));
+}
 
 testing::AssertionResult matches(std::span<const std::byte> bytes, std::uint64_t seed) {
     const std::size_t i = first_difference(bytes, seed);

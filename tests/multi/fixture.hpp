@@ -33,6 +33,8 @@ inline constexpr double generous_ms = 5000;
 
 /// A fresh directory for device files, on a memory file system where there is one; removed at the end.  Anything
 /// left in it is reported as a failure unless leftovers_expected().
+///
+/// With VINIC_MULTI_VINICD=PROGRAM in the environment a vinicd lives in it, and a function of that is the device.
 class directory {
 public:
     directory();
@@ -42,8 +44,15 @@ public:
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
     [[nodiscard]] vinic::open_options options() const { return {.directory = path_, .group = {}}; }
     [[nodiscard]] vinic::nic open(std::string_view address = "shm:test") const {
-        return must(vinic::nic::open(address, options()));
+        return must(is_isolated() ? vinic::nic::open("vinicd:" + socket()) : vinic::nic::open(address, options()));
     }
+    [[nodiscard]] bool is_isolated() const noexcept { return vinicd_ > 0; }
+    [[nodiscard]] std::string socket() const { return path_ + "/socket"; }
+    /// The vinicd's; 0 if there is none.
+    [[nodiscard]] pid_t vinicd() const noexcept { return vinicd_; }
+    /// Kills the vinicd; start_vinicd() makes another one of the same address.
+    void kill_vinicd();
+    void start_vinicd();
     [[nodiscard]] std::string file(std::string_view name = "test") const {
         return path_ + "/vinic-" + std::string(name);
     }
@@ -51,8 +60,12 @@ public:
     void leftovers_expected() noexcept { report_leftovers_ = false; }
 
 private:
+    void make();
+    void end_vinicd();
+
     std::string path_;
     pid_t maker_;
+    pid_t vinicd_ = 0;
     bool report_leftovers_ = true;
 };
 

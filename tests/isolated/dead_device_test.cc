@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// dead_device_test.cc -- a vinicd that dies, or that is left by clients who die: nobody waits for ever.
+#include <unistd.h>
+
+#include "multi/fixture.hpp"
+
+namespace multi {
+namespace {
+
+/// Two VIs of one process, connected, on one nic each.
+struct pair {
+    explicit pair(const directory& d) : left(d.open()), right(d.open()) {
+        auto listener = must(right.nic.listen("right"));
+        std::jthread accepts([&] { right.accept_from(listener); });
+        left.connect_to("right");
+    }
+    endpoint left;
+    endpoint right;
+};
+
+TEST(dead_device, ends_connections_and_flushes_what_was_posted) {
+    directory d;
+    pair p(d);
+    for (std::uint64_t i = 0; i < 3; ++i) {
+        must(p.right.vi.post_send(p.right.at(0, 64), 10 + i));  // no receive descriptor: they wait
+        must(p.right.vi.post_receive(p.right.at(0, 64), i));
+    }
+    d.kill_vinicd();
+    std::uint64_t sends = 0;
+    std::uint64_t receives = 0;
+    while (sends + receives < 6) {
+        const vinic::completion c = p.right.next();
+        EXPECT_EQ(c.status, vinic::status::connection_lost);
+        std::uint64_t& n = c.opcode == vinic::opcode::receive ? receives : sends;
+        EXPECT_EQ(c.cookie, n + (c.opcode == vinic::opcode::receive ? 0u : 10u)) << "in posting order";
+        ++n;
+    }
+    EXPECT_EQ(sends, 3u);
+    EXPECT_EQ(p.right.vi.state(), vinic::vi_state::error);
+    EXPECT_EQ(p.right.vi.statistics().cause, vinic::break_cause::peer_died);
+    must(p.right.vi.post_send(p.right.at(0, 64), 99));
+    EXPECT_EQ(p.right.next().status, vinic::status::connection_lost) << "posted in error";
+    must(p.right.vi.disconnect());
+    EXPECT_EQ(p.right.vi.state(), vinic::vi_state::idle);
+    must(p.right.vi.close());
+    must(p.right.memory.close());
+}
+
+TEST(dead_device, is_told_by_every_call_that_needs_it) {
+    directory d;
+    endpoint me(d.open());
+    auto listener = must(me.nic.listen("me"));
+    d.kill_vinicd();
+    EXPECT_EQ(code_of(listener.wait(patience)), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.vi.connect("me", patience)), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.domain.create_vi(me.attributes())), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.domain.register_memory(me.buffer.bytes(), vinic::access::all)), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.nic.listen("other")), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.nic.resolve("other")), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.nic.names()), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(vinic::nic::open("vinicd:" + d.socket())), vinic::errc::unknown_address);
+}
+
+TEST(dead_device, wakes_who_waits_for_a_connection_or_a_completion) {
+    directory d;
+    endpoint server(d.open());
+    endpoint client(d.open());
+    endpoint waiter(d.open());
+    auto listener = must(server.nic.listen("server"));
+    std::jthread connecting([&] {
+        EXPECT_EQ(code_of(client.vi.connect("server", patience)), vinic::errc::peer_gone);  // nobody answers
+    });
+    auto request = must(listener.wait(patience));
+    std::jthread listening([&] { EXPECT_EQ(code_of(listener.wait(patience)), vinic::errc::peer_gone); });
+    must(waiter.vi.connect_peer("a", "b", patience));
+    std::jthread peering([&] { EXPECT_EQ(code_of(waiter.vi.connect_peer_wait()), vinic::errc::peer_gone); });
+    std::this_thread::sleep_for(20ms);
+    d.kill_vinicd();
+    connecting.join();
+    listening.join();
+    peering.join();
+    EXPECT_EQ(code_of(request.accept(server.vi)), vinic::errc::peer_gone);
+}
+
+TEST(dead_device, is_replaced_by_the_next_one_at_its_address) {
+    directory d;
+    for (int round = 0; round < 3; ++round) {
+        pair p(d);
+        must(p.right.vi.post_receive(p.right.at(0, 64), 1));
+        fill(p.left.bytes(0, 64), 5);
+        must(p.left.vi.post_send(p.left.at(0, 64), 2));
+        EXPECT_EQ(p.right.next().status, vinic::status::success);
+        EXPECT_EQ(p.left.next().status, vinic::status::success);
+        EXPECT_TRUE(matches(p.right.bytes(0, 64), 5));
+        d.kill_vinicd();
+        d.start_vinicd();
+    }
+}
+
+TEST(dead_client, leaves_its_place_to_the_next) {
+    directory d;
+    endpoint keeper(d.open());
+    const census before = count(d);
+    for (int round = 0; round < 100; ++round) {  // more than there are contexts
+        process client([&](channel& parent) {
+            endpoint me(d.open());
+            auto listener = must(me.nic.listen("client"));
+            parent.say("open");
+            (void)parent.hear();
+        });
+        client.hear("open");
+        client.kill_now();
+        EXPECT_TRUE(comes_true([&] {
+            const auto names = must(keeper.nic.names());
+            return names.empty();
+        })) << "its name is free";
+    }
+    EXPECT_TRUE(comes_true([&] {
+        vinic::completion none;
+        (void)keeper.cq.poll({&none, 1});
+        return count(d).same_entries(before);
+    })) << count(d)
+        << " instead of " << before;
+}
+
+TEST(client, opens_and_closes_any_number_of_times) {
+    directory d;
+    for (int i = 0; i < 300; ++i) {
+        const endpoint once(d.open());
+        EXPECT_TRUE(once.vi);
+    }
+    const endpoint keeper(d.open());
+    for (int i = 0; i < 300; ++i) {
+        const endpoint once(d.open());
+        EXPECT_TRUE(once.vi);
+    }
+}
+
+TEST(clients, are_as_many_as_there_are_contexts) {
+    directory d;
+    std::vector<vinic::nic> all;
+    vinic::result<vinic::nic> last = d.open();
+    for (; last; last = vinic::nic::open("vinicd:" + d.socket())) {
+        all.push_back(std::move(*last));
+        ASSERT_LE(all.size(), 64u);
+    }
+    EXPECT_EQ(last.error().code, vinic::errc::limit_reached);
+    EXPECT_EQ(all.size(), 64u);
+    all.pop_back();
+    EXPECT_EQ(code_of(vinic::nic::open("vinicd:" + d.socket())), vinic::errc::ok);
+    EXPECT_EQ(code_of(vinic::nic::open("vinicd:" + d.socket() + "#vf1")), vinic::errc::ok) << "that has its own";
+}
+
+}  // namespace
+}  // namespace multi

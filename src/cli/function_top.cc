@@ -211,7 +211,7 @@ outcome<void> watch_functions(const watch_options& o, const printer& print) {
         table t = table_of(*before, *now, engines);
         sort_by(t, by);
         if (shown) {
-            shown->draw(client->address() + ": " + text_of(*device, "policy") + ", " + std::to_string(engines) +
+            shown->draw(client->address() + "\n" + text_of(*device, "policy") + ", " + std::to_string(engines) +
                         " engine(s), by " + names[static_cast<std::size_t>(by)] + (paused ? ", paused" : "") +
                         "   q ends, s sorts, p pauses\n\n" + to_text(t, false));
         } else {

@@ -79,6 +79,10 @@ private:
         } else if (const auto* truth = node.as_boolean(); truth != nullptr && !number) {
             value = truth->get();
         }
+        if (node.is_table()) {
+            complain(key.source(), start + "is one value and no table; those of functions are called [function.vf0]");
+            return;
+        }
         if (!value) {
             std::ostringstream kind;
             kind << node.type();

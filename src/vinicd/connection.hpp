@@ -37,6 +37,9 @@ struct connections::connection {
 /// One packet, without waiting; 0 or errno.
 [[nodiscard]] int send_packet(int fd, std::string_view bytes);
 
+/// The last packet of a connection that is refused; it arrives whatever the other side has sent or is just sending.
+void say_goodbye(int fd, std::string_view bytes);
+
 template <class Packet>
 [[nodiscard]] std::string_view bytes_of(const Packet& p) {
     return {reinterpret_cast<const char*>(&p), sizeof p};

@@ -20,12 +20,22 @@ namespace {
 
 constexpr std::uint64_t accept_pause_ns = 100'000'000;
 constexpr int accepted_at_a_time = 16;
+constexpr int packets_drained_max = 64;
 constexpr std::size_t backlog_max = 256;  // events that a monitor may be behind
 
 }  // namespace
 
 int send_packet(int fd, std::string_view bytes) {
     return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ? 0 : errno;
+}
+
+void say_goodbye(int fd, std::string_view bytes) {
+    (void)send_packet(fd, bytes);  // whoever has gone needs no answer
+    // What is not read when a socket is closed makes an error at the other side, which would hide the packet.
+    ::shutdown(fd, SHUT_RDWR);
+    std::array<char, 64> rest{};
+    for (int i = 0; i < packets_drained_max && ::recv(fd, rest.data(), rest.size(), MSG_DONTWAIT) > 0; ++i) {
+    }
 }
 
 connections::connections(loop& l, log& to, controller::device& d, options& o)
@@ -98,7 +108,7 @@ void connections::refuse(int fd, errc why) {
                                   .window_bytes = 0,
                                   .process_id = static_cast<std::uint32_t>(::getpid()),
                                   .foreign = 0};
-    (void)send_packet(fd, bytes_of(reply));  // whoever has gone needs no answer
+    say_goodbye(fd, bytes_of(reply));
 }
 
 void connections::take(os::unique_fd fd) {

@@ -194,7 +194,7 @@ void connections::request(connection& c, std::span<const std::byte> packet) {
     if (c.as == role::fresh) {
         if (too_many(c, role::administrator)) {
             ++counted_.limits_reached;
-            (void)send_packet(
+            say_goodbye(
                 c.fd.get(),
                 R"({"schema":1,"error":{"code":"limit_reached","message":"too many administrators and monitors )"
                 R"(are connected: close some"}})");

@@ -1,0 +1,418 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What connects to vinicd: clients, administrators, strangers and those that send nonsense."""
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import house
+
+OK, UNKNOWN_ADDRESS, PERMISSION_DENIED, VERSION_MISMATCH, LIMIT_REACHED, BUSY = 0, 3, 4, 5, 7, 9
+INVALID_ARGUMENT = 1
+
+
+class Clients(house.Case):
+    def test_a_function_is_attached_and_a_context_entered(self):
+        daemon = self.start("--functions", "3")
+        client = self.connect()
+        code, version, function, epoch, window_bytes, process, foreign = client.attach(2)
+        self.assertEqual((code, version, function, window_bytes, process, foreign),
+                         (OK, house.VERSION, 2, 512 << 20, daemon.pid, 1))
+        self.assertGreater(epoch, 0)
+        self.assertEqual(len(client.descriptors), 3)
+        self.assertEqual(os.fstat(client.descriptors[0]).st_size, window_bytes)
+        code, context_epoch = client.enter(5)
+        self.assertEqual(code, OK)
+        self.assertGreater(context_epoch, 0)
+        self.assertEqual(self.function("vf1")["contexts"], 1)
+        client.close()
+        self.eventually(lambda: self.function("vf1")["contexts"], 0)
+
+    def test_a_context_in_use_is_busy_and_another_one_is_not(self):
+        self.start()
+        self.client(1, 0)
+        other = self.connect()
+        self.assertEqual(other.attach(1)[0], OK)
+        self.assertEqual(other.enter(0)[0], BUSY)
+        self.assertEqual(other.enter(1)[0], OK)
+
+    def test_a_context_beyond_the_last(self):
+        self.start("--contexts", "4")
+        client = self.connect()
+        client.attach(1)
+        for context in (4, 64, 2 ** 32 - 1):
+            self.assertEqual(client.enter(context)[0], INVALID_ARGUMENT)
+        self.assertEqual(client.enter(3)[0], OK)
+
+    def test_refusals_come_without_descriptors(self):
+        self.start("--functions", "2")
+        for function, wrong, code in ((3, {}, UNKNOWN_ADDRESS), (2 ** 32 - 1, {}, UNKNOWN_ADDRESS),
+                                      (1, {"version": 99}, VERSION_MISMATCH)):
+            client = self.connect()
+            reply = client.attach(function, **wrong)
+            self.assertEqual((reply[0], reply[1]), (code, house.VERSION))
+            self.assertEqual(client.descriptors, [])
+            self.assertTrue(client.has_hung_up())
+
+    def test_a_function_that_is_switched_off(self):
+        self.start("--config", self.write("c.toml", "[function.vf0]\nenabled = false\n"))
+        self.assertEqual(self.connect().attach(1)[0], PERMISSION_DENIED)
+        self.assertEqual(self.connect().attach(2)[0], OK)
+
+    def monitor(self):
+        monitor = self.connect()
+        self.assertTrue(monitor.ask(command="monitor")["monitor"])
+        return monitor
+
+    def events(self, monitor, *wanted):
+        """Waits for events of these kinds, in this order."""
+        wanted = list(wanted)
+        while wanted:
+            event = json.loads(monitor.receive())
+            if event["event"] == wanted[0]:
+                wanted.pop(0)
+        return event
+
+    def test_hanging_up_is_leaving_and_a_death_is_a_death(self):
+        self.start()
+        monitor = self.monitor()
+        client = self.client(1, 0)
+        self.events(monitor, "attached")
+        client.close()
+        self.events(monitor, "detached")
+        program = (f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\n"
+                   f"from house import *; c = Connection({self.path!r}); c.attach(1); c.enter(0)\n"
+                   "print('entered', flush=True); sys.stdin.read(); os._exit(0)")
+        for end in (signal.SIGKILL, None):
+            victim = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      text=True)
+            self.addCleanup(victim.stdout.close)
+            self.addCleanup(victim.wait)
+            self.addCleanup(victim.kill)
+            self.assertEqual(victim.stdout.readline(), "entered\n")
+            self.events(monitor, "attached")
+            if end is not None:
+                victim.send_signal(end)
+            victim.stdin.close()  # without a signal it ends by itself, with the context still entered
+            self.events(monitor, "died")
+            victim.wait(house.PATIENCE_SECONDS)
+
+    def test_a_forked_child_does_not_keep_a_dead_client_alive(self):
+        self.start()
+        monitor = self.monitor()
+        program = (f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\n"
+                   f"from house import *; c = Connection({self.path!r}); c.attach(1); c.enter(0)\n"
+                   "child = os.fork()\n"
+                   "if child == 0: sys.stdin.read(); os._exit(0)\n"
+                   "print('entered', flush=True); os.kill(os.getpid(), signal.SIGKILL)")
+        parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  text=True)
+        self.addCleanup(parent.stdout.close)
+        self.addCleanup(parent.stdin.close)
+        self.events(monitor, "attached", "died")
+        parent.wait(house.PATIENCE_SECONDS)
+        self.client(1, 0)
+
+    def test_a_reset_cuts_off_who_was_there(self):
+        self.start()
+        client = self.client(1, 0)
+        bystander = self.client(2, 0)
+        administrator = self.connect()
+        self.assertEqual(administrator.ask(command="reset", function="vf0")["contexts"], 0)
+        self.assertTrue(client.has_hung_up())
+        self.client(1, 0)
+        self.assertEqual(self.function("vf1")["contexts"], 1)
+        self.assertEqual(select.select([bystander.socket], [], [], 0)[0], [])
+
+    def test_a_monitor_that_reads_too_slowly_loses_events_and_is_told(self):
+        if house.REAL:
+            self.skipTest("a real device does not tell so much at once")
+        self.start(environment={"VINICD_DOUBLE": "noisy"})
+        monitor = self.monitor()
+        for context in range(3):
+            self.client(1, context)
+        administrator = self.connect()
+        self.eventually(lambda: administrator.ask(command="device")["lost_events"] > 0, True)
+        lost = 0
+        monitor.socket.settimeout(1)
+        try:
+            while True:
+                lost += json.loads(monitor.receive())["lost"]
+        except TimeoutError:
+            pass
+        monitor.socket.settimeout(house.PATIENCE_SECONDS)
+        self.client(1, 60)
+        while lost == 0:
+            lost += json.loads(monitor.receive())["lost"]
+
+
+class Nonsense(house.Case):
+    def counted(self):
+        return self.connect().ask(command="device")
+
+    def test_packets_that_do_not_fit_end_their_connection_and_are_counted(self):
+        self.start()
+        packets = [b"x", b"\0" * 24, house.attach_packet(1)[:-1], house.attach_packet(1) + b"x",
+                   house.attach_packet(1, magic=1), house.attach_packet(1, kind=2), house.enter_packet(0),
+                   b"{" * 5000, b"x" * 5000]
+        for packet in packets:
+            connection = self.connect()
+            connection.send(packet)
+            self.assertTrue(connection.has_hung_up(), packet[:10])
+        self.assertEqual(self.counted()["malformed_packets"], len(packets))
+
+    def test_steps_out_of_order(self):
+        self.start()
+        for steps in ([house.attach_packet(1), house.attach_packet(1)],
+                      [house.attach_packet(1), house.enter_packet(0), house.enter_packet(1)],
+                      [house.attach_packet(1), b'{"command":"functions"}'],
+                      [b'{"command":"functions"}', house.attach_packet(1)],
+                      [b'{"command":"monitor"}', b'{"command":"functions"}']):
+            connection = self.connect()
+            for packet in steps[:-1]:
+                connection.send(packet)
+                self.assertNotEqual(connection.receive(), b"")
+            connection.send(steps[-1])
+            self.assertTrue(connection.has_hung_up(), steps)
+        self.assertEqual(self.counted()["malformed_packets"], 5)
+
+    def test_descriptors_that_come_along_are_dropped(self):
+        daemon = self.start()
+        before = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+        connection = self.connect()
+        with open("/dev/null", "rb") as file:
+            socket.send_fds(connection.socket, [b'{"command":"functions"}'], [file.fileno()] * 8)
+        self.assertIn("functions", json.loads(connection.receive()))
+        connection.close()
+        self.eventually(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, True)
+
+    def test_random_packets(self):
+        daemon = self.start()
+        seed = int(os.environ.get("VINIC_SEED", random.randrange(2 ** 32)))
+        print("VINIC_SEED =", seed)
+        chance = random.Random(seed)
+        words = [b'{"command":', b'"set"', b'"function"', b':', b'"vf0"', b',', b'}', b'[', b'"cap"', b'-1', b'1e999',
+                 b'"\xff"', b'\\u0000', b'null', b'true', b'18446744073709551616', b'"2GB/s"', b'{']
+        for _ in range(2000 if os.environ.get("VINIC_LONG") else 300):
+            connection = self.connect()
+            kind = chance.randrange(3)
+            if kind == 0:
+                packet = chance.randbytes(chance.randrange(1, 100))
+            elif kind == 1:
+                packet = bytearray(house.attach_packet(chance.randrange(12)))
+                packet[chance.randrange(len(packet))] ^= 1 << chance.randrange(8)
+            else:
+                packet = b'{' + b"".join(chance.choice(words) for _ in range(chance.randrange(12)))
+            connection.send(bytes(packet))
+            connection.receive() if chance.randrange(2) else None
+            connection.close()
+        self.assertIsNone(daemon.process.poll(), daemon.log())
+        self.eventually(lambda: self.counted()["connections"], 1)
+        self.assertEqual(daemon.end(), 0)
+
+    def test_who_says_nothing_is_limited(self):
+        self.start()
+        silent = [self.connect() for _ in range(256)]
+        reply = self.connect().receive()
+        self.assertEqual(int.from_bytes(reply[:4], "little"), LIMIT_REACHED)
+        # Who has asked already is told, too, in the packet that its kind of client knows.
+        late = self.connect()
+        try:
+            late.send(b'{"command":"functions"}')
+        except BrokenPipeError:
+            pass
+        self.assertEqual(int.from_bytes(late.receive()[:4], "little"), LIMIT_REACHED)
+        for connection in silent:
+            connection.close()
+
+        def answered():
+            try:
+                return self.connect().ask(command="functions")["hidden_functions"]
+            except (OSError, ValueError):
+                return None
+        self.eventually(answered, 0)
+
+    def test_a_function_has_room_for_its_contexts_and_a_few_more(self):
+        self.start("--contexts", "2")
+        attached = [self.connect() for _ in range(18)]
+        for connection in attached:
+            self.assertEqual(connection.attach(1)[0], OK)
+        self.assertEqual(self.connect().attach(1)[0], LIMIT_REACHED)
+        self.assertEqual(self.connect().attach(2)[0], OK)
+
+    def test_an_administrator_that_does_not_read_is_not_read_from(self):
+        daemon = self.start()
+        connection = self.connect()
+        connection.socket.setblocking(False)
+        sent = 0
+        try:
+            for _ in range(100_000):
+                connection.send(b'{"command":"device"}')
+                sent += 1
+        except BlockingIOError:
+            pass
+        self.assertLess(sent, 100_000)
+        self.assertEqual(len(self.connect().ask(command="functions")["functions"]), 9)
+        connection.socket.settimeout(house.PATIENCE_SECONDS)
+        for _ in range(sent):
+            self.assertIn("functions", json.loads(connection.receive()))
+        self.assertIsNone(daemon.process.poll())
+
+    def test_logs_are_not_filled_by_those_who_misbehave(self):
+        daemon = self.start()
+        for _ in range(500):
+            connection = self.connect()
+            connection.send(b"x")
+            connection.close()
+        self.eventually(lambda: self.counted()["malformed_packets"], 500)
+        time.sleep(1.1)
+        connection = self.connect()
+        connection.send(b"x")
+        self.assertTrue(connection.has_hung_up())
+        self.assertLess(daemon.log().count("hung up on"), 400)
+        self.assertIn("more lines were left out", daemon.log())
+
+
+class Administration(house.Case):
+    def test_the_functions_are_the_pf_and_the_vfs(self):
+        self.start("--functions", "3")
+        self.assertEqual(self.connect().ask(command="functions"),
+                         {"schema": 1, "functions": ["pf", "vf0", "vf1", "vf2"], "hidden_functions": 0})
+
+    def test_rates_are_set_and_told(self):
+        self.start("--functions", "3")
+        connection = self.connect()
+        reply = connection.ask(command="set", function="vf1", guarantee="2GB/s", cap=4 * 10 ** 9, weight=10,
+                               priority=1)
+        for told in (reply, connection.ask(command="function", function="vf1")):
+            self.assertEqual((told["guarantee_bytes_per_second"], told["cap_bytes_per_second"], told["weight"],
+                              told["priority"]), (2 * 10 ** 9, 4 * 10 ** 9, 10, 1))
+        # What is not named stays.
+        self.assertEqual(connection.ask(command="set", function="vf1", weight=3)["priority"], 1)
+        self.assertEqual(connection.ask(command="function", function="vf0")["weight"], 1)
+
+    def test_what_is_wrong_is_said(self):
+        self.start("--functions", "3")
+        connection = self.connect()
+        for request, word in (({"command": "paint"}, "is no command"), ({}, "this is no request"),
+                              ({"command": 7}, "this is no request"),
+                              ({"command": "function"}, "a \"function\" is missing"),
+                              ({"command": "function", "function": "vf3"}, "vf0 to vf2"),
+                              ({"command": "function", "function": 1}, "a \"function\" is missing"),
+                              ({"command": "functions", "function": "vf1"}, "means nothing"),
+                              ({"command": "set", "function": "vf1"}, "nothing to set"),
+                              ({"command": "set", "function": "vf1", "speed": 1}, "is no setting"),
+                              ({"command": "set", "function": "vf1", "weight": 0}, "from 1 to 10000"),
+                              ({"command": "set", "function": "vf1", "weight": -1}, "is no number"),
+                              ({"command": "set", "function": "vf1", "weight": [1]}, "is wanted"),
+                              ({"command": "set", "function": "vf1", "cap": "fast"}, "is no rate"),
+                              ({"command": "set", "function": "vf1", "guarantee": "2GB/s", "cap": "1GB/s"},
+                               "above the cap"),
+                              ({"command": "set", "function": "vf1", "guarantee": "9GB/s"}, "add up to")):
+            reply = connection.ask(**request)
+            self.assertIn(word, reply.get("error", {}).get("message", ""), request)
+        self.assertEqual(connection.ask(command="function", function="vf1")["weight"], 1)
+        device = connection.ask(command="device")
+        self.assertEqual(device["refused_requests"], 15)
+
+    def test_a_configuration_space_has_4096_bytes(self):
+        self.start()
+        reply = self.connect().ask(command="configuration", function="vf0")
+        self.assertEqual(len(bytes.fromhex(reply["bytes"])), 4096)
+
+    def test_a_reset_counts(self):
+        self.start()
+        before = self.function("vf2")
+        self.client(3, 0)
+        after = self.connect().ask(command="reset", function="vf2")
+        self.assertEqual(after["counters"]["resets"], before["counters"]["resets"] + 1)
+        self.assertNotEqual(after["epoch"], before["epoch"])
+        self.assertEqual(after["contexts"], 0)
+
+
+@house.needs_root
+class Rights(house.Case):
+    def configured(self, *arguments, text=""):
+        return self.start("--mode", "0666", "--config", self.write("c.toml", text), *arguments)
+
+    def codes(self, *functions, **who):
+        """The codes with which somebody else attaches functions."""
+        return json.loads(self.as_somebody_else(
+            f"print([Connection(path).attach(f)[0] for f in {list(functions)}], file=out)", **who))
+
+    def ask(self, request, **who):
+        return json.loads(self.as_somebody_else(
+            f"print(json.dumps(Connection(path).ask(**{request!r})), file=out)", **who))
+
+    def test_nobody_may_use_what_is_not_theirs(self):
+        self.configured()
+        self.assertEqual(self.codes(0, 1, 2), [PERMISSION_DENIED] * 3)
+
+    def test_an_owner_may_use_their_function_only(self):
+        self.configured(text=f"[function.vf1]\nowner = {house.NOBODY}\n")
+        self.assertEqual(self.codes(0, 1, 2, 3), [PERMISSION_DENIED, PERMISSION_DENIED, OK, PERMISSION_DENIED])
+        self.assertEqual(self.codes(2, user=12345), [PERMISSION_DENIED])
+
+    def test_a_functions_group_may_use_it(self):
+        self.configured(text="[function.vf0]\ngroup = 4711\n")
+        self.assertEqual(self.codes(1, group=4711), [OK])
+        self.assertEqual(self.codes(1, groups=[4712, 4711]), [OK])
+        self.assertEqual(self.codes(1, groups=[4712]), [PERMISSION_DENIED])
+
+    def test_the_sockets_group_may_use_what_is_nobodys_own(self):
+        self.configured("--group", "4711", text="[function.vf1]\nowner = 12345\n")
+        self.assertEqual(self.codes(0, 1, 2, groups=[4711]), [PERMISSION_DENIED, OK, PERMISSION_DENIED])
+
+    def test_root_may_use_all(self):
+        self.configured(text=f"[function.default]\nowner = {house.NOBODY}\n")
+        self.assertEqual([self.connect().attach(f)[0] for f in (0, 1, 2)], [OK] * 3)
+
+    def test_who_may_set_and_reset(self):
+        self.configured(text=f"[function.vf1]\nowner = {house.NOBODY}\n[function.vf2]\ngroup = {house.NOBODY}\n")
+        setting = {"command": "set", "function": "vf1", "weight": 9}
+        self.assertEqual(self.ask(setting)["error"]["code"], "permission_denied")
+        self.assertEqual(self.ask({"command": "reset", "function": "vf1"})["name"], "vf1")
+        self.assertEqual(self.ask({"command": "reset", "function": "vf2"})["error"]["code"], "permission_denied")
+        self.assertEqual(self.ask({"command": "reset", "function": "vf3"})["error"]["code"], "permission_denied")
+
+    def test_others_are_not_to_be_seen(self):
+        self.configured(text=f"[function.vf1]\nowner = {house.NOBODY}\n")
+        self.assertEqual(self.ask({"command": "functions"}),
+                         {"schema": 1, "functions": ["vf1"], "hidden_functions": 8})
+        for command in ("function", "configuration"):
+            self.assertEqual(self.ask({"command": command, "function": "vf0"})["error"]["code"], "permission_denied")
+        self.assertEqual(self.ask({"command": "function", "function": "vf1"})["owner"], "nobody")
+        self.assertNotIn("counters", self.ask({"command": "device"}))
+
+    def test_a_monitor_hears_of_its_own_functions_only(self):
+        self.configured(text=f"[function.vf1]\nowner = {house.NOBODY}\n")
+        process, output = self.somebody(
+            "c = Connection(path); c.ask(command='monitor'); print('listens', file=out, flush=True)\n"
+            "print(c.receive().decode(), file=out)")
+        self.addCleanup(os.waitpid, process, 0)
+        self.addCleanup(output.close)
+        self.assertEqual(output.readline(), "listens\n")
+        self.client(1, 0)
+        self.client(2, 0)
+        event = json.loads(output.readline())
+        self.assertEqual((event["event"], event["function"]), ("attached", "vf1"))
+
+    def test_one_user_cannot_take_all_places(self):
+        self.configured()
+        code = self.as_somebody_else("several = [Connection(path) for _ in range(64)]\n"
+                                     "print(int.from_bytes(Connection(path).receive()[:4], 'little'), file=out)\n")
+        self.assertEqual(int(code), LIMIT_REACHED)
+        code = self.as_somebody_else("several = [Connection(path) for _ in range(16)]\n"
+                                     "for c in several: c.ask(command='functions')\n"
+                                     "print(Connection(path).ask(command='functions')['error']['code'], file=out)")
+        self.assertEqual(code, "limit_reached")
+
+
+if __name__ == "__main__":
+    house.main(sys.argv)

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`vinic function`, `vinic top` and `vinic monitor` with a running vinicd."""
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import house
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEADINGS = "FUNCTION OWNER GUARANTEE CAP WEIGHT PRIORITY CONTEXTS VIS REGIONS TX-MESSAGES TX-BYTES RX-MESSAGES RX-BYTES"
+TOP_HEADINGS = "FUNCTION CONTEXTS VIS TX-MSGS/S TX-BYTES/S RX-MSGS/S RX-BYTES/S DROPS/S ENGINE%"
+
+
+class Commands(house.Case):
+    def setUp(self):
+        super().setUp()
+        self.daemon = self.start("--functions", "3")
+        self.device = "vinicd:" + self.path
+
+    def run_vinic(self, *arguments, device=None):
+        return subprocess.run([house.VINIC, *arguments, "--device", device or self.device], capture_output=True,
+                              text=True, timeout=house.PATIENCE_SECONDS, check=False)
+
+    def vinic(self, *arguments, **options):
+        done = self.run_vinic(*arguments, **options)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), arguments)
+        return done.stdout
+
+    def json(self, *arguments, **options):
+        document = json.loads(self.vinic(*arguments, "-j", **options))
+        self.assertEqual((document["schema"], document["device"]), (1, self.device))
+        return document["functions"]
+
+    def refused(self, *arguments, code=1, **options):
+        done = self.run_vinic(*arguments, **options)
+        self.assertEqual((done.returncode, done.stdout), (code, ""), arguments)
+        self.assertTrue(done.stderr.startswith("vinic: ") and done.stderr.count("\n") == 1, done.stderr)
+        return done.stderr
+
+    def rows(self, text):
+        lines = [line.split() for line in text.splitlines()]
+        return {row[0]: dict(zip(lines[0], row)) for row in lines[1:] if row}
+
+    def test_the_pf_and_its_vfs_are_listed(self):
+        text = self.vinic("function", "show")
+        self.assertEqual(" ".join(text.splitlines()[0].split()), HEADINGS)
+        self.assertEqual(list(self.rows(text)), ["pf", "vf0", "vf1", "vf2"])
+        self.assertEqual([f["name"] for f in self.json("function", "show")], ["pf", "vf0", "vf1", "vf2"])
+
+    def test_one_function_by_word_or_by_address(self):
+        self.assertEqual([f["name"] for f in self.json("function", "show", "vf1")], ["vf1"])
+        self.assertEqual([f["name"] for f in self.json("function", "show", device=self.device + "#vf2")], ["vf2"])
+        self.assertIn("leave one out",
+                      self.refused("function", "show", "vf1", device=self.device + "#vf2", code=2))
+        self.assertIn("vf0 to vf2", self.refused("function", "show", "vf3"))
+
+    def test_rates_are_set_and_shown(self):
+        text = self.vinic("function", "set", "vf1", "--guarantee", "2GB/s", "--cap", "4GB/s", "--weight", "10",
+                          "--priority", "1")
+        for shown in (text, self.vinic("function", "show")):
+            row = self.rows(shown)["vf1"]
+            self.assertEqual((row["GUARANTEE"], row["CAP"], row["WEIGHT"], row["PRIORITY"]),
+                             ("2GB/s", "4GB/s", "10", "1"))
+        vf1 = self.json("function", "show")[2]
+        self.assertEqual((vf1["guarantee_bytes_per_second"], vf1["cap_bytes_per_second"], vf1["weight"],
+                          vf1["priority"]), (2 * 10 ** 9, 4 * 10 ** 9, 10, 1))
+        self.assertEqual(self.json("function", "set", "vf1", "--cap", "none")[0]["cap_bytes_per_second"], 0)
+        self.vinic("function", "set", "vf1", "--enabled", "off", "--owner", "root")
+        vf1 = self.json("function", "show", "vf1")[0]
+        self.assertEqual((vf1["enabled"], vf1["owner"], vf1["weight"]), (False, "root", 10))
+
+    def test_words_that_are_not_understood_are_2_and_what_is_refused_is_1(self):
+        for words, said in ((["--cap", "fast"], "is no rate"), (["--weight", "x"], "is no number"),
+                            (["--enabled", "maybe"], "--enabled"), ([], "nothing to set")):
+            self.assertIn(said, self.refused("function", "set", "vf1", *words, code=2))
+        self.assertIn("required", self.refused("function", "set", code=2))
+        self.assertIn("required", self.refused("function", "reset", code=2))
+        self.assertIn("add up to", self.refused("function", "set", "vf1", "--guarantee", "9GB/s"))
+        self.assertIn("from 1 to 10000", self.refused("function", "set", "vf1", "--weight", "0"))
+
+    def test_a_reset(self):
+        client = self.client(2, 0)
+        epoch = self.json("function", "show", "vf1")[0]["epoch"]
+        self.assertEqual(self.vinic("function", "reset", "vf1"), f"reset vf1: epoch {epoch + 1}\n")
+        self.assertTrue(client.has_hung_up())
+        self.assertEqual(self.json("function", "reset", "vf1")[0]["epoch"], epoch + 2)
+
+    def test_details(self):
+        text = self.vinic("function", "show", "vf1", "-d")
+        for word in ("vis_max 4096", "window_bytes 536870912", "doorbells ", "Configuration space of vf1:"):
+            self.assertIn(word, text)
+        space = self.json("function", "show", "vf1", "-d")[0]["configuration_space"]
+        self.assertEqual(len(bytes.fromhex(space["bytes"])), 4096)
+
+    def test_words_may_be_shortened(self):
+        self.assertEqual(self.vinic("func"), self.vinic("function", "show"))
+
+    def test_nobody_listens(self):
+        nowhere = "vinicd:" + os.path.join(self.directory, "nowhere")
+        for command in (["function", "show"], ["function", "reset", "vf0"], ["top"], ["monitor"]):
+            self.assertIn("no vinicd listens there", self.refused(*command, device=nowhere))
+            self.assertIn("write vinicd:PATH", self.refused(*command, device="shm:demo", code=2))
+        self.assertEqual(self.daemon.end(), 0)
+        self.assertIn("no vinicd listens there", self.refused("function", "show"))
+
+    def test_the_device_itself(self):
+        def device(*arguments):
+            done = subprocess.run([house.VINIC, "device", "show", self.device, *arguments], capture_output=True,
+                                  text=True, timeout=house.PATIENCE_SECONDS, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            return done.stdout
+        self.assertEqual(self.rows(device())[self.device]["FUNCTIONS"], "4")
+        shown = json.loads(device("-j"))["devices"][0]
+        self.assertEqual((shown["process_id"], shown["functions"], shown["state"]), (self.daemon.pid, 4, "live"))
+        self.assertIn("idle_spin_ns 50000", device("-d"))
+
+    def test_commands_for_device_files_say_where_to_look(self):
+        for words in (["vi", "show"], ["process", "show"], ["counter", "show"], ["cq", "show"], ["region", "show"],
+                      ["name", "show"], ["doctor"], ["device", "remove"]):
+            done = subprocess.run([house.VINIC, *words, self.device], capture_output=True, text=True, check=False,
+                                  timeout=house.PATIENCE_SECONDS)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertIn("vinic function show --device " + self.device, done.stdout + done.stderr, words)
+
+    def test_top_in_lines(self):
+        text = self.vinic("top", "-b", "-n", "2", "-i", "0.05")
+        tables = text.split("\n\n")
+        self.assertEqual(len(tables), 2)
+        for table in tables:
+            self.assertEqual(" ".join(table.splitlines()[0].split()), TOP_HEADINGS)
+            self.assertEqual(list(self.rows(table)), ["pf", "vf0", "vf1", "vf2"])
+        # Without a terminal it does the same.
+        self.assertEqual(len(self.vinic("top", "-n", "1", "-i", "0.05").splitlines()), 5)
+
+    def start_vinic(self, *arguments, **options):
+        process = subprocess.Popen([house.VINIC, *arguments, "--device", self.device], text=True,
+                                   **{"stdout": subprocess.PIPE, **options})
+        for end in (process.wait, process.kill, process.stdout.close if process.stdout else lambda: None):
+            self.addCleanup(end)
+        return process
+
+    @house.needs_double
+    def test_top_shows_what_moved(self):
+        top = self.start_vinic("top", "-j", "-i", "0.2", "-n", "1000")
+        json.loads(top.stdout.readline())
+        self.client(2, 0)
+        moved = dict.fromkeys(("tx_messages", "tx_bytes", "rx_messages", "rx_bytes", "drops"), 0.0)
+        while moved["tx_messages"] == 0:
+            line = json.loads(top.stdout.readline())
+            vf1 = line["functions"][2]
+            for key in moved:
+                moved[key] += vf1[key + "_per_second"] * line["elapsed_seconds"]
+        self.assertEqual({key: round(value) for key, value in moved.items()},
+                         {"tx_messages": 10, "tx_bytes": 1000, "rx_messages": 7, "rx_bytes": 700, "drops": 3})
+        self.assertAlmostEqual(vf1["engine_percent"] * line["elapsed_seconds"] / 100, 0.123456789, places=6)
+        self.assertEqual(line["functions"][1]["tx_messages_per_second"], 0)
+        self.assertEqual(vf1["contexts"], 1)
+
+    def test_top_on_a_terminal(self):
+        terminal, other = pty.openpty()
+        self.addCleanup(os.close, terminal)
+        top = self.start_vinic("top", "-i", "0.05", stdin=other, stdout=other)
+        os.close(other)
+        seen = ""
+
+        def see(word):
+            nonlocal seen
+            deadline = time.monotonic() + house.PATIENCE_SECONDS
+            while word not in seen:
+                self.assertLess(time.monotonic(), deadline, seen)
+                if select.select([terminal], [], [], 1)[0]:
+                    seen += os.read(terminal, 65536).decode()
+        see("TX-MSGS/S")
+        self.assertIn("\x1b[?1049h", seen)
+        seen = ""
+        os.write(terminal, b"s")
+        see("by messages")
+        os.write(terminal, b"p")
+        see("paused")
+        os.write(terminal, b"q")
+        see("\x1b[?1049l")
+        self.assertEqual(top.wait(house.PATIENCE_SECONDS), 0)
+
+    def monitor(self, *arguments, **options):
+        process = self.start_vinic("monitor", *arguments, **options)
+        self.eventually(lambda: self.connect().ask(command="device")["monitors"], 1)
+        return process
+
+    def test_events_as_lines(self):
+        monitor = self.monitor("-n", "2")
+        self.vinic("function", "reset", "vf1")
+        self.vinic("function", "set", "vf2", "--weight", "3")
+        text, _ = monitor.communicate(timeout=house.PATIENCE_SECONDS)
+        self.assertRegex(text, r"^\d+\.\d{6} vf1 reset.*\n\d+\.\d{6} vf2 changed.*\n$")
+        self.assertEqual(monitor.returncode, 0)
+
+    def test_events_as_json_of_one_function(self):
+        monitor = self.monitor("vf2", "-j", "-n", "1")
+        self.client(1, 0)
+        self.client(3, 7)
+        event = json.loads(monitor.stdout.readline())
+        self.assertEqual((event["event"], event["function"], event["context"], event["process_id"], event["lost"]),
+                         ("attached", "vf2", 7, os.getpid(), 0))
+        self.assertEqual(monitor.wait(house.PATIENCE_SECONDS), 0)
+
+    def test_a_monitor_says_when_the_device_has_gone(self):
+        monitor = self.monitor(stderr=subprocess.PIPE)
+        self.daemon.end()
+        _, said = monitor.communicate(timeout=house.PATIENCE_SECONDS)
+        self.assertEqual((monitor.returncode, said), (1, f"vinic: {self.device} has hung up\n"))
+
+    def test_the_pages_show_the_headings_of_today(self):
+        with open(os.path.join(HERE, "..", "..", "docs", "vinicd.md"), encoding="utf-8") as file:
+            page = re.sub(" +", " ", file.read())
+        self.assertIn(HEADINGS, page)
+        self.assertIn(TOP_HEADINGS, page)
+        for counter in self.function("vf0")["counters"]:
+            self.assertIn(f"`{counter}`", page)
+
+
+if __name__ == "__main__":
+    house.main(sys.argv)

@@ -16,6 +16,11 @@ install(TARGETS vinic vinic_static vipl vipl_static EXPORT vinicTargets
 if(TARGET vinic_cli)
     install(TARGETS vinic_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+if(TARGET vinicd)
+    install(TARGETS vinicd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(FILES ${PROJECT_SOURCE_DIR}/packaging/vinicd.toml ${PROJECT_SOURCE_DIR}/packaging/vinicd.service
+        ${PROJECT_SOURCE_DIR}/packaging/vinicd.socket DESTINATION ${CMAKE_INSTALL_DOCDIR}/packaging)
+endif()
 
 set(vinic_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vinic)
 install(EXPORT vinicTargets NAMESPACE vinic:: DESTINATION ${vinic_package_dir})

@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "controller/configuration_space.hpp"
+#include "controller/configuration_text.hpp"
 #include "vinicd/events.hpp"
 
 namespace vinic::vinicd {
@@ -54,6 +57,20 @@ std::string hex(const std::vector<std::byte>& bytes) {
         text += digits[std::to_integer<std::size_t>(b) & 15];
     }
     return text;
+}
+
+controller::configuration_view view_of(const std::vector<std::byte>& bytes) {
+    return controller::configuration_view(bytes.data(), controller::pci::space_bytes);
+}
+
+/// Where the function is on its bus, as the SR-IOV capability of the PF says.
+std::uint16_t routing_id_of(std::uint32_t function, controller::configuration_view of_pf) {
+    std::uint64_t id = controller::configuration_options{}.pf_routing_id;
+    for (const auto& each : controller::decode_configuration(of_pf)) {
+        id += function != 0 && each.name == "sriov.first_vf_offset" ? each.value : 0;
+        id += function != 0 && each.name == "sriov.vf_stride" ? each.value * (function - 1) : 0;
+    }
+    return static_cast<std::uint16_t>(id);
 }
 
 json counters_of(const controller::function_counters& c) {
@@ -187,7 +204,7 @@ administration::reply administration::function(std::uint32_t number) const {
     json document = {{"schema", schema},
                      {"name", status->name},
                      {"number", status->number},
-                     {"enabled", access_.is_enabled(number)},
+                     {"enabled", access_.is_enabled(number) && status->options.enabled},
                      {"owner", user_name(access_.owner(number))},
                      {"group", group ? json(group_name(*group)) : json(nullptr)},
                      {"guarantee_bytes_per_second", s.guarantee},
@@ -210,10 +227,28 @@ administration::reply administration::function(std::uint32_t number) const {
 
 administration::reply administration::configuration(std::uint32_t number) const {
     const auto bytes = device_.configuration(number);
-    if (!bytes) {
-        return {failure(bytes.error().code, bytes.error().message())};
+    const auto of_pf = device_.configuration(0);
+    if (!bytes || !of_pf) {
+        const error& why = bytes ? of_pf.error() : bytes.error();
+        return {failure(why.code, why.message())};
     }
-    return {{{"schema", schema}, {"name", controller::function_name(number)}, {"bytes", hex(*bytes)}}};
+    const auto image = view_of(*bytes);
+    const auto routing_id = routing_id_of(number, view_of(*of_pf));
+    json registers = json::array();
+    for (const auto& each : controller::decode_configuration(image)) {
+        registers.push_back({{"name", each.name}, {"offset", each.offset}, {"value", each.value}});
+    }
+    json lines = json::array();
+    std::istringstream text(controller::configuration_text(routing_id, image));
+    for (std::string line; std::getline(text, line);) {
+        lines.push_back(line);
+    }
+    return {{{"schema", schema},
+             {"name", controller::function_name(number)},
+             {"routing_id", routing_id},
+             {"registers", std::move(registers)},
+             {"decoded", std::move(lines)},
+             {"bytes", hex(*bytes)}}};
 }
 
 administration::reply administration::whole_device(const peer& who) const {
@@ -232,6 +267,7 @@ administration::reply administration::whole_device(const peer& who) const {
                      {"idle_spin_ns", o.idle_spin_ns},
                      {"yield", o.yield},
                      {"verbs_per_second", o.verbs_per_second},
+                     {"violations_per_second", o.violations_per_second},
                      {"connections", counted_.connections},
                      {"clients", counted_.clients},
                      {"monitors", counted_.monitors}};

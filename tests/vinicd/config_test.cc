@@ -83,6 +83,7 @@ foreign = false
 idle-spin = "1ms"
 yield = "on"
 verbs = 1000
+violations = 50
 drain = "2s"
 openmetrics = 9469
 log-level = "debug"
@@ -117,6 +118,7 @@ enabled = "off"
     EXPECT_EQ(o.device.idle_spin_ns, 1'000'000U);
     EXPECT_EQ(o.yield, yield_choice::on);
     EXPECT_EQ(o.device.verbs_per_second, 1000U);
+    EXPECT_EQ(o.device.violations_per_second, 50U);
     EXPECT_EQ(o.drain_ns, 2'000'000'000U);
     EXPECT_EQ(o.openmetrics, "9469");
     EXPECT_EQ(o.level, log_level::debug);

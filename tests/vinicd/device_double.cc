@@ -204,7 +204,7 @@ result<std::vector<std::byte>> device::configuration(std::uint32_t number) const
     if (state_->find(number) == nullptr) {
         return no_function();
     }
-    return std::vector<std::byte>(4096, std::byte{0xff});
+    return std::vector<std::byte>(4096, std::byte{0xff});  // as a bus without an answer reads
 }
 
 const device_options& device::options() const noexcept { return state_->options; }

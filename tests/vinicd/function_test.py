@@ -97,6 +97,14 @@ class Commands(house.Case):
             self.assertIn(word, text)
         space = self.json("function", "show", "vf1", "-d")[0]["configuration_space"]
         self.assertEqual(len(bytes.fromhex(space["bytes"])), 4096)
+        if house.REAL:
+            pf = self.json("function", "show", "pf", "-d")[0]["configuration_space"]
+            registers = {r["name"]: r["value"] for r in pf["registers"]}
+            self.assertEqual((registers["sriov.vfs_total"], registers["sriov.vfs"], registers["sriov.enabled"]),
+                             (3, 3, 1))
+            self.assertEqual(space["routing_id"] - pf["routing_id"], registers["sriov.first_vf_offset"] +
+                             registers["sriov.vf_stride"])
+            self.assertIn("Single Root I/O Virtualization", self.vinic("function", "show", "pf", "-d"))
 
     def test_words_may_be_shortened(self):
         self.assertEqual(self.vinic("func"), self.vinic("function", "show"))

@@ -242,6 +242,11 @@ class Words(house.Case):
         of_functions = {"guarantee", "cap", "weight", "priority", "reserved-queues", "owner", "group", "enabled"}
         self.assertEqual(shown, options | of_functions)
 
+    def test_the_manual_page_has_every_option(self):
+        with open(os.path.join(ROOT, "man", "vinicd.8"), encoding="utf-8") as file:
+            told = set(re.findall(r"Fl -([a-z-]+)", file.read()))
+        self.assertEqual(told, set(re.findall(r"--([a-z-]+)", self.run_it("--help").stdout)) - {"help", "version"})
+
     def test_the_example_is_in_order_with_every_comment_taken_away(self):
         with open(os.path.join(ROOT, "packaging", "vinicd.toml"), encoding="utf-8") as file:
             text = re.sub(r"^# ?(?=[a-z-]+ = |\[)", "", file.read(), flags=re.MULTILINE)

@@ -10,6 +10,7 @@
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <numeric>
 
 #include "cli/function_show.hpp"
 #include "os/sync.hpp"
@@ -138,11 +139,20 @@ void sort_by(table& t, order o) {
     if (o == order::name) {
         return;  // as the device counts them
     }
-    std::ranges::stable_sort(t.rows, [c](const auto& a, const auto& b) {
-        const auto* x = std::get_if<double>(&a[c].is);
-        const auto* y = std::get_if<double>(&b[c].is);
-        return (x != nullptr ? *x : -1) > (y != nullptr ? *y : -1);
-    });
+    const auto figure = [&](std::size_t row) {
+        const auto* moved = std::get_if<double>(&t.rows[row][c].is);
+        return moved != nullptr ? *moved : -1;
+    };
+    // The greatest first, equals as the device counts them.
+    std::vector<std::size_t> rows(t.rows.size());
+    std::iota(rows.begin(), rows.end(), std::size_t{0});
+    std::ranges::sort(
+        rows, [&](std::size_t x, std::size_t y) { return figure(x) != figure(y) ? figure(x) > figure(y) : x < y; });
+    std::vector<std::vector<value>> sorted;
+    for (const std::size_t row : rows) {
+        sorted.push_back(std::move(t.rows[row]));
+    }
+    t.rows = std::move(sorted);
 }
 
 std::string json_line(const function_client& c, const table& t, double seconds) {

@@ -10,6 +10,7 @@ or that ends with anything but 0.
 """
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,22 +29,25 @@ def fail(why, log):
 
 def wait_for(path, device):
     end = time.monotonic() + PATIENCE_S
-    while not os.path.exists(path):
-        if device.poll() is not None or time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
+    while device.poll() is None and time.monotonic() < end:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+                probe.connect(path)
+                return True
+        except OSError:
+            time.sleep(0.01)
+    return False
 
 
 def main():
     vinicd, *program = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="vinic-isolated.") as directory, tempfile.TemporaryFile() as log:
-        socket = os.path.join(directory, "socket")
-        device = subprocess.Popen([vinicd, "--functions", "4", "--socket", socket], stdout=log, stderr=log)
+        path = os.path.join(directory, "socket")
+        device = subprocess.Popen([vinicd, "--functions", "4", "--socket", path], stdout=log, stderr=log)
         try:
-            if not wait_for(socket, device):
+            if not wait_for(path, device):
                 return fail("vinicd does not come up", log)
-            outcome = subprocess.run([word.replace("@SOCKET@", socket) for word in program], check=False).returncode
+            outcome = subprocess.run([word.replace("@SOCKET@", path) for word in program], check=False).returncode
             if device.poll() is not None:
                 return fail(f"vinicd ended with {device.returncode} before its time", log)
             device.send_signal(signal.SIGTERM)

@@ -48,7 +48,8 @@ void directory::start_vinicd() {
         ::execl(program, program, "--functions", "2", "--socket", where.c_str(), nullptr);
         ::_exit(127);
     }
-    const bool up = vinicd_ > 0 && comes_true([&] { return std::filesystem::exists(where); });
+    // That the socket is there does not mean that anybody listens yet.
+    const bool up = vinicd_ > 0 && comes_true([&] { return take_census_at("vinicd:" + where).has_value(); });
     require(up, "vinicd comes up");
 }
 

@@ -74,10 +74,12 @@ void loop::run() {
         const int count = ::epoll_wait(epoll_.get(), seen.data(), static_cast<int>(seen.size()), wait_ms());
         for (int i = 0; i < count && !stopped_; ++i) {
             // Kept alive while it runs; gone if a handler before it in this round has removed it.
-            const epoll_event& e = seen[static_cast<std::size_t>(i)];
-            if (const auto found = watched_.find(e.data.u64); found != watched_.end()) {
+            // By value: the kernel packs its structure, and a reference into it may be misaligned.
+            const epoll_event e = seen[static_cast<std::size_t>(i)];
+            const watch w = e.data.u64;
+            if (const auto found = watched_.find(w); found != watched_.end()) {
                 const std::shared_ptr<entry> running = found->second;
-                running->handler(e.events);
+                running->handler(std::uint32_t{e.events});
             }
         }
         if (!stopped_) {

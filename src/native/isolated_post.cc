@@ -9,6 +9,12 @@
 
 namespace vinic::detail {
 
+namespace {
+
+constexpr std::uint64_t way_patience_ns = 10'000'000;
+
+}  // namespace
+
 /// Whether the payload can lie where the descriptor's segments would.  What the device would refuse goes to it as
 /// it is, so that it does.
 bool vi_state::fits_in_line(const device::operation& op) const noexcept {
@@ -60,6 +66,39 @@ errc vi_state::post_isolated(std::uint64_t state, const device::operation& op, c
         announce();
     }
     return errc::ok;
+}
+
+/// Takes what succeeded unsignalled off the front of a full queue, as nobody has to poll for it; waits a while for the
+/// device to get there.  False: the queue is full of what has to be polled, or of what waits for its receiver.
+bool vi_state::make_way() noexcept {
+    const std::uint64_t end = os::now_ns() + way_patience_ns;
+    do {
+        const spin_guard hold(reporting);
+        std::uint32_t at = send_reported.load(std::memory_order_relaxed);
+        const std::uint32_t start = at;
+        const std::uint32_t posted = send_posted.load(std::memory_order_relaxed);
+        for (; at != posted; ++at) {
+            const send_entry& e = sends[at & send_mask];
+            const abi::send_descriptor& d = queue.descriptors[at & send_mask];
+            if (!e.deferred || e.signalled) {
+                break;
+            }
+            if (d.done.load_acquire() != at + 1 || static_cast<enum status>(d.status) != status::success) {
+                break;
+            }
+            entry->counters[abi::tx_status_first].fetch_add(1);
+        }
+        if (at != start) {
+            send_reported.store(at, std::memory_order_release);
+            return true;
+        }
+        const send_entry& oldest = sends[at & send_mask];
+        if (!oldest.deferred || oldest.signalled || !is_connected()) {
+            return false;
+        }
+        std::this_thread::yield();
+    } while (os::now_ns() < end);
+    return false;
 }
 
 /// Tells the device of what was posted.

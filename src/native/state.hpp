@@ -178,6 +178,26 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     bool fd_armed = false;  // under nic->mutex
 };
 
+/// For a few instructions, where two threads may meet.
+class spin_guard {
+public:
+    explicit spin_guard(std::atomic_flag& flag, bool wanted = true) noexcept : flag_(wanted ? &flag : nullptr) {
+        while (flag_ != nullptr && flag_->test_and_set(std::memory_order_acquire)) {
+            os::spin_pause();
+        }
+    }
+    spin_guard(const spin_guard&) = delete;
+    spin_guard& operator=(const spin_guard&) = delete;
+    ~spin_guard() {
+        if (flag_ != nullptr) {
+            flag_->clear(std::memory_order_release);
+        }
+    }
+
+private:
+    std::atomic_flag* flag_;
+};
+
 /// A send as the poller will report it.
 struct send_entry {
     std::uint64_t cookie;
@@ -211,6 +231,10 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] errc post_unconnected(std::uint64_t state, const device::operation& op,
                                         const work_request& w) noexcept;
     // Isolated placement (isolated_post.cc): the descriptor goes into the ring, the device executes it.
+    [[nodiscard]] bool make_way() noexcept;
+    [[nodiscard]] bool is_connected() const noexcept {
+        return abi::link_of(entry->state.load_acquire()) == abi::link::connected;
+    }
     [[nodiscard]] bool fits_in_line(const device::operation& op) const noexcept;
     [[nodiscard]] errc post_isolated(std::uint64_t state, const device::operation& op, const work_request& w) noexcept;
     [[nodiscard]] posted post_batch(std::span<const work_request> requests) noexcept;
@@ -313,6 +337,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::uint32_t fetches_until = 0;  ///< isolated: behind the last read or atomic that was posted
     alignas(64) std::atomic<std::uint32_t> send_posted{0};
     std::atomic<std::uint32_t> send_reported{0};
+    std::atomic_flag reporting;                       ///< isolated: held by whoever moves send_reported
     std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs
     std::uint32_t stall_head = 0;                     // under nic->stalled_mutex
     /// Isolated: the state word in which posts are taken; any_connection: a connection is being accepted, or

@@ -75,6 +75,8 @@ void vi_state::break_for_local_error() noexcept {
 }
 
 std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
+    // Isolated: the poster may be taking unsignalled sends off the queue (make_way).
+    const spin_guard hold(reporting, nic->isolated != nullptr);
     std::uint32_t at = send_reported.load(std::memory_order_relaxed);
     const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
     const std::uint32_t start = at;

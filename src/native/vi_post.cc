@@ -263,7 +263,7 @@ errc vi_state::post_once(const device::operation& op, const work_request& w) noe
     if (abi::link_of(state) == abi::link::none) {
         return nic->forked() ? errc::forked : errc::invalid_handle;
     }
-    if (send_queue_full()) {
+    if (send_queue_full() && !(nic->isolated && make_way())) {
         return errc::queue_full;
     }
     if (!plain_path) {

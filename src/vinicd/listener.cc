@@ -9,12 +9,14 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 namespace vinic::vinicd {
 
 namespace {
 
 constexpr int backlog = 512;
+constexpr std::string_view unfinished = ".new";  // until it listens, a socket is called so
 
 std::unexpected<error> fail(errc code, int os_errno, const std::string& doing) {
     return std::unexpected(error{code, os_errno, doing});
@@ -26,9 +28,10 @@ errc code_of(int os_errno) {
 
 result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
-    if (path.empty() || path.size() >= sizeof address.sun_path) {
+    constexpr std::size_t bytes_max = sizeof address.sun_path - 1 - unfinished.size();
+    if (path.empty() || path.size() > bytes_max) {
         return fail(errc::invalid_argument, 0,
-                    "socket " + path + ": a path has 1 to " + std::to_string(sizeof address.sun_path - 1) + " bytes");
+                    "socket " + path + ": a path has 1 to " + std::to_string(bytes_max) + " bytes here");
     }
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());
@@ -94,23 +97,6 @@ result<void> check_handed_over(int fd) {
     return {};
 }
 
-/// The caller has made sure that nothing is there.
-result<os::unique_fd> bind_at(const std::string& path, const sockaddr_un& address, int type) {
-    os::unique_fd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket) {
-        return fail(errc::os_failure, errno, "making a socket");
-    }
-    // Nobody may connect before group and mode are right.
-    const mode_t before = ::umask(0177);
-    const int bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-    const int why = errno;
-    ::umask(before);
-    if (bound != 0) {
-        return fail(code_of(why), why, "binding to " + path);
-    }
-    return socket;
-}
-
 }  // namespace
 
 result<listener> listener::make(const std::string& path, int type, mode_t mode, std::optional<gid_t> group) {
@@ -128,19 +114,32 @@ result<listener> listener::make(const std::string& path, int type, mode_t mode, 
     if (const auto cleared = clear(path, *address, type); !cleared) {
         return std::unexpected(cleared.error());
     }
-    auto socket = bind_at(path, *address, type);
-    if (!socket) {
-        return std::unexpected(socket.error());
+    made.socket_.reset(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!made.socket_) {
+        return fail(errc::os_failure, errno, "making a socket");
     }
-    made.socket_ = std::move(*socket);
-    if (::stat(path.c_str(), &made.made_) != 0) {
-        return fail(errc::os_failure, errno, "looking at " + path);
+    // It gets its name when it listens: whoever waits for the name can connect, and nobody does too early.
+    const std::string fresh = path + std::string(unfinished);
+    sockaddr_un first = *address;
+    std::memcpy(first.sun_path, fresh.data(), fresh.size());
+    const auto give_up = [&](const std::string& doing) {
+        const int why = errno;
+        ::unlink(fresh.c_str());
+        return fail(code_of(why), why, doing);
+    };
+    ::unlink(fresh.c_str());  // of one that was killed just then
+    const mode_t before = ::umask(0177);
+    const int bound = ::bind(made.fd(), reinterpret_cast<const sockaddr*>(&first), sizeof first);
+    ::umask(before);
+    if (bound != 0) {
+        return give_up("binding to " + fresh);
     }
-    if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) {
-        return fail(code_of(errno), errno, "giving " + path + " to its group: be a member of it, or root");
+    if (group && ::chown(fresh.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+        return give_up("giving " + path + " to its group: be a member of it, or root");
     }
-    if (::chmod(path.c_str(), mode) != 0 || ::listen(made.fd(), backlog) != 0) {
-        return fail(code_of(errno), errno, "listening at " + path);
+    if (::chmod(fresh.c_str(), mode) != 0 || ::listen(made.fd(), backlog) != 0 ||
+        ::stat(fresh.c_str(), &made.made_) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0) {
+        return give_up("listening at " + path);
     }
     return made;
 }

@@ -67,7 +67,15 @@ class Sockets(house.Case):
 
     def test_a_path_that_is_too_long(self):
         self.path = os.path.join(self.directory, "x" * 200)
-        self.assertIn("107 bytes", self.refused())
+        self.assertIn("103 bytes", self.refused())
+
+    def test_whoever_waits_for_the_socket_can_connect(self):
+        for _ in range(20):
+            daemon = self.start(ready=False)
+            while not os.path.exists(self.path):
+                self.assertIsNone(daemon.process.poll(), daemon.log())
+            self.connect().close()
+            self.assertEqual(daemon.end(), 0)
 
     def test_many_that_start_at_once_leave_one(self):
         started = [self.start(ready=False) for _ in range(5)]

@@ -308,7 +308,7 @@ void engines::sleep(std::uint64_t until_ns) {
 }
 
 void engines::run(std::uint32_t number) noexcept {
-    executor ex(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_.foreign_memory);
+    executor ex(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_);
     std::uint64_t idle_since = clock_ns();
     for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {
         if (work_once(number, ex)) {

@@ -102,7 +102,4 @@ private:
     std::uint64_t next_expiry_look_ns_ = 0;
 };
 
-/// Monotone, cheap, in nanoseconds.
-[[nodiscard]] std::uint64_t clock_ns() noexcept;
-
 }  // namespace vinic::controller

@@ -31,10 +31,11 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
 
 }  // namespace
 
-executor::executor(const std::unique_ptr<function>* functions, std::uint32_t count, bool foreign_memory)
+executor::executor(const std::unique_ptr<function>* functions, std::uint32_t count, const device_options& options)
     : functions_(functions),
       count_(count),
-      foreign_memory_(foreign_memory),
+      foreign_memory_(options.foreign_memory),
+      lease_ns_(options.lease_ns),
       scratch_(std::make_unique_for_overwrite<transfer>()) {}
 executor::~executor() = default;
 

@@ -56,7 +56,7 @@ struct lease_end {
 class executor {
 public:
     /// `functions`: by number, as many as `count`.
-    executor(const std::unique_ptr<function>* functions, std::uint32_t count, bool foreign_memory);
+    executor(const std::unique_ptr<function>* functions, std::uint32_t count, const device_options& options);
     ~executor();
     executor(const executor&) = delete;
     executor& operator=(const executor&) = delete;
@@ -106,10 +106,14 @@ private:
     const std::unique_ptr<function>* functions_;
     std::uint32_t count_;
     bool foreign_memory_;
+    std::uint64_t lease_ns_;
     std::unique_ptr<transfer> scratch_;
     std::uint64_t lease_left_ = 0;  ///< bytes
     lease_end tally_;
     std::uint64_t rx_messages_ = 0;
 };
+
+/// Monotone, cheap, in nanoseconds.
+[[nodiscard]] std::uint64_t clock_ns() noexcept;
 
 }  // namespace vinic::controller

@@ -184,6 +184,48 @@ TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
     EXPECT_EQ(nic->status(1)->counters.resets, 1u);
 }
 
+TEST_P(DeviceTest, QuotasEndWithAnErrorAndGiveWhatIsGivenBack) {
+    device_options o;
+    o.functions = 1;
+    o.defaults.vis_max = 3;
+    o.defaults.regions_max = 2;
+    o.defaults.contexts_max = 1;
+    o.scheduling.engines = GetParam();
+    auto small = device::create(o).value();
+    ASSERT_TRUE(small->start());
+    raw_client c(*small, 1, 0);
+    for (std::uint32_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(c.create(i), errc::ok);
+    }
+    EXPECT_EQ(c.create(3), errc::limit_reached);
+    EXPECT_EQ(c.call(abi::verb::destroy_vi, {1}).code, errc::ok);
+    EXPECT_EQ(c.create(3), errc::ok);
+    EXPECT_EQ(c.register_all(1 << 8 | 1), errc::ok);
+    EXPECT_EQ(c.register_all(2 << 8 | 1), errc::ok);
+    EXPECT_EQ(c.register_all(3 << 8 | 1), errc::limit_reached);
+    EXPECT_EQ(c.call(abi::verb::deregister_region, {1 << 8 | 1}).code, errc::ok);
+    EXPECT_EQ(c.register_all(3 << 8 | 1), errc::ok);
+    EXPECT_EQ(small->enter(1, small->status(1)->epoch, 1, {}).error().code, errc::limit_reached);
+}
+
+TEST_P(DeviceTest, AMailboxAnswersEachRequestOnce) {
+    Pair p(*nic);
+    abi::mailbox& box = *p.a.at<abi::mailbox>(abi::mailbox_offset(0));
+    ASSERT_EQ(p.a.call(abi::verb::quiesce, {}).code, errc::ok);
+    const std::uint32_t last = box.request.sequence.load_acquire();
+    const std::uint64_t served = nic->status(1)->counters.mailbox_requests;
+    for (const std::uint32_t replayed : {last, last - 1, last + 2, last + 1000}) {
+        box.request.sequence.store_release(replayed);
+        const std::uint64_t one = 1;
+        (void)!::write(nic->attach(1)->mailbox, &one, sizeof one);
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        EXPECT_EQ(box.response.sequence.load_acquire(), last) << replayed;
+    }
+    EXPECT_EQ(nic->status(1)->counters.mailbox_requests, served);
+    box.request.sequence.store_release(last);
+    EXPECT_EQ(p.a.call(abi::verb::quiesce, {}).code, errc::ok) << "and goes on";
+}
+
 TEST_P(DeviceTest, AFunctionWithoutBusMasterMovesNothingUntilItHasItAgain) {
     constexpr std::uint32_t command = 4;
     constexpr std::uint32_t bus_master = 4;
@@ -247,7 +289,10 @@ TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {
         garbage.opcode = 99;
         const std::uint64_t end = os::now_ns() + 20'000'000'000;
         while (told == 0 && os::now_ns() < end) {
-            bad.post(0, garbage);
+            const std::uint32_t i = bad.post(0, garbage);
+            while (bad.send_slot(0, i).done.load_acquire() != i + 1 && told == 0) {
+                std::this_thread::yield();
+            }
         }
     }
     EXPECT_EQ(told, 1);

@@ -19,6 +19,7 @@ struct DeviceTest : testing::TestWithParam<std::uint32_t> {
         o.functions = 3;
         o.scheduling.engines = GetParam();
         o.yield = true;
+        o.violations_per_second = 50;
         nic = device::create(o).value();
         EXPECT_TRUE(nic->start());
     }

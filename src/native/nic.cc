@@ -113,7 +113,9 @@ void nic_state::look_after_device(std::uint64_t now_ns) noexcept {
     }
     for (vi_state* v : vis) {
         const std::uint64_t state = v->entry->state.load_acquire();
-        if (const abi::link l = abi::link_of(state); l == abi::link::connecting || l == abi::link::connected) {
+        // None: a device that lives, but has reset the function, has destroyed what it knew of the VI.
+        if (const abi::link l = abi::link_of(state);
+            l == abi::link::connecting || l == abi::link::connected || l == abi::link::none) {
             v->entry->state.store_release(
                 abi::make_state(abi::epoch_of(state), abi::link::error, abi::break_reason::peer_died));
             device::signal(*memory, *v->entry, abi::send_queue);

@@ -61,9 +61,12 @@ bool port::await(std::uint32_t sequence) noexcept {
 port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> values, std::span<const std::byte> payload,
                        std::span<std::byte> answer) noexcept {
     reply r;
+    if (memory_.forked()) {
+        r.code = errc::forked;  // and another thread of the parent may hold the mutex
+        return r;
+    }
     const std::lock_guard hold(mutex_);
-    if (gone() || memory_.forked()) {
-        r.code = memory_.forked() ? errc::forked : errc::peer_gone;
+    if (gone()) {
         return r;
     }
     abi::mail_line& out = box_.request;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // dead_device_test.cc -- a vinicd that dies, or that is left by clients who die: nobody waits for ever.
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <cstring>
 
 #include "multi/fixture.hpp"
 
@@ -18,6 +22,61 @@ struct pair {
     endpoint left;
     endpoint right;
 };
+
+/// One packet to the administration of vinicd; its answer.
+std::string ask(const std::string& path, const std::string& request) {
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    require(path.size() < sizeof to.sun_path, "the path fits");
+    std::memcpy(to.sun_path, path.data(), path.size());
+    const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    std::string answer(64 << 10, 0);
+    const bool sent = ::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0 &&
+                      ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) > 0;
+    const ssize_t n = sent ? ::recv(fd, answer.data(), answer.size(), 0) : -1;
+    ::close(fd);
+    require(n > 0, "vinicd answers");
+    answer.resize(static_cast<std::size_t>(n));
+    return answer;
+}
+
+TEST(reset_function, ends_its_connections_and_nobody_elses) {
+    directory d;
+    const std::string other = "vinicd:" + d.socket() + "#vf1";
+    endpoint bystander(must(vinic::nic::open(other)));
+    endpoint friend_of_it(must(vinic::nic::open(other)));
+    endpoint across(must(vinic::nic::open(other)));
+    auto listener = must(bystander.nic.listen("bystander"));
+    auto across_listener = must(across.nic.listen("across"));
+    std::jthread accepts([&] {
+        bystander.accept_from(listener);
+        across.accept_from(across_listener);
+    });
+    friend_of_it.connect_to("bystander");
+    {
+        pair p(d);
+        endpoint third(d.open());
+        third.connect_to("across");
+        accepts.join();
+        must(p.right.vi.post_receive(p.right.at(0, 64), 1));
+        must(across.vi.post_receive(across.at(0, 64), 2));
+        const std::string answer = ask(d.socket(), R"({"command": "reset", "function": "vf0"})");
+        EXPECT_FALSE(answer.contains("\"error\"")) << answer;
+        EXPECT_EQ(p.right.next().status, vinic::status::connection_lost);
+        EXPECT_EQ(p.right.vi.statistics().cause, vinic::break_cause::peer_died);
+        EXPECT_NE(across.next().status, vinic::status::success) << "its peer is gone";
+        EXPECT_EQ(across.vi.state(), vinic::vi_state::error);
+        EXPECT_TRUE(comes_true(
+            [&] { return code_of(p.left.domain.create_vi(p.left.attributes())) == vinic::errc::peer_gone; }));
+        must(p.left.vi.disconnect());
+        must(p.right.vi.close());
+    }
+    must(bystander.vi.post_receive(bystander.at(0, 64), 3));
+    must(friend_of_it.vi.post_send(friend_of_it.at(0, 64), 4));
+    EXPECT_EQ(bystander.next().status, vinic::status::success);
+    const pair again(d);
+    EXPECT_EQ(again.left.vi.state(), vinic::vi_state::connected);
+}
 
 TEST(dead_device, ends_connections_and_flushes_what_was_posted) {
     directory d;

@@ -123,8 +123,8 @@ struct nic_end : end {
           domain(must(nic.create_domain())),
           buffer(must(nic.allocate(2 * buffer_bytes))),
           region(must(domain.register_memory(buffer.bytes(), vinic::access::local_write))),
-          sends(must(nic.create_completion_queue())),
-          receives(must(nic.create_completion_queue())),
+          sends(must(nic.create_completion_queue({.queues_max = 131072}))),
+          receives(must(nic.create_completion_queue({.queues_max = 131072}))),
           vi(must(domain.create_vi({.send_cq = &sends, .receive_cq = &receives, .receive_depth = 256}))) {
         for (std::uint64_t i = 0; i < 128; ++i) {
             post_receive();

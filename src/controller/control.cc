@@ -150,7 +150,7 @@ void control::drop_context(function& f, std::uint32_t context, bool died) {
         engines_.doorbells.remove_context(f.number, context);
     }
     engines_.quiesce();
-    --f.contexts_used;
+    std::atomic_ref(f.contexts_used).fetch_sub(1, std::memory_order_relaxed);
     f.window.identity().context_epoch[context].store_release(0);
 }
 

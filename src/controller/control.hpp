@@ -89,6 +89,7 @@ private:
     [[nodiscard]] bool is_busy(const vi& v);
     [[nodiscard]] errc break_link(call& c);
     void destroy(vi& v, abi::break_reason peers);
+    void stop_filling(const vi& v);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
     std::uint64_t unlink(vi& v, abi::break_reason peers);
     // connect_verbs.cc

@@ -106,6 +106,7 @@ struct vi {
     // The lease holder's of the peer; datagram VIs: under receive_lock.
     alignas(64) std::uint32_t receive_next = 0;
     std::atomic_flag receive_lock;
+    const vi* filled_by = nullptr;  ///< a datagram that takes several leases: everybody else's is dropped meanwhile
     // Whether the device looks at the send ring itself.
     bool watched = false;
     std::uint64_t watched_until_ns = 0;

@@ -210,12 +210,18 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         v.entry->counters[abi::tx_datagram_drops].fetch_add(1);
         return {};
     }
-    // Held for one message at most; a datagram is at most transfer_bytes_max long, so the lease is, too.
     while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
         os::spin_pause();
     }
-    lease_left_ = no_lease_limit;
-    outcome o = send(v, *to, t);
+    outcome o;
+    if (t.started ? to->filled_by != &v : to->filled_by != nullptr) {
+        // Another long datagram is on its way, or the receiver has flushed what this one was filling.
+        to->entry->rx_busy_drops.fetch_add(1);
+    } else {
+        o = send(v, *to, t);
+        const bool goes_on = t.started && (o.what == verdict::partial || o.what == verdict::again);
+        to->filled_by = goes_on ? &v : nullptr;
+    }
     if (o.what == verdict::waits) {
         to->entry->rx_no_descriptor_drops.fetch_add(1);
         count(to->owner->counters.rx_no_descriptor_drops);

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "controller/control.hpp"
+#include "controller/executor.hpp"
 #include "controller/notify.hpp"
 
 namespace vinic::controller {
@@ -108,6 +109,20 @@ void control::become(vi& v, abi::link l) {
     publish_state(v);
 }
 
+/// A long datagram of v that was under way will not be finished.
+void control::stop_filling(const vi& v) {
+    const std::uint64_t destination = v.pending->remote_address;
+    const std::uint64_t number = destination >> 16 & 0xffff;
+    vi* to = number < functions_.size() ? functions_[number]->find(destination & 0xffff) : nullptr;
+    if (to == nullptr) {
+        return;
+    }
+    while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
+    }
+    to->filled_by = to->filled_by == &v ? nullptr : to->filled_by;
+    to->receive_lock.clear(std::memory_order_release);
+}
+
 std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
     std::uint64_t word = 0;
     {
@@ -129,6 +144,9 @@ std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
     if (v.peer != nullptr) {
         v.peer->peer = nullptr;
         v.peer = nullptr;
+    }
+    if (v.is_datagram() && v.pending != nullptr) {
+        stop_filling(v);
     }
     v.pending.reset();
     return word;
@@ -156,6 +174,7 @@ errc control::disconnect(call& c) {
         while (v->receive_lock.test_and_set(std::memory_order_acquire)) {
         }
         v->receive_next = static_cast<std::uint32_t>(c.v[1]);
+        v->filled_by = nullptr;
         v->receive_lock.clear(std::memory_order_release);
         engines_.scheduler.ready({v->owner->number, v->index}, clock_ns());  // what it has posted goes on
     } else if (v->link.load() != abi::link::idle) {

@@ -185,6 +185,35 @@ TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
     EXPECT_EQ(nic->status(1)->counters.resets, 1u);
 }
 
+TEST_P(DeviceTest, ALongDatagramTakesSeveralLeasesAndArrivesWhole) {
+    auto d = raw_client::description(4);
+    d.flags |= abi::is_datagram;
+    d.reliability = 0;
+    raw_client a(*nic, 1, 0);
+    raw_client b(*nic, 2, 0);
+    for (raw_client* c : {&a, &b}) {
+        ASSERT_EQ(c->register_all(key), errc::ok);
+        ASSERT_EQ(c->create(4, d), errc::ok);
+    }
+    const std::uint64_t to_b = 4 | 2ULL << 16 | 1ULL << 32;
+    fill(a.data(0, 5 << 20), 3);
+    b.post_receive(4, key, 8 << 20, 8 << 20);
+    b.post_receive(4, key, 0, 64);
+    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, key, 0, 5 << 20, to_b)), status::success);
+    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, key, 0, 8, to_b)), status::success);
+    const auto whole = b.await_receive(4, 0);
+    ASSERT_TRUE(whole && b.await_receive(4, 1));
+    EXPECT_EQ(whole->length, 5u << 20);
+    EXPECT_TRUE(std::ranges::equal(a.data(0, 5 << 20), b.data(8 << 20, 5 << 20)));
+    // One that is given up in the middle leaves the receiver free.
+    b.post_receive(4, key, 0, 2u << 30);
+    a.post(4, opcode::send, key, 0, 1u << 30, to_b);
+    ASSERT_EQ(a.call(abi::verb::destroy_vi, {4}).code, errc::ok);
+    ASSERT_EQ(a.create(4, d), errc::ok);
+    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, key, 0, 8, to_b)), status::success);
+    EXPECT_TRUE(b.await_receive(4, 2));
+}
+
 TEST_P(DeviceTest, QuotasEndWithAnErrorAndGiveWhatIsGivenBack) {
     device_options o;
     o.functions = 1;

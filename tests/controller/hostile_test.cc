@@ -4,7 +4,8 @@
 //
 //   Two victims on functions of their own exchange messages and check every byte.  Meanwhile attackers, each on a
 //   function of its own, overwrite their windows, ring for anything, ask for anything, name anybody's keys, and
-//   change descriptors while the device reads them.  Seeds are printed; VINIC_LONG=1 runs for minutes.
+//   change descriptors while the device reads them.  Seeds are printed; VINIC_LONG=1 runs for minutes,
+//   VINIC_HOSTILE_SECONDS for as long as it says.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,6 +24,9 @@ constexpr std::uint32_t victims_key = 77 << 8 | 9;
 constexpr std::uint32_t victims_vi = 0;
 
 std::chrono::milliseconds attack_time() {
+    if (const char* seconds = std::getenv("VINIC_HOSTILE_SECONDS"); seconds != nullptr) {
+        return std::chrono::seconds(std::strtoul(seconds, nullptr, 10));
+    }
     const char* wanted = std::getenv("VINIC_LONG");
     return wanted != nullptr && *wanted != 0 ? std::chrono::minutes(2) : std::chrono::milliseconds(1500);
 }

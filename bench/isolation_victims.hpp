@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// isolation_victims.hpp -- the six who mind their own business.  Honest programs: they know vinic.hpp alone.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace vinic::bench {
+
+/// What a victim got in one stretch of time.
+struct victim_result {
+    double seconds = 0;
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t errors = 0;              ///< completions that are no success
+    std::uint64_t corrupt = 0;             ///< bytes that are not the victim's own
+    std::vector<std::uint32_t> delays_ns;  ///< V1: post to polled at the other end
+    std::uint64_t longest_gap_ns = 0;      ///< between looks that found something finished
+    std::uint64_t begun_ns = 0;            ///< CLOCK_MONOTONIC
+    std::vector<std::uint32_t> slots;      ///< the others: messages in each 500 us since
+};
+
+class victim {
+public:
+    virtual ~victim() = default;
+    virtual victim_result run(std::chrono::nanoseconds time) = 0;
+};
+
+/// `name`: "V1" to "V6"; both ends live in this process, on two devices (addresses as for nic::open).  Throws.
+[[nodiscard]] std::unique_ptr<victim> make_victim(const std::string& name, const std::string& near,
+                                                  const std::string& far);
+
+}  // namespace vinic::bench

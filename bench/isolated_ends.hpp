@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,6 +81,7 @@ public:
             arguments.push_back(nullptr);
             const int log = ::open((directory_ + "/log").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
             ::dup2(log, 2);
+            ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // also when this program gives up
             ::execv(program.c_str(), arguments.data());
             ::_exit(127);
         }

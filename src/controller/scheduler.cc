@@ -247,7 +247,16 @@ std::optional<grant> scheduler::next(std::uint64_t now_ns) {
     state::tenant& f = all.functions[task.vi.function];
     task.generation = f.generation;
     ++f.counters.grants;
-    f.counters.wait_ns += std::max(now_ns, e.ready_ns) - e.ready_ns;
+    const std::uint64_t waited = std::max(now_ns, e.ready_ns) - e.ready_ns;
+    f.counters.wait_ns += waited;
+    std::uint64_t long_ns = 1'000;
+    for (std::uint64_t& longer : f.counters.long_waits) {
+        if (waited <= long_ns) {
+            break;
+        }
+        ++longer;
+        long_ns *= 10;
+    }
     return grant{
         .vi = task.vi,
         .engine = engine,

@@ -10,6 +10,7 @@
 //   docs/scheduling.md has the rules, and what they are worth.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -81,8 +82,10 @@ struct scheduling_counters {
     std::uint64_t bytes = 0;
     std::uint64_t descriptors = 0;
     std::uint64_t engine_ns = 0;
-    std::uint64_t queue_waits = 0;      ///< times a VI found no operation queue free and had to share one
-    std::uint64_t wait_ns = 0;          ///< from ready to grant, summed over grants
+    std::uint64_t queue_waits = 0;  ///< times a VI found no operation queue free and had to share one
+    std::uint64_t wait_ns = 0;      ///< from ready to grant, summed over grants
+    /// Grants that came more than 1, 10, 100 and 1000 us after ready.
+    std::array<std::uint64_t, 4> long_waits = {};
     std::uint64_t capped_ns = 0;        ///< time in which it had work and its cap held it back
     std::uint64_t received_charge = 0;  ///< bytes charged to it as the receiver
 };

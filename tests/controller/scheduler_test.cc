@@ -23,6 +23,19 @@ scheduler of_functions(std::uint32_t count, const scheduler_options& options = {
     return s;
 }
 
+TEST(scheduler, turns_that_came_late_are_counted_by_how_late) {
+    scheduler s = of_functions(2);
+    std::uint64_t now = 0;
+    for (const std::uint64_t waited : {1'000U, 1'001U, 50'000U, 2'000'000U}) {
+        s.ready({1, 0}, now);
+        const auto g = s.next(now + waited);
+        ASSERT_TRUE(g);
+        now += waited + 1;
+        s.done(*g, one_message, now);
+    }
+    EXPECT_EQ(s.counters(1).long_waits, (std::array<std::uint64_t, 4>{3, 2, 1, 1}));
+}
+
 TEST(scheduler, a_grant_names_the_vi_its_queue_its_engine_and_the_lease) {
     scheduler s = of_functions(2, {.engines = 2, .lease_bytes = 1000, .lease_descriptors = 7});
     EXPECT_FALSE(s.next(0));
@@ -46,6 +59,7 @@ TEST(scheduler, a_grant_names_the_vi_its_queue_its_engine_and_the_lease) {
     EXPECT_EQ(c.descriptors, 1U);
     EXPECT_EQ(c.engine_ns, 8U);
     EXPECT_EQ(c.wait_ns, 5U);
+    EXPECT_EQ(c.long_waits, (std::array<std::uint64_t, 4>{}));
     EXPECT_EQ(s.counters(0).grants, 0U);
 }
 

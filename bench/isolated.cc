@@ -5,12 +5,14 @@
 //   bench_isolated [TABLE...] [--vinicd OPTION]...     tables: threads processes rate sleep vis
 //
 //   threads     one thread on both ends (and the device's): no process waits for a core
-//   processes   two processes and the device: on two cores, one poller more than there are cores
+//   processes   two processes on two cores and the device: on this machine one poller more than there are cores
 //   rate        8-byte messages, a window of 64 under way, one thread on both ends
 //   sleep       a message after a pause in which the device went to sleep
 //   vis         1,000 and more VIs open, one pair active: latency, memory, and what the idle device uses
 //
 // A vinicd is started for the run from this program's directory, with the options given.
+#include <sched.h>
+
 #include "bench/isolated_ends.hpp"
 
 namespace vinic::bench {
@@ -79,7 +81,26 @@ void echo(end& e, std::size_t bytes, int count) {
     }
 }
 
+/// On a core of its own, as bench/peers does; the device goes where the kernel puts it.
+void stay_on_core(std::size_t number) {
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    ::sched_getaffinity(0, sizeof all, &all);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (std::size_t i = 0, seen = 0; i < CPU_SETSIZE; ++i) {
+        if (CPU_ISSET(i, &all) && seen++ == number) {
+            CPU_SET(i, &one);
+        }
+    }
+    if (CPU_COUNT(&one) != 0) {
+        ::sched_setaffinity(0, sizeof one, &one);
+    }
+}
+
 void processes(const server& s, const std::string& direct) {
+    cpu_set_t before;
+    ::sched_getaffinity(0, sizeof before, &before);
     constexpr int count = 3000;
     std::vector<transport> all = transports(s, direct);
     std::vector<std::vector<std::vector<double>>> us(all.size(), std::vector<std::vector<double>>(std::size(sizes)));
@@ -90,6 +111,7 @@ void processes(const server& s, const std::string& direct) {
             const std::string name = "echo" + std::to_string(round);
             const pid_t child = ::fork();
             if (child == 0) {
+                stay_on_core(1);
                 if (t < 2) {
                     nic_end e(devices[t][1]);
                     auto listener = must(e.nic.listen(name.c_str()));
@@ -107,6 +129,7 @@ void processes(const server& s, const std::string& direct) {
                 }
                 ::_exit(0);
             }
+            stay_on_core(0);
             std::unique_ptr<end> mine;
             if (t < 2) {
                 auto e = std::make_unique<nic_end>(devices[t][0]);
@@ -133,9 +156,10 @@ void processes(const server& s, const std::string& direct) {
                 us[t][i].push_back(median(each));
             }
             ::waitpid(child, nullptr, 0);
+            ::sched_setaffinity(0, sizeof before, &before);
         }
     }
-    print_rows("two processes: half a round trip, us, median of medians", all, us);
+    print_rows("two processes on two cores: half a round trip, us, median of medians", all, us);
 }
 
 void rate(const server& s, const std::string& direct) {

@@ -82,7 +82,10 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
         return std::unexpected(v.nic->fail(errc::not_supported, "connecting: a datagram VI has no peer; use send_to"));
     }
     if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
-        return std::unexpected(v.nic->fail(errc::invalid_state, "connecting: the VI is not idle"));
+        // A device that has reset the function knows this VI no more, and nobody but connect() may ever ask.
+        const bool gone = v.nic->isolated && v.nic->isolated->found_gone();
+        return std::unexpected(
+            v.nic->fail(gone ? errc::peer_gone : errc::invalid_state, "connecting: the VI is not idle"));
     }
     return {};
 }

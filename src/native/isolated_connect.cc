@@ -83,7 +83,8 @@ result<void> request_state::answer_isolated(vi_state* vi, std::span<const std::b
             nic->fail(errc::invalid_argument, "accepting a connection: the VI belongs to another nic"));
     }
     if (abi::link_of(vi->entry->state.load_acquire()) != abi::link::idle) {
-        return std::unexpected(nic->fail(errc::invalid_state, "accepting a connection: the VI is not idle"));
+        return std::unexpected(nic->fail(nic->isolated->found_gone() ? errc::peer_gone : errc::invalid_state,
+                                         "accepting a connection: the VI is not idle"));
     }
     // Another thread of ours may answer the first message before the device's answer is seen here.
     vi->open_connection.store(vi_state::any_connection);

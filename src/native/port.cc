@@ -100,11 +100,17 @@ void port::ring(std::uint32_t vi) noexcept {
     }
 }
 
+bool port::found_gone() noexcept {
+    if (!gone() && memory_.cut_off()) {
+        gone_.store(true, std::memory_order_release);
+    }
+    return gone();
+}
+
 void port::look(std::uint64_t now_ns) noexcept {
     std::uint64_t next = next_look_ns_.load(std::memory_order_relaxed);
-    if (now_ns >= next && next_look_ns_.compare_exchange_strong(next, now_ns + look_interval_ns) && !gone() &&
-        memory_.cut_off()) {
-        gone_.store(true, std::memory_order_release);
+    if (now_ns >= next && next_look_ns_.compare_exchange_strong(next, now_ns + look_interval_ns)) {
+        (void)found_gone();
     }
 }
 

@@ -43,6 +43,8 @@ public:
 
     /// Whether the device is gone for this process, once and for all: it died, or has reset the function.
     [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
+    /// Looks whether it is, at once.
+    [[nodiscard]] bool found_gone() noexcept;
     /// Looks whether it is, now and then.
     void look(std::uint64_t now_ns) noexcept;
 

@@ -95,6 +95,9 @@ int receive_packet(int socket, T& packet, std::span<os::unique_fd> descriptors) 
     return n == static_cast<ssize_t>(sizeof packet) && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? 0 : EPROTO;
 }
 
+/// A device that ends, and is replaced perhaps.  Whom it refuses it tells why.
+bool has_hung_up(const error& e) noexcept { return e.os_errno == EPIPE || e.os_errno == ECONNRESET; }
+
 /// What the device says about why it refuses; a number that is no error of ours is its mistake.
 errc code_of_device(std::uint32_t code) noexcept {
     return code != 0 && code <= static_cast<std::uint32_t>(errc::concurrent_use) ? static_cast<errc>(code)
@@ -120,17 +123,20 @@ result<void> memory::open_window(std::string_view where, role as) {
     fenced_ = true;
     const auto end = std::chrono::steady_clock::now() + entry_patience;
     for (;;) {
-        if (auto r = map_window(function, as); !r) {
-            return r;
+        auto mapped = map_window(function, as);
+        const result<bool> entered = mapped ? enter_window() : std::unexpected(mapped.error());
+        if (entered && *entered) {
+            return {};
         }
-        auto entered = enter_window();
-        if (!entered || *entered) {
-            return entered ? result<void>{} : std::unexpected(entered.error());
+        const bool late = std::chrono::steady_clock::now() > end;
+        if (!entered && (late || !has_hung_up(entered.error()))) {
+            return std::unexpected(entered.error());
         }
-        if (std::chrono::steady_clock::now() > end) {
+        if (late) {
             return std::unexpected(fail(errc::limit_reached, 0, "as many processes as may use this function do"));
         }
-        // Entries of processes that have just left are free in a moment; or the window was replaced meanwhile.
+        // Entries of processes that have just left are free in a moment; or the window was replaced meanwhile; or the
+        // device was, and the next one takes connections at the same socket.
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
 }

@@ -72,6 +72,13 @@ result<void> connections::serve(int listening) {
 void connections::stop_listening() noexcept {
     loop_.remove(std::exchange(listener_, 0));
     listening_ = -1;
+    // Whoever is on the way in has lost nothing yet: hung up on, it comes again, to the next vinicd.
+    for (auto it = all_.begin(); it != all_.end();) {
+        connection& c = *(it++)->second;
+        if (c.as == role::fresh || c.as == role::attached) {
+            close(c, false);
+        }
+    }
 }
 
 // -- who comes --------------------------------------------------------------------------------------

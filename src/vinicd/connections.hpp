@@ -46,7 +46,7 @@ public:
 
     /// Takes what comes at a listening socket, which stays the caller's.
     [[nodiscard]] result<void> serve(int listening);
-    /// Takes no more.
+    /// Takes no more; who is connected and not entered yet is hung up on.
     void stop_listening() noexcept;
     /// To all monitors; a reset cuts off who was connected before it.
     void tell(const controller::event& e, std::uint64_t lost);

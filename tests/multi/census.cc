@@ -34,6 +34,18 @@ std::uint64_t stored_bytes(int fd, std::uint64_t begin, std::uint64_t end) {
 
 }  // namespace
 
+census& census::operator+=(const census& o) {
+    for (std::uint32_t census::* each :
+         {&census::processes, &census::domains, &census::regions, &census::cqs, &census::vis, &census::names,
+          &census::requests, &census::chunks, &census::miscounted, &census::lock, &census::lock_breaks}) {
+        this->*each += o.*each;
+    }
+    deaths += o.deaths;
+    blocks += o.blocks;
+    stray_blocks += o.stray_blocks;
+    return *this;
+}
+
 bool census::same_entries(const census& o) const {
     return processes == o.processes && domains == o.domains && regions == o.regions && cqs == o.cqs && vis == o.vis &&
            names == o.names && requests == o.requests && chunks == o.chunks;

@@ -28,6 +28,7 @@ struct census {
     std::uint64_t deaths = 0;        ///< processes that were found dead
     std::uint64_t blocks = 0;        ///< of 512 bytes, as stat(2) counts
     std::uint64_t stray_blocks = 0;  ///< storage inside chunks that nobody owns
+    census& operator+=(const census& o);
     [[nodiscard]] bool same_entries(const census& o) const;
 };
 std::ostream& operator<<(std::ostream& out, const census& c);

@@ -2,7 +2,8 @@
 //
 // main.cc -- kills processes that use a device, at random moments and at chosen instructions.
 //
-//     torture mesh [--seed N] [--kills N] [--seats N] [--seconds N] [--directory D] [--pause]
+//     torture mesh [--seed N] [--kills N] [--seats N] [--seconds N] [--directory D] [--device vinicd:PATH]
+//                  [--pause]
 //     torture step [--seed N] [--kills N] [--seconds N] [--directory D]
 //                  [--scenario NAME [--at N [--occurrence N]]] [--stride N]
 //
@@ -42,6 +43,7 @@ struct arguments {
     std::uint64_t occurrence = 1;
     std::string scenario;
     std::string directory;
+    std::string device;
     bool pause = false;
 };
 
@@ -84,6 +86,9 @@ bool parse(int count, char** values, arguments& out) {
             out.scenario = value;
         } else if (flag == "--directory") {
             out.directory = value;
+        } else if (flag == "--device") {
+            out.device = value;
+            known = out.mode == "mesh" && value.starts_with("vinicd:") && !value.contains('#');
         } else {
             known = false;
         }
@@ -111,6 +116,7 @@ bool run_mesh(const arguments& a) {
     o.kills = a.kills != 0 ? a.kills : std::getenv("VINIC_LONG") != nullptr ? 5000 : 150;
     o.seconds_max = a.seconds;
     o.directory = a.directory;
+    o.device = a.device.empty() ? o.device : a.device;
     o.pause_on_failure = a.pause;
     torture::mesh m(o);
     const bool well = m.run();

@@ -28,7 +28,8 @@ struct mesh_options {
     std::uint64_t kills = 150;
     std::uint64_t seconds_max = 0;  ///< 0: as long as the kills take
     std::string directory;
-    bool pause_on_failure = false;  ///< leaves the processes as they are, for a debugger
+    std::string device = "shm:torture";  ///< or vinicd:PATH: seats are spread over its first functions
+    bool pause_on_failure = false;       ///< leaves the processes as they are, for a debugger
 };
 
 class mesh {
@@ -62,6 +63,10 @@ private:
     void audit_record(link_record& l, std::uint32_t index);
     [[nodiscard]] bool is_over(const side_record& s) const noexcept;
     [[nodiscard]] bool reach(phase p);
+    [[nodiscard]] bool is_isolated() const { return options_.device.starts_with("vinicd:"); }
+    [[nodiscard]] std::string device_of(std::uint32_t seat) const;
+    /// Of all windows together, where there are several.
+    [[nodiscard]] vinic::result<multi::census> count() const;
     [[nodiscard]] bool take_census_when_calm(multi::census& out);
     [[nodiscard]] bool same_as_base(const multi::census& now);
     [[nodiscard]] bool leave();

@@ -43,7 +43,7 @@ vinic::result<vinic::listener> listen_patiently(vinic::nic& nic, const std::stri
 participant::participant(ledger& book, participant_options options)
     : book_(book), options_(std::move(options)), random_(options_.seed) {
     doing("opening");
-    nic_ = must(vinic::nic::open(device_address, {.directory = options_.directory, .group = {}}));
+    nic_ = must(vinic::nic::open(options_.device, {.directory = options_.directory, .group = {}}));
     domain_ = must(nic_.create_domain());
     cq_ = must(nic_.create_completion_queue());
     words_ = must(nic_.allocate(links_max * 64));
@@ -435,11 +435,11 @@ void participant::exam() {
     poll(200us);
     drop_finished_links();
     bool passed = heard;
+    datagrams_->send(random_, exam_turn_++ % book_.seats.load());  // the next one when this one has left
     for (std::uint32_t other = 0; other < book_.seats.load(); ++other) {
         if (other == options_.seat) {
             continue;
         }
-        datagrams_->send(random_, other);
         if (!examined_[other]) {
             passed = false;
             examined_[other] = connect(other);

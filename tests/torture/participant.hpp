@@ -24,12 +24,11 @@ inline constexpr std::uint32_t links_max = 12;
 
 struct participant_options {
     std::string directory;
+    std::string device;
     std::uint32_t seat = 0;
     std::uint32_t incarnation = 0;
     std::uint64_t seed = 0;
 };
-
-inline constexpr const char* device_address = "shm:torture";
 
 /// Datagrams: who sends, how many he has sent, and bytes made from that.
 class datagrams {
@@ -119,6 +118,7 @@ private:
     vinic::region extra_region_;
     std::vector<std::byte> extra_;
     std::array<bool, seats_max> examined_{};
+    std::uint32_t exam_turn_ = 0;  ///< whom the next datagram is for
     std::atomic<bool> end_{false};
     std::thread acceptor_;
 };

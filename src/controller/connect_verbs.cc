@@ -15,6 +15,10 @@ namespace vinic::controller {
 
 namespace {
 
+// Each function's own, so that none can take the others'.
+constexpr std::uint32_t names_max = abi::name_count / 4;
+constexpr std::uint32_t requests_max = abi::request_count / 4;
+
 /// An address as one string, empty if it is none.
 std::string key_of(const abi::address_key& a) {
     if (a.name_bytes == 0 || a.name_bytes > abi::name_bytes_max ||
@@ -66,7 +70,7 @@ abi::peer_description describe(const vi& v) noexcept {
 
 void bump(abi::word32& word) noexcept {
     word.fetch_add(1);
-    os::futex_wake(&word.raw_);
+    os::futex_wake(&word.raw_, wakes_max);
 }
 
 }  // namespace
@@ -80,20 +84,26 @@ control::names::iterator control::find_listener(const call& c, std::uint64_t ent
     });
 }
 
+errc control::enter_name(const std::string& key, const name& n) {
+    if (!names_.try_emplace(key, n).second) {
+        return errc::name_in_use;
+    }
+    ++n.owner->names_used;
+    return errc::ok;
+}
+
 errc control::listen(call& c) {
     const std::string key = key_of(c.as<abi::address_key>());
     if (key.empty() || c.v[0] >= abi::name_count) {
         return errc::invalid_argument;
     }
-    if (names_.size() == abi::name_count) {
+    if (c.f.names_used == names_max) {
         return errc::limit_reached;
     }
     if (find_listener(c, c.v[0]) != names_.end()) {
         return errc::busy;
     }
-    const bool made =
-        names_.try_emplace(key, name{&c.f, c.context, static_cast<std::uint32_t>(c.v[0]), nullptr}).second;
-    return made ? errc::ok : errc::name_in_use;
+    return enter_name(key, {&c.f, c.context, static_cast<std::uint32_t>(c.v[0]), nullptr});
 }
 
 errc control::bind(call& c) {
@@ -105,10 +115,10 @@ errc control::bind(call& c) {
     if (key.empty() || !v->is_datagram()) {
         return errc::invalid_argument;
     }
-    if (names_.size() == abi::name_count) {
+    if (c.f.names_used == names_max) {
         return errc::limit_reached;
     }
-    return names_.try_emplace(key, name{&c.f, c.context, 0, v}).second ? errc::ok : errc::name_in_use;
+    return enter_name(key, {&c.f, c.context, 0, v});
 }
 
 void control::close_name(names::iterator at, abi::request_state how) {
@@ -120,6 +130,7 @@ void control::close_name(names::iterator at, abi::request_state how) {
         }
     }
     names_.erase(at);
+    --gone.owner->names_used;
     if (gone.target == nullptr) {
         bump(gone.owner->window.at<abi::name_entry>(abi::names_offset)[gone.entry].arrivals);
     }
@@ -136,7 +147,8 @@ errc control::unlisten(call& c) {
 
 void control::forget_names_of(const vi& v) {
     if (v.is_datagram()) {
-        std::erase_if(names_, [&](const auto& n) { return n.second.target == &v; });
+        v.owner->names_used -=
+            static_cast<std::uint32_t>(std::erase_if(names_, [&](const auto& n) { return n.second.target == &v; }));
     }
 }
 
@@ -191,6 +203,7 @@ void control::link(vi& a, vi& b) {
 void control::settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer) {
     const request r = std::move(at->second);
     requests_.erase(at);
+    --r.from->owner->requests_used;
     vi& v = *r.from;
     v.request = 0;
     if (how != abi::request_state::accepted) {
@@ -205,7 +218,7 @@ void control::settle(requests::iterator at, abi::request_state how, const vi* pe
         e.peer = describe(*peer);
     }
     e.state.store_release(static_cast<std::uint32_t>(how));
-    os::futex_wake(&e.state.raw_);
+    os::futex_wake(&e.state.raw_, wakes_max);
 }
 
 errc control::enter_request(vi& v, std::uint64_t base, std::uint64_t entry, request&& r) {
@@ -218,7 +231,7 @@ errc control::enter_request(vi& v, std::uint64_t base, std::uint64_t entry, requ
     if (v.link.load() != abi::link::idle) {
         return errc::invalid_state;
     }
-    if (requests_.size() == abi::request_count) {
+    if (v.owner->requests_used == requests_max) {
         return errc::limit_reached;
     }
     const std::lock_guard lock(engines_.board);
@@ -227,6 +240,7 @@ errc control::enter_request(vi& v, std::uint64_t base, std::uint64_t entry, requ
     v.base = base;
     v.request = ++last_ticket_;
     requests_.emplace(v.request, std::move(r));
+    ++v.owner->requests_used;
     become(v, abi::link::connecting);
     return errc::ok;
 }
@@ -300,6 +314,7 @@ errc control::give_up(call& c) {
         return errc::invalid_state;
     }
     requests_.erase(v->request);
+    --v->owner->requests_used;
     v->request = 0;
     const std::lock_guard lock(engines_.board);
     become(*v, abi::link::idle);

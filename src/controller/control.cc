@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/control.hpp"
 
+#include "controller/notify.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {
@@ -116,7 +117,7 @@ control::serving control::serve(function& f, std::uint32_t context) {
     box.response.payload_bytes = c.answer_bytes;
     std::memcpy(box.response_payload, c.answer, c.answer_bytes);
     box.response.sequence.store_release(sequence);
-    os::futex_wake(&box.response.sequence.raw_);
+    os::futex_wake(&box.response.sequence.raw_, wakes_max);
     return serving::served;
 }
 

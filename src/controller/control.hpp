@@ -93,6 +93,7 @@ private:
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
     std::uint64_t unlink(vi& v, abi::break_reason peers);
     // connect_verbs.cc
+    [[nodiscard]] errc enter_name(const std::string& key, const name& n);
     [[nodiscard]] errc listen(call& c);
     [[nodiscard]] errc unlisten(call& c);
     [[nodiscard]] errc bind(call& c);

@@ -10,6 +10,7 @@ namespace vinic::controller {
 
 namespace {
 
+constexpr std::uint64_t verb_price = 2;              ///< a function may have that part of the mailboxes' thread
 constexpr std::uint64_t verb_burst_ns = 20'000'000;  ///< so much of a second's requests may come at once
 constexpr std::uint64_t mail_slice_ns = 100'000'000;
 constexpr std::uint64_t limited_slice_ns = 100'000;
@@ -19,18 +20,24 @@ constexpr std::uint64_t limited_slice_ns = 100'000;
 // -- mailboxes ----------------------------------------------------------------------------------
 
 /// False: a request has to wait; its function asks too often, or messages are to go first.
-bool device::state::serve_function(function& f, std::uint64_t now_ns) {
+bool device::state::serve_function(function& f, std::uint64_t now_ns, bool& served) {
     const std::uint64_t interval = 1'000'000'000 / options.verbs_per_second;
     bool all = true;
-    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
+    for (std::uint32_t n = 0; n < abi::context_count; ++n) {
         if (f.verb_credit_ns > now_ns + verb_burst_ns) {
             return false;
         }
+        // Contexts take turns, and so do functions: one request at a time, paid for by the time it takes.
+        const std::uint32_t c = f.next_mail++ % abi::context_count;
+        const std::uint64_t begun = os::now_ns();
         const control::serving how = control->serve(f, c);
-        if (how == control::serving::served) {
-            f.verb_credit_ns = std::max(f.verb_credit_ns, now_ns) + interval;
-        }
         all = all && how != control::serving::waits;
+        if (how == control::serving::served) {
+            const std::uint64_t used = os::now_ns() - begun;
+            f.verb_credit_ns = std::max(f.verb_credit_ns, now_ns) + std::max(interval, verb_price * used);
+            served = true;
+            return all;
+        }
     }
     return all;
 }
@@ -63,13 +70,17 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
 
 void device::state::serve_mailboxes() noexcept {
     bool limited = false;
+    bool more = false;
     while (!stopping.load()) {
-        (void)mailbox_kicks.wait(limited ? limited_slice_ns : mail_slice_ns);
+        if (!more) {
+            (void)mailbox_kicks.wait(limited ? limited_slice_ns : mail_slice_ns);
+        }
         limited = false;
+        more = false;
         const std::uint64_t now = os::now_ns();
         for (const auto& f : functions) {
             if (std::atomic_ref(f->contexts_used).load(std::memory_order_relaxed) != 0) {
-                limited = !serve_function(*f, now) || limited;
+                limited = !serve_function(*f, now, more) || limited;
                 look_for_violations(*f, now);
             }
         }
@@ -78,23 +89,32 @@ void device::state::serve_mailboxes() noexcept {
 
 // -- clients ------------------------------------------------------------------------------------
 
+/// Under control->mutex.
+result<void> device::state::admits(const function& f) const {
+    if (f.options.enabled && !f.misbehaved && !draining.load()) {
+        return {};
+    }
+    const char* why = draining       ? ": the device is stopping"
+                      : f.misbehaved ? " is disabled because it misbehaved, until it is reset"
+                                     : " is disabled";
+    return std::unexpected(refuse(errc::permission_denied, "function " + function_name(f.number) + why));
+}
+
 result<attachment> device::attach(std::uint32_t number) {
     auto f = state_->find(number);
     if (!f) {
         return std::unexpected(f.error());
     }
     const std::lock_guard hold(state_->control->mutex);
-    if (!(*f)->options.enabled || (*f)->misbehaved || state_->draining.load()) {
-        const char* why = state_->draining   ? ": the device is stopping"
-                          : (*f)->misbehaved ? " is disabled because it misbehaved, until it is reset"
-                                             : " is disabled";
-        return std::unexpected(refuse(errc::permission_denied, "function " + function_name(number) + why));
+    if (auto r = state_->admits(**f); !r) {
+        return std::unexpected(r.error());
     }
     if ((*f)->contexts_used == 0 && (*f)->dirty) {
         if (auto r = state_->renew_window(**f); !r) {
             return std::unexpected(r.error());
         }
     }
+    (*f)->dirty = true;  // whoever has the descriptor may keep it, even if he never enters
     return attachment{(*f)->window.fd(), state_->doorbell_kicks.fd(number), state_->mailbox_kicks.fd(number),
                       (*f)->window.bytes(), (*f)->epoch};
 }
@@ -109,6 +129,9 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
     std::uint32_t context_epoch = 0;
     {
         const std::lock_guard hold(state_->control->mutex);
+        if (auto r = state_->admits(f); !r) {
+            return std::unexpected(r.error());
+        }
         if (context >= abi::context_count) {
             return std::unexpected(refuse(errc::invalid_argument, "context " + std::to_string(context)));
         }
@@ -130,7 +153,6 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
         at.who = who;
         at.mail_sequence = box.request.sequence.load_relaxed();
         box.response.sequence.store_relaxed(at.mail_sequence);
-        f.dirty = true;
         std::atomic_ref(f.contexts_used).fetch_add(1, std::memory_order_relaxed);
         f.window.identity().context_epoch[context].store_release(at.epoch);
         const std::lock_guard lock(state_->engines->board);

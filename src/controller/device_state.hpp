@@ -35,7 +35,8 @@ struct device::state {
     [[nodiscard]] result<void> renew_window(function& f);
     void serve_mailboxes() noexcept;
     void look_for_violations(function& f, std::uint64_t now_ns);
-    [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns);
+    [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns, bool& served);
+    [[nodiscard]] result<void> admits(const function& f) const;
     [[nodiscard]] result<function*> find(std::uint32_t number) const;
 };
 

@@ -146,14 +146,17 @@ std::size_t doorbells::poll(std::span<rung> out, std::uint32_t budget) {
         first_ = 0;
     }
     std::size_t found = 0;
+    std::uint64_t words = 0;
     std::size_t at = first_;
     for (std::size_t left = count; left != 0; --left) {
         polled& p = hot_[at];
         if (p.pending || p.top->load_relaxed() != 0) {
-            if (found == out.size()) {
+            if (found == out.size() || words > words_of_a_pass) {
                 break;  // `at` is first next time
             }
+            const std::uint64_t before = p.state->counters.words;
             found += drain(p, out.subspan(found, std::min<std::size_t>(out.size() - found, std::max(budget, 1u))));
+            words += p.state->counters.words - before;
         }
         at = at + 1 == count ? 0 : at + 1;
     }

@@ -50,6 +50,8 @@ struct bell_counters {
 class doorbells {
 public:
     static constexpr std::uint32_t words_over_budget = 1 + abi::bell_summary_count;
+    /// A pass takes no further context once it has taken so many words: a storm of marks that lead to nothing.
+    static constexpr std::uint64_t words_of_a_pass = 256;
 
     /// A context becomes cold after so many passes in which nothing was found in it.
     explicit doorbells(std::uint32_t idle_passes = 4096);

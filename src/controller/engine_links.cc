@@ -24,25 +24,21 @@ bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
     }
     to.entry->receive_attention.store_relaxed(1);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the client's between posting and attention
-    if (to.has_receive()) {
+    if (to.owner->allowed.load(std::memory_order_relaxed) && to.has_receive()) {
         to.entry->receive_attention.store_relaxed(0);
         return true;
     }
     v.waits = true;
     v.wait_end_ns = v.d.receiver_wait_ns == abi::none64 ? 0 : now_ns + v.d.receiver_wait_ns;
     if (v.wait_end_ns != 0) {
-        limited_waits_.push_back(&v);
+        limited_waits_.emplace(v.wait_end_ns, &v);
     }
     return false;
 }
 
 void engines::expire_waits(std::uint64_t now_ns) noexcept {
-    for (std::size_t i = 0; i < limited_waits_.size();) {
-        vi& v = *limited_waits_[i];
-        if (now_ns < v.wait_end_ns) {
-            ++i;
-            continue;
-        }
+    while (!limited_waits_.empty() && limited_waits_.begin()->first <= now_ns) {
+        vi& v = *limited_waits_.begin()->second;
         v.peer->entry->receive_attention.store_relaxed(0);
         v.peer->entry->rx_no_descriptor_drops.fetch_add(1);
         v.peer->owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);

@@ -16,7 +16,7 @@ constexpr std::uint64_t expiry_look_ns = 20'000;
 /// A client that stands still between taking `armed` and its kick takes the kicks of its function's others along.
 constexpr std::uint64_t sleep_ns_max = 20'000'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
-constexpr std::uint64_t lease_ns_max = 500'000;
+constexpr std::uint64_t lease_ns_max = 5'000'000;
 constexpr std::uint32_t doorbell_budget = 8;  ///< of a context in one pass, so that a storm makes nobody wait long
 
 }  // namespace
@@ -75,15 +75,17 @@ void engines::quiesce() noexcept {
 
 void engines::allow(function& f, bool yes) {
     const std::lock_guard hold(board);
-    if (f.allowed == yes) {
+    if (f.allowed.exchange(yes) == yes) {
         return;
     }
-    f.allowed = yes;
     for (std::uint32_t i = 0; yes && i < f.vis_high; ++i) {
-        const vi* v = f.find(i);
+        vi* v = f.find(i);
         if (v != nullptr && !v->leased && !v->waits && v->link.load() == abi::link::connected &&
             (v->pending != nullptr || v->has_posted())) {
             scheduler.ready({f.number, i}, clock_ns());
+        }
+        if (v != nullptr && v->peer != nullptr && v->peer->waits) {
+            resume_sender_of(*v, clock_ns());
         }
     }
 }
@@ -119,10 +121,10 @@ void engines::heed(const rung& r, std::uint64_t now_ns) {
 
 void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
     vi& sender = *receiver.peer;
-    if (receiver.has_receive()) {
+    if (receiver.owner->allowed.load(std::memory_order_relaxed) && receiver.has_receive()) {
         receiver.entry->receive_attention.store_relaxed(0);
         sender.waits = false;
-        std::erase(limited_waits_, &sender);
+        limited_waits_.erase({sender.wait_end_ns, &sender});
         scheduler.ready({sender.owner->number, sender.index}, now_ns);
     }
 }
@@ -189,7 +191,7 @@ void engines::withdraw(vi& v) noexcept {
         v.entry->watched.store_relaxed(0);
     }
     if (v.waits) {
-        std::erase(limited_waits_, &v);
+        limited_waits_.erase({v.wait_end_ns, &v});
         v.waits = false;
     }
 }
@@ -283,8 +285,8 @@ bool engines::prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns) {
         may = may && t > now_ns;
         until_ns = std::min(until_ns, t);
     }
-    for (const vi* v : limited_waits_) {
-        until_ns = std::min(until_ns, std::max(v->wait_end_ns, now_ns + 1000));
+    if (!limited_waits_.empty()) {
+        until_ns = std::min(until_ns, std::max(limited_waits_.begin()->first, now_ns + 1000));
     }
     board.unlock();
     return may;

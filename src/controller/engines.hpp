@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -98,7 +99,7 @@ private:
     };
     std::vector<lease_word> leases_;
     std::vector<vi*> watched_;
-    std::vector<vi*> limited_waits_;
+    std::set<std::pair<std::uint64_t, vi*>> limited_waits_;  ///< by when they end
     std::uint64_t next_expiry_look_ns_ = 0;
 };
 

@@ -109,6 +109,8 @@ private:
     std::uint64_t lease_ns_;
     std::unique_ptr<transfer> scratch_;
     std::uint64_t lease_left_ = 0;  ///< bytes
+    std::uint64_t end_ns_ = 0;      ///< of the lease
+    std::uint32_t pieces_ = 0;      ///< copied in it
     lease_end tally_;
     std::uint64_t rx_messages_ = 0;
 };

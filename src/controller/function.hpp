@@ -106,7 +106,8 @@ struct vi {
     // The lease holder's of the peer; datagram VIs: under receive_lock.
     alignas(64) std::uint32_t receive_next = 0;
     std::atomic_flag receive_lock;
-    const vi* filled_by = nullptr;  ///< a datagram that takes several leases: everybody else's is dropped meanwhile
+    const vi* filled_by = nullptr;      ///< a datagram that takes several leases: everybody else's is dropped meanwhile
+    std::uint64_t filled_until_ns = 0;  ///< then somebody else may fill it
     // Whether the device looks at the send ring itself.
     bool watched = false;
     std::uint64_t watched_until_ns = 0;
@@ -138,20 +139,23 @@ struct function {
     function_options options;
     class window window;
     std::uint32_t epoch = 0;
-    bool dirty = false;   ///< somebody has used the window
-    bool allowed = true;  ///< bus master: engines work for it
+    bool dirty = false;               ///< somebody has used the window
+    std::atomic<bool> allowed{true};  ///< bus master: engines work for it, and touch its window
     std::array<struct context, abi::context_count> contexts;
     sparse_array<region> regions;
     sparse_array<std::atomic<vi*>> vis;
     std::uint32_t contexts_used = 0;
     std::uint32_t vis_used = 0;
     std::uint32_t regions_used = 0;
+    std::uint32_t names_used = 0;
+    std::uint32_t requests_used = 0;
     std::uint32_t vis_high = 0;  ///< behind the last VI that was ever made
     std::uint32_t regions_high = 0;
     live_counters counters{};
     std::uint64_t violations_seen = 0;  ///< at the last look
     std::uint64_t violations_since_ns = 0;
     bool misbehaved = false;           ///< disabled until it is reset
+    std::uint32_t next_mail = 0;       ///< mailbox: whose turn it is
     std::uint64_t verb_credit_ns = 0;  ///< mailbox: when the next request may be served
 
     [[nodiscard]] vi* find(std::uint64_t index) const noexcept {

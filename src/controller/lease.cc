@@ -30,7 +30,8 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
     rx_messages_ = 0;
     lease_left_ = bytes_max == 0 ? no_lease_limit : bytes_max;
     std::uint64_t messages = 0;
-    const std::uint64_t end_ns = clock_ns() + lease_ns_;
+    end_ns_ = clock_ns() + lease_ns_;
+    pieces_ = 0;
     using why = lease_end::why;
     for (;;) {
         if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
@@ -43,7 +44,7 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         }
         // Short messages and gather lists of many pieces take time, not bytes.
         const bool look = lease_ns_ != 0 && tally_.descriptors % 4 == 3;
-        if ((look && clock_ns() >= end_ns) || lease_left_ == 0 || tally_.descriptors == descriptors_max ||
+        if ((look && clock_ns() >= end_ns_) || lease_left_ == 0 || tally_.descriptors == descriptors_max ||
             (bytes_max != 0 && tally_.bytes >= bytes_max)) {
             tally_.reason = why::more;
             break;

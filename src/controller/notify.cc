@@ -31,11 +31,11 @@ void signal(vi& v, abi::queue_kind q) noexcept {
     }
     if (cq.armed.load_relaxed() != 0 && cq.armed.exchange(0) != 0) {
         cq.wakes.fetch_add(1);
-        os::futex_wake(&cq.wakes.raw_);
+        os::futex_wake(&cq.wakes.raw_, wakes_max);
         if (cq.bell.load_relaxed() != 0) {
             abi::word32& bell = w.process(v.context).bell;
             bell.fetch_add(1);
-            os::futex_wake(&bell.raw_);
+            os::futex_wake(&bell.raw_, wakes_max);
         }
     }
 }

@@ -9,6 +9,10 @@
 
 namespace vinic::controller {
 
+/// Threads of a client that one wake-up reaches; others look again by themselves.  A client with thousands asleep
+/// would keep an engine in the kernel.
+inline constexpr int wakes_max = 64;
+
 /// Marks queue q of v in its completion queue's ready bits and wakes the client if it sleeps.  The bits lie where
 /// the client says, if that is in its window.
 void signal(vi& v, abi::queue_kind q) noexcept;

@@ -16,6 +16,8 @@ namespace vinic::controller {
 namespace {
 
 constexpr std::uint32_t no_rights = 0;
+constexpr std::uint64_t fill_patience_ns = 100'000'000;
+constexpr std::uint32_t pieces_between_looks = 16;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 
 void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
@@ -70,6 +72,9 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         if (remote.moving || local.moving) {
             return verdict::again;
         }
+        if (++pieces_ % pieces_between_looks == 0 && lease_ns_ != 0 && clock_ns() >= end_ns_) {
+            lease_left_ = 0;  // many small pieces take time, not bytes
+        }
         if (remote.direct == nullptr || local.direct == nullptr) {
             count(there.owner->counters.foreign_copies);
         }
@@ -81,7 +86,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         }
         there.advance(local.bytes);
         step(t, local.bytes);
-        lease_left_ -= lease_left_ == no_lease_limit ? 0 : local.bytes;
+        lease_left_ -= lease_left_ == no_lease_limit ? 0 : std::min(lease_left_, local.bytes);
         tally_.bytes += local.bytes;
     }
     return {};
@@ -143,7 +148,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
                 return verdict::again;
             }
             if (local.direct != nullptr) {
-                vinic::device::copy_small(sink + t.done, local.direct, local.bytes);
+                std::memmove(sink + t.done, local.direct, local.bytes);  // a client may have put its ring there
             } else {
                 count(v.owner->counters.foreign_copies);
                 const piece to_piece{sink + t.done, 0, local.bytes, false};
@@ -210,14 +215,24 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         v.entry->counters[abi::tx_datagram_drops].fetch_add(1);
         return {};
     }
+    if (tally_.receiver != nullptr && tally_.receiver != to->owner) {
+        return verdict::again;  // a lease has one receiving function, which it is charged to
+    }
+    if (!to->owner->allowed.load(std::memory_order_relaxed)) {
+        count(to->owner->counters.rx_no_descriptor_drops);
+        return {};
+    }
     while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
         os::spin_pause();
     }
     outcome o;
-    if (t.started ? to->filled_by != &v : to->filled_by != nullptr) {
-        // Another long datagram is on its way, or the receiver has flushed what this one was filling.
+    const std::uint64_t now = clock_ns();
+    const bool is_taken = to->filled_by != nullptr && to->filled_by != &v && now < to->filled_until_ns;
+    if (is_taken || (t.started && to->filled_by != &v)) {
+        // Another long datagram is on its way; or this one was too slow, or the receiver has flushed it.
         to->entry->rx_busy_drops.fetch_add(1);
     } else {
+        to->filled_until_ns = to->filled_by == &v ? to->filled_until_ns : now + fill_patience_ns;
         o = send(v, *to, t);
         const bool goes_on = t.started && (o.what == verdict::partial || o.what == verdict::again);
         to->filled_by = goes_on ? &v : nullptr;
@@ -320,6 +335,9 @@ executor::outcome executor::execute(vi& v, transfer& t) noexcept {
         return datagram(v, t);
     }
     vi& to = *v.peer;
+    if (!to.owner->allowed.load(std::memory_order_relaxed)) {
+        return verdict::waits;
+    }
     switch (t.opcode) {
         case opcode::send:
             return send(v, to, t);

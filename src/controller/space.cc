@@ -114,7 +114,7 @@ copied copy(const place& to, const piece& to_piece, const place& from, const pie
         if (ascending) {
             vinic::device::copy_ascending(to_piece.direct, from_piece.direct, bytes);
         } else {
-            std::memcpy(to_piece.direct, from_piece.direct, bytes);
+            std::memmove(to_piece.direct, from_piece.direct, bytes);  // both may lie in one window, and overlap
         }
         return copied::all;
     }

@@ -2,6 +2,7 @@
 //
 // vi_verbs.cc -- VIs and regions come, change and go.
 #include <bit>
+#include <thread>
 
 #include "controller/control.hpp"
 #include "controller/executor.hpp"
@@ -42,6 +43,13 @@ std::uint32_t send_extra_bytes(const abi::vi_description& d) noexcept {
     const std::uint32_t most =
         std::max(d.segments_max * static_cast<std::uint32_t>(sizeof(abi::segment)), d.inline_bytes_max);
     return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
+}
+
+/// Keeps engines from filling v's receives.  Not under the board: an engine may hold it for a whole lease.
+void hold_receives(vi& v) noexcept {
+    while (v.receive_lock.test_and_set(std::memory_order_acquire)) {
+        std::this_thread::yield();
+    }
 }
 
 }  // namespace
@@ -117,8 +125,7 @@ void control::stop_filling(const vi& v) {
     if (to == nullptr) {
         return;
     }
-    while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
-    }
+    hold_receives(*to);
     to->filled_by = to->filled_by == &v ? nullptr : to->filled_by;
     to->receive_lock.clear(std::memory_order_release);
 }
@@ -131,6 +138,7 @@ std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
         word = abi::make_state(v.epoch, l, v.reason);
         if (v.request != 0) {
             requests_.erase(v.request);
+            --v.owner->requests_used;
             v.request = 0;
         }
         if (l == abi::link::connected && !v.is_datagram()) {
@@ -139,16 +147,16 @@ std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
         engines_.withdraw(v);
     }
     engines_.quiesce();
+    if (v.is_datagram() && v.pending != nullptr) {
+        stop_filling(v);
+    }
     const std::lock_guard lock(engines_.board);
     engines_.publish_break(v);
     if (v.peer != nullptr) {
         v.peer->peer = nullptr;
         v.peer = nullptr;
     }
-    if (v.is_datagram() && v.pending != nullptr) {
-        stop_filling(v);
-    }
-    v.pending.reset();
+    v.pending.reset();  // nobody holds a lease: v has left `connected`, and the leases of before are over
     return word;
 }
 
@@ -168,16 +176,18 @@ errc control::disconnect(call& c) {
     if (v == nullptr) {
         return errc::invalid_handle;
     }
-    c.r[0] = unlink(*v, abi::break_reason::remote_disconnect);
-    const std::lock_guard lock(engines_.board);
     if (v->is_datagram()) {
-        while (v->receive_lock.test_and_set(std::memory_order_acquire)) {
-        }
+        // What it has sent goes on; what it was to receive begins anew.
+        c.r[0] = abi::make_state(v->epoch, abi::link::connected);
+        hold_receives(*v);
         v->receive_next = static_cast<std::uint32_t>(c.v[1]);
         v->filled_by = nullptr;
         v->receive_lock.clear(std::memory_order_release);
-        engines_.scheduler.ready({v->owner->number, v->index}, clock_ns());  // what it has posted goes on
-    } else if (v->link.load() != abi::link::idle) {
+        return errc::ok;
+    }
+    c.r[0] = unlink(*v, abi::break_reason::remote_disconnect);
+    const std::lock_guard lock(engines_.board);
+    if (v->link.load() != abi::link::idle) {
         become(*v, abi::link::idle);
     }
     return errc::ok;

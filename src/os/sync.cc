@@ -41,9 +41,9 @@ void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t
     errno = saved;
 }
 
-void futex_wake(const std::uint32_t* word) noexcept {
+void futex_wake(const std::uint32_t* word, int most) noexcept {
     const int saved = errno;
-    (void)::syscall(SYS_futex, word, FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
+    (void)::syscall(SYS_futex, word, FUTEX_WAKE, most, nullptr, nullptr, 0);
     errno = saved;
 }
 

@@ -36,7 +36,8 @@ inline void spin_pause() noexcept {
 
 /// Sleeps while *word == expected, at most timeout_ns; between processes.
 void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept;
-void futex_wake(const std::uint32_t* word) noexcept;
+/// Wakes those who wait, at most so many.
+void futex_wake(const std::uint32_t* word, int most = 0x7fffffff) noexcept;
 
 /// Registers this process for heavy barriers.  False: membarrier is not to be had.
 [[nodiscard]] bool register_asymmetric_barrier() noexcept;

@@ -214,6 +214,39 @@ TEST_P(DeviceTest, ALongDatagramTakesSeveralLeasesAndArrivesWhole) {
     EXPECT_TRUE(b.await_receive(4, 2));
 }
 
+TEST_P(DeviceTest, ADatagramReceiverMayFlushWhileALongOneComes) {
+    auto d = raw_client::description(4);
+    d.flags |= abi::is_datagram;
+    d.reliability = 0;
+    raw_client a(*nic, 1, 0);
+    raw_client b(*nic, 2, 0);
+    for (raw_client* c : {&a, &b}) {
+        ASSERT_EQ(c->register_all(key), errc::ok);
+        ASSERT_EQ(c->create(4, d), errc::ok);
+    }
+    const std::uint64_t to_b = 4 | 2ULL << 16 | 1ULL << 32;
+    for (int i = 0; i < 100; ++i) {
+        const std::uint32_t r = b.post_receive(4, key, 8 << 20, 8 << 20);
+        const std::uint32_t s = a.post(4, opcode::send, key, 0, 1 << 20, to_b);
+        // Both ends flush: what was sent goes on, what was to be received is void.
+        ASSERT_EQ(a.call(abi::verb::disconnect, {4, a.base_of(4)}).code, errc::ok);
+        ASSERT_EQ(b.call(abi::verb::disconnect, {4, r + 1}).code, errc::ok);
+        ASSERT_EQ(a.await_send(4, s), status::success);
+    }
+}
+
+TEST_P(DeviceTest, AWindowIsNotGivenToTheNextWhoComesAfterOneThatNeverEntered) {
+    const auto first = nic->attach(1);
+    ASSERT_TRUE(first);
+    const int kept = ::dup(first->window);
+    raw_client next(*nic, 1, 0);
+    next.data(0, 1)[0] = std::byte{0x55};
+    std::byte seen{};
+    ASSERT_EQ(::pread(kept, &seen, 1, raw_client::data_offset), 1);
+    EXPECT_EQ(seen, std::byte{0});
+    ::close(kept);
+}
+
 TEST_P(DeviceTest, QuotasEndWithAnErrorAndGiveWhatIsGivenBack) {
     device_options o;
     o.functions = 1;
@@ -266,9 +299,12 @@ TEST_P(DeviceTest, AFunctionWithoutBusMasterMovesNothingUntilItHasItAgain) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_NE(p.a.send_slot(3, s).done.load_acquire(), s + 1);
     p.a.post_receive(3, key, 0, 4096);
-    EXPECT_EQ(p.b.await_send(3, p.b.post(3, opcode::send, key, 0, 64)), status::success) << "the other has it still";
+    const std::uint32_t back = p.b.post(3, opcode::send, key, 0, 64);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_NE(p.b.send_slot(3, back).done.load_acquire(), back + 1) << "nor is anything moved into its window";
     ASSERT_TRUE(nic->configure(1, command, 2, bus_master));
     EXPECT_EQ(p.a.await_send(3, s), status::success);
+    EXPECT_EQ(p.b.await_send(3, back), status::success);
 }
 
 TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {

@@ -218,7 +218,9 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
             break;
         case why::failed:
             if (connected) {
-                break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &end.how);
+                const bool died = end.how == status::connection_lost;
+                break_link(v, died ? abi::break_reason::peer_died : abi::break_reason::local_error,
+                           abi::break_reason::remote_error, &end.how);
             } else {
                 executor::finish(v, end.how);  // the peer was quicker; this message ended by itself all the same
             }

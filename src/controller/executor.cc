@@ -176,6 +176,8 @@ executor::outcome executor::stopped(const vi& v, copied how, bool outward) const
             return fail(v, outward ? status::remote_protection : status::local_protection);
         case copied::unmapped_from:
             return fail(v, outward ? status::local_protection : status::remote_protection);
+        case copied::process_gone:
+            return fail(v, status::connection_lost);
         default:
             return fail(v, status::unreachable_memory);
     }

@@ -74,6 +74,8 @@ copied from_errno(int e, copied unmapped) noexcept {
     switch (e) {
         case 0:
             return copied::all;
+        case ESRCH:
+            return copied::process_gone;  // its connection has not been seen to close yet
         case EFAULT:
             return unmapped;
         default:

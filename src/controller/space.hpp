@@ -58,7 +58,7 @@ struct piece {
 [[nodiscard]] piece first_piece(const place& p, std::uint64_t max) noexcept;
 
 /// How a copy between two pieces ended.
-enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable };
+enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone };
 
 /// Copies `bytes` between pieces of at least that length; foreign ones by system call.
 ///

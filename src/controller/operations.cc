@@ -234,7 +234,13 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
     } else {
         to->filled_until_ns = to->filled_by == &v ? to->filled_until_ns : now + fill_patience_ns;
         o = send(v, *to, t);
-        const bool goes_on = t.started && (o.what == verdict::partial || o.what == verdict::again);
+        if (o.what == verdict::again) {
+            // Its sender or its receiver says that pages are moving, for as long as they like: the message begins
+            // anew when they no longer do, and the receiver's descriptor is anybody's meanwhile.
+            t.started = false;
+            t.done = t.segment = t.segment_at = t.receive_segment = t.receive_at = 0;
+        }
+        const bool goes_on = t.started && o.what == verdict::partial;
         to->filled_by = goes_on ? &v : nullptr;
     }
     if (o.what == verdict::waits) {

@@ -121,6 +121,16 @@ control::serving control::serve(function& f, std::uint32_t context) {
     return serving::served;
 }
 
+bool control::is_busy(function& f, std::uint32_t context) {
+    const std::lock_guard hold(mutex);
+    for (std::uint32_t i = 0; i < f.vis_high; ++i) {
+        if (const vi* x = f.find(i); x != nullptr && x->context == context && is_busy(*x)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void control::drop_context(function& f, std::uint32_t context, bool died) {
     const std::lock_guard hold(mutex);
     struct context& at = f.contexts[context];

@@ -33,6 +33,8 @@ public:
     };
     /// Serves what lies in the mailbox of a context.
     serving serve(function& f, std::uint32_t context);
+    /// Whether messages that a context's VIs have posted are still on their way and could get there.
+    [[nodiscard]] bool is_busy(function& f, std::uint32_t context);
     /// Ends everything that a context has: VIs, regions, names, requests.
     void drop_context(function& f, std::uint32_t context, bool died);
 

@@ -106,6 +106,7 @@ result<void> device::state::renew_window(function& f) {
     }
     f.window = std::move(*made);
     f.dirty = false;
+    f.handed_out = false;
     f.vis_high = 0;
     f.regions_high = 0;
     return {};

@@ -126,7 +126,7 @@ public:
 
     // -- clients --------------------------------------------------------------------------------
     /// Whether the caller may use it is for the program to decide, before.
-    [[nodiscard]] result<attachment> attach(std::uint32_t function);
+    [[nodiscard]] result<attachment> attach(std::uint32_t function, uid_t user);
     /// Begins to serve context `context` of the window that attach() gave at `epoch`.  errc::busy: the context is
     /// in use, or the window was replaced meanwhile: attach again.  Returns the context's epoch.
     [[nodiscard]] result<std::uint32_t> enter(std::uint32_t function, std::uint32_t epoch, std::uint32_t context,

@@ -10,6 +10,7 @@ namespace vinic::controller {
 
 namespace {
 
+constexpr std::uint64_t last_words_ns = 10'000'000;
 constexpr std::uint64_t verb_price = 2;              ///< a function may have that part of the mailboxes' thread
 constexpr std::uint64_t verb_burst_ns = 20'000'000;  ///< so much of a second's requests may come at once
 constexpr std::uint64_t mail_slice_ns = 100'000'000;
@@ -100,7 +101,7 @@ result<void> device::state::admits(const function& f) const {
     return std::unexpected(refuse(errc::permission_denied, "function " + function_name(f.number) + why));
 }
 
-result<attachment> device::attach(std::uint32_t number) {
+result<attachment> device::attach(std::uint32_t number, uid_t user) {
     auto f = state_->find(number);
     if (!f) {
         return std::unexpected(f.error());
@@ -109,12 +110,15 @@ result<attachment> device::attach(std::uint32_t number) {
     if (auto r = state_->admits(**f); !r) {
         return std::unexpected(r.error());
     }
-    if ((*f)->contexts_used == 0 && (*f)->dirty) {
+    // Who has had the descriptor may have kept it, even if he never entered.
+    const bool is_anothers = (*f)->handed_out && (*f)->handed_to != user;
+    if ((*f)->contexts_used == 0 && ((*f)->dirty || is_anothers)) {
         if (auto r = state_->renew_window(**f); !r) {
             return std::unexpected(r.error());
         }
     }
-    (*f)->dirty = true;  // whoever has the descriptor may keep it, even if he never enters
+    (*f)->handed_out = true;
+    (*f)->handed_to = user;
     return attachment{(*f)->window.fd(), state_->doorbell_kicks.fd(number), state_->mailbox_kicks.fd(number),
                       (*f)->window.bytes(), (*f)->epoch};
 }
@@ -153,6 +157,7 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
         at.who = who;
         at.mail_sequence = box.request.sequence.load_relaxed();
         box.response.sequence.store_relaxed(at.mail_sequence);
+        f.dirty = true;
         std::atomic_ref(f.contexts_used).fetch_add(1, std::memory_order_relaxed);
         f.window.identity().context_epoch[context].store_release(at.epoch);
         const std::lock_guard lock(state_->engines->board);
@@ -175,6 +180,11 @@ void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t co
             return;  // cut off by a reset before
         }
         process = static_cast<std::uint32_t>(f.contexts[context].who.process);
+    }
+    // Direct placement executes at post: what a process had posted when it died has arrived.  So here, if it is soon.
+    const std::uint64_t end = os::now_ns() + last_words_ns;
+    while (state_->control->is_busy(f, context) && os::now_ns() < end) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
     state_->control->drop_context(f, context, died);
     state_->tell(died ? event_kind::died : event_kind::detached, f, context, process, {});

@@ -120,7 +120,7 @@ void connections::attach(connection& c, std::span<const std::byte> packet) {
     errc code = may_attach(c, asked);
     controller::attachment given;
     if (code == errc::ok) {
-        if (const auto attached = device_.attach(asked.function)) {
+        if (const auto attached = device_.attach(asked.function, c.who.who.user)) {
             given = *attached;
         } else {
             code = attached.error().code;

@@ -235,8 +235,8 @@ TEST_P(DeviceTest, ADatagramReceiverMayFlushWhileALongOneComes) {
     }
 }
 
-TEST_P(DeviceTest, AWindowIsNotGivenToTheNextWhoComesAfterOneThatNeverEntered) {
-    const auto first = nic->attach(1);
+TEST_P(DeviceTest, AWindowIsNotGivenToTheNextUserAfterOneWhoNeverEntered) {
+    const auto first = nic->attach(1, ::getuid() + 1);
     ASSERT_TRUE(first);
     const int kept = ::dup(first->window);
     raw_client next(*nic, 1, 0);
@@ -280,7 +280,7 @@ TEST_P(DeviceTest, AMailboxAnswersEachRequestOnce) {
     for (const std::uint32_t replayed : {last, last - 1, last + 2, last + 1000}) {
         box.request.sequence.store_release(replayed);
         const std::uint64_t one = 1;
-        (void)!::write(nic->attach(1)->mailbox, &one, sizeof one);
+        (void)!::write(nic->attach(1, ::getuid())->mailbox, &one, sizeof one);
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
         EXPECT_EQ(box.response.sequence.load_acquire(), last) << replayed;
     }
@@ -320,7 +320,7 @@ TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {
 
 TEST_P(DeviceTest, AnEventDescriptorThatIsDrainedOrMadeBlockingHurtsNobodyElse) {
     Pair p(*nic);
-    const auto mine = nic->attach(3);
+    const auto mine = nic->attach(3, ::getuid());
     ASSERT_TRUE(mine);
     for (const int fd : {mine->doorbell, mine->mailbox}) {
         ASSERT_EQ(::fcntl(fd, F_SETFL, 0), 0);  // the open file is shared with the device
@@ -362,10 +362,10 @@ TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {
         }
     }
     EXPECT_EQ(told, 1);
-    EXPECT_EQ(nic->attach(3).error().code, errc::permission_denied);
+    EXPECT_EQ(nic->attach(3, ::getuid()).error().code, errc::permission_denied);
     EXPECT_EQ(p.a.link_of(3), abi::link::connected) << "a neighbour";
     ASSERT_TRUE(nic->reset(3));
-    EXPECT_TRUE(nic->attach(3));
+    EXPECT_TRUE(nic->attach(3, ::getuid()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, DeviceTest, testing::Values(1, 2));

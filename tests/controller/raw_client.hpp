@@ -31,7 +31,7 @@ public:
 
     raw_client(device& d, std::uint32_t function, std::uint32_t context)
         : device_(d), function_(function), context_(context) {
-        const auto a = d.attach(function);
+        const auto a = d.attach(function, ::getuid());
         if (!a) {
             throw std::runtime_error(a.error().message());
         }

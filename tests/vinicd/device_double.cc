@@ -115,7 +115,7 @@ void device::stop() noexcept {
     state_->changed.notify_all();
 }
 
-result<attachment> device::attach(std::uint32_t number) {
+result<attachment> device::attach(std::uint32_t number, uid_t /*user*/) {
     const std::lock_guard lock(state_->mutex);
     function* f = state_->find(number);
     if (f == nullptr) {

@@ -34,7 +34,7 @@ struct device_options {
     function_options defaults;    ///< of every function
     scheduler_options scheduling;
     bool foreign_memory = true;           ///< reach memory outside windows with process_vm_readv/writev
-    std::uint64_t lease_ns = 50'000;      ///< a lease ends with the message in which so much time is over; 0: never
+    std::uint64_t lease_ns = 10'000;      ///< a lease ends when so much time is over; 0: by bytes and messages only
     std::uint64_t idle_spin_ns = 50'000;  ///< how long an engine without work looks before it sleeps
     bool yield = false;                   ///< give the core away between looks: fewer cores than pollers
     /// Malformed descriptors and ignored requests of a function in a second, above which it is disabled and reset;

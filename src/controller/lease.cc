@@ -14,6 +14,20 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
     counter.fetch_add(n, std::memory_order_relaxed);
 }
 
+/// What a lease did, in the counters of the functions: once for all its messages.
+void publish(vi& v, std::uint64_t messages, std::uint64_t received, const lease_end& end) noexcept {
+    if (messages != 0) {
+        count(v.owner->counters.tx_messages, messages);
+    }
+    if (end.bytes != 0) {
+        count(v.owner->counters.tx_bytes, end.bytes);
+    }
+    if (received != 0) {
+        count(end.receiver->counters.rx_messages, received);
+        count(end.receiver->counters.rx_bytes, end.received_bytes);
+    }
+}
+
 }  // namespace
 
 void executor::finish(vi& v, enum status how) noexcept {
@@ -64,6 +78,15 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
             finish(v, o.how);
             continue;
         }
+        if (o.what == verdict::waits && !v.is_reliable()) {
+            // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
+            v.peer->entry->rx_no_descriptor_drops.fetch_add(1);
+            count(v.peer->owner->counters.rx_no_descriptor_drops);
+            ++messages;
+            ++tally_.descriptors;
+            finish(v, status::success);
+            continue;
+        }
         if (o.what == verdict::waits) {
             tally_.reason = why::waits;
             break;
@@ -80,16 +103,7 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         tally_.reason = why::more;
         break;
     }
-    if (messages != 0) {
-        count(v.owner->counters.tx_messages, messages);
-    }
-    if (tally_.bytes != 0) {
-        count(v.owner->counters.tx_bytes, tally_.bytes);
-    }
-    if (rx_messages_ != 0) {
-        count(tally_.receiver->counters.rx_messages, rx_messages_);
-        count(tally_.receiver->counters.rx_bytes, tally_.received_bytes);
-    }
+    publish(v, messages, rx_messages_, tally_);
     return tally_;
 }
 

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lease_test.cc -- what ends a turn on an engine, and what is counted in it.
+#include <gtest/gtest.h>
+
+#include "raw_client.hpp"
+
+namespace vinic::controller {
+namespace {
+
+constexpr std::uint32_t key = 7 << 8 | 1;
+constexpr std::uint32_t vi_number = 3;
+
+/// Two tenants with a connected VI each.
+struct tenants {
+    tenants(const device_options& o, const abi::vi_description& as)
+        : nic(device::create(o).value()), started(nic->start().has_value()), a(*nic, 1, 0), b(*nic, 2, 0) {
+        for (raw_client* c : {&a, &b}) {
+            EXPECT_EQ(c->register_all(key), errc::ok);
+            EXPECT_EQ(c->create(vi_number, as), errc::ok);
+        }
+        EXPECT_EQ(raw_client::connect(a, vi_number, b, vi_number), errc::ok);
+    }
+    [[nodiscard]] function_counters sender() const { return nic->status(1)->counters; }
+    std::unique_ptr<device> nic;
+    bool started;
+    raw_client a;
+    raw_client b;
+};
+
+device_options options() {
+    device_options o;
+    o.functions = 2;
+    o.yield = true;
+    return o;
+}
+
+TEST(leases, count_messages_that_are_dropped_for_want_of_a_receive) {
+    abi::vi_description d = raw_client::description(vi_number);
+    d.reliability = static_cast<std::uint32_t>(reliability::unreliable);
+    tenants t(options(), d);
+    for (std::uint32_t i = 0; i < raw_client::depth; ++i) {
+        EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, opcode::send, key, 0, 8)), status::success);
+    }
+    // The lease is counted when it is over, a moment after its messages.
+    for (int i = 0; i < 20'000 && t.sender().scheduling.descriptors < raw_client::depth; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(t.sender().scheduling.descriptors, raw_client::depth) << "drops cost their sender nothing";
+    EXPECT_EQ(t.nic->status(2)->counters.rx_no_descriptor_drops, raw_client::depth);
+    EXPECT_EQ(t.nic->status(2)->counters.rx_messages, 0u);
+}
+
+TEST(leases, end_by_time_within_a_message_of_many_pieces) {
+    constexpr std::uint32_t pieces = 64;
+    constexpr std::uint32_t piece_bytes = 3;
+    device_options o = options();
+    o.lease_ns = 1;
+    abi::vi_description d = raw_client::description(vi_number);
+    d.segments_max = pieces;
+    tenants t(o, d);
+    const std::uint64_t extra = raw_client::ring_offset(100);
+    t.a.entry(vi_number).send_extra.store_release(extra);
+    abi::send_descriptor s{};
+    s.opcode = static_cast<std::uint8_t>(opcode::write);
+    s.segment_count = pieces;
+    s.length = pieces * piece_bytes;
+    s.remote_address = raw_client::data_offset;
+    s.remote_key = key;
+    for (std::uint32_t i = 0; i < pieces; ++i) {
+        abi::segment& to = i < 2 ? s.segments[i] : t.a.at<abi::segment>(extra)[i - 2];
+        to = {raw_client::data_offset + i * 4096, piece_bytes, key};
+        std::fill_n(t.a.data(i * 4096, piece_bytes).begin(), piece_bytes, static_cast<std::byte>(i));
+    }
+    EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, s)), status::success);
+    EXPECT_GE(t.sender().scheduling.grants, 3u) << "the whole message was one lease";
+    for (std::uint32_t i = 0; i < s.length; ++i) {
+        ASSERT_EQ(t.b.data(i, 1)[0], static_cast<std::byte>(i / piece_bytes)) << i;
+    }
+}
+
+}  // namespace
+}  // namespace vinic::controller

@@ -104,6 +104,7 @@ void doorbells::add_context(std::uint32_t function, std::uint32_t context, std::
     s.last_found = pass_;
     if (function >= functions_.size()) {
         functions_.resize(function + 1);
+        allowances_.resize(function + 1);
     }
     if (context >= functions_[function].size()) {
         functions_[function].resize(context + 1);
@@ -154,9 +155,18 @@ std::size_t doorbells::poll(std::span<rung> out, std::uint32_t budget) {
             if (found == out.size() || words > words_of_a_pass) {
                 break;  // `at` is first next time
             }
-            const std::uint64_t before = p.state->counters.words;
-            found += drain(p, out.subspan(found, std::min<std::size_t>(out.size() - found, std::max(budget, 1u))));
-            words += p.state->counters.words - before;
+            allowance& a = allowances_[p.state->function];
+            if (a.pass != pass_) {
+                a = {.pass = pass_, .used = 0};
+            }
+            if (a.used < std::max(budget, 1u)) {
+                const std::uint64_t before = p.state->counters.words;
+                const std::size_t most = std::min<std::size_t>(out.size() - found, std::max(budget, 1u) - a.used);
+                const std::size_t n = drain(p, out.subspan(found, most));
+                a.used += std::max(static_cast<std::uint32_t>(n), 1u);
+                found += n;
+                words += p.state->counters.words - before;
+            }
         }
         at = at + 1 == count ? 0 : at + 1;
     }

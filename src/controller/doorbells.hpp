@@ -12,7 +12,8 @@
 //   (abi/doorbell.hpp) and keeps what goes beyond the budget privately, so that the client's words are only
 //   read again when all that was taken has been given out.  Whatever the client writes:
 //
-//   - a pass gives out at most `budget` VIs of a context and takes at most that and `words_over_budget` words;
+//   - a pass gives out at most `budget` VIs of a function, however many contexts it has, and takes of each context at
+//     most that and `words_over_budget` words, of at most `budget` contexts of a function;
 //   - a VI that the context may not have (vis_max) is never given out, only counted;
 //   - whose VI it is follows from where the area lies, not from what is in it.
 //
@@ -66,7 +67,7 @@ public:
     /// On return the area is not touched any more.  Unknown contexts are ignored.
     void remove_context(std::uint32_t function, std::uint32_t context) noexcept;
 
-    /// One pass: fills `out` with rung VIs, at most `budget` (1 if 0) of a context; the count.  Each bit is given
+    /// One pass: fills `out` with rung VIs, at most `budget` (1 if 0) of a function; the count.  Each bit is given
     /// out once.  Contexts take turns in being first; one that finds no room in `out` is first in the next pass.
     [[nodiscard]] std::size_t poll(std::span<rung> out, std::uint32_t budget);
 
@@ -91,6 +92,12 @@ private:
         bool pending;  ///< taken and not given out yet
     };
 
+    /// What contexts of a function have got of a pass' budget; one that led to nothing counts as a VI.
+    struct allowance {
+        std::uint64_t pass = 0;
+        std::uint32_t used = 0;
+    };
+
     [[nodiscard]] area_state* find(std::uint32_t function, std::uint32_t context) const noexcept;
     std::size_t drain(polled& at, std::span<rung> out);
     std::size_t give_out(area_state& s, std::span<rung> out);
@@ -108,6 +115,7 @@ private:
     std::vector<polled> hot_;
     std::vector<area_state*> cold_;
     std::vector<std::vector<std::unique_ptr<area_state>>> functions_;  ///< by function, then by context
+    std::vector<allowance> allowances_;                                ///< by function
 };
 
 }  // namespace vinic::controller

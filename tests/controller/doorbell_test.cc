@@ -140,6 +140,33 @@ TEST(doorbells, contexts_take_turns_when_there_is_room_for_one) {
     EXPECT_LE(most - least, 3u);
 }
 
+TEST(doorbells, many_contexts_buy_a_function_no_more_of_a_pass) {
+    doorbells bells;
+    std::vector<doorbell_area> areas;
+    for (std::uint32_t c = 0; c < 64; ++c) {
+        areas.emplace_back(1, c);
+        bells.add_context(1, c, areas[c].data(), 64);
+    }
+    const doorbell_area quiet(2, 0);
+    bells.add_context(2, 0, quiet.data(), 64);
+    std::set<std::uint32_t> contexts;
+    for (int pass = 0; pass < 65; ++pass) {
+        for (const auto& area : areas) {
+            for (std::uint32_t vi = 0; vi < 64; ++vi) {
+                (void)area.ring(vi);
+            }
+        }
+        (void)quiet.ring(7);
+        const auto found = poll(bells, 64, 8);
+        EXPECT_EQ(found.size(), 9u) << "eight of the storm";
+        EXPECT_TRUE(std::ranges::find(found, rung{2, 0, 7}) != found.end()) << "and whoever rings once";
+        for (const rung& r : found) {
+            contexts.insert(r.function == 1 ? r.context : 64);
+        }
+    }
+    EXPECT_EQ(contexts.size(), 65u) << "each context had its turn";
+}
+
 TEST(doorbells, a_context_is_named_by_its_area_and_rings_nobody_elses_vi) {
     doorbells bells;
     const doorbell_area a(1, 0);

@@ -2,8 +2,8 @@
 //
 // isolation.cc -- one tenant of the isolation matrix, victim or attacker; bench/isolation drives many of them.
 //
-//   bench_isolation victim V1 PATH NEAR FAR       PATH: the socket of a vinicd; NEAR and FAR: numbers of VFs
-//   bench_isolation attacker A1 PATH OWN PEER
+//   bench_isolation victim V1 PATH NEAR FAR PROCESS     PATH: the socket of a vinicd, PROCESS: its process id;
+//   bench_isolation attacker A1 PATH OWN PEER           the others: numbers of VFs
 //
 //   Says "ready" when it is set up, then obeys lines of its standard input:
 //
@@ -49,9 +49,11 @@ std::string percentiles(std::vector<std::uint32_t> delays_ns) {
 }
 
 std::string json_of(const victim_result& r) {
-    std::string text = "{\"seconds\": " + std::to_string(r.seconds) + ", \"messages\": " + std::to_string(r.messages) +
-                       ", \"bytes\": " + std::to_string(r.bytes) + ", \"errors\": " + std::to_string(r.errors) +
-                       ", \"corrupt\": " + std::to_string(r.corrupt) + ", \"begun_ns\": " + std::to_string(r.begun_ns);
+    std::string text = "{\"seconds\": " + std::to_string(r.seconds) +
+                       ", \"device_seconds\": " + std::to_string(r.device_seconds) +
+                       ", \"messages\": " + std::to_string(r.messages) + ", \"bytes\": " + std::to_string(r.bytes) +
+                       ", \"errors\": " + std::to_string(r.errors) + ", \"corrupt\": " + std::to_string(r.corrupt) +
+                       ", \"begun_ns\": " + std::to_string(r.begun_ns);
     if (!r.delays_ns.empty()) {
         text += percentiles(r.delays_ns);
     }
@@ -66,8 +68,10 @@ std::string json_of(const victim_result& r) {
     return text + "}";
 }
 
-int be_victim(const std::string& name, const std::string& path, const std::string& near, const std::string& far) {
-    const auto v = make_victim(name, "vinicd:" + path + "#vf" + near, "vinicd:" + path + "#vf" + far);
+int be_victim(const std::string& name, const std::string& path, const std::string& near, const std::string& far,
+              const std::string& device_process) {
+    const auto v = make_victim(name, "vinicd:" + path + "#vf" + near, "vinicd:" + path + "#vf" + far,
+                               std::atoi(device_process.c_str()));
     say("ready");
     for (std::string word; std::cin >> word;) {
         std::uint64_t ms = 0;
@@ -116,16 +120,17 @@ int be_attacker(const std::string& name, const std::string& path, std::uint32_t 
 int main(int argument_count, char** arguments) {
     using namespace vinic::bench;
     const std::vector<std::string> words(arguments + 1, arguments + argument_count);
-    if (words.size() != 5 || (words[0] != "victim" && words[0] != "attacker")) {
+    const bool victim = !words.empty() && words[0] == "victim";
+    if (words.size() != (victim ? 6U : 5U) || (!victim && words[0] != "attacker")) {
         std::fprintf(stderr,
-                     "usage: bench_isolation victim V1..V6 SOCKET VF VF\n"
+                     "usage: bench_isolation victim V1..V6 SOCKET VF VF PROCESS\n"
                      "       bench_isolation attacker A1..A16 SOCKET VF VF\n");
         return 2;
     }
     ::prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
     try {
-        if (words[0] == "victim") {
-            return be_victim(words[1], words[2], words[3], words[4]);
+        if (victim) {
+            return be_victim(words[1], words[2], words[3], words[4], words[5]);
         }
         return be_attacker(words[1], words[2], static_cast<std::uint32_t>(std::atoi(words[3].c_str())),
                            static_cast<std::uint32_t>(std::atoi(words[4].c_str())));

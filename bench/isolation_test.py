@@ -36,7 +36,7 @@ class Arithmetic(unittest.TestCase):
     def test_rates_go_by_each_functions_own_clock(self):
         before = {0: {"bytes": 0, "at_ns": 0}, 1: {"bytes": 0, "at_ns": 0}}
         after = {0: {"bytes": 100, "at_ns": 1_000_000_000}, 1: {"bytes": 100, "at_ns": 2_000_000_000}}
-        self.assertEqual(arithmetic.rates(before, after, "bytes"), {0: 100.0, 1: 50.0})
+        self.assertEqual(arithmetic.rates(before, after, "bytes", "at_ns"), {0: 100.0, 1: 50.0})
 
     def test_a_ratio_is_to_both_neighbours(self):
         self.assertAlmostEqual(arithmetic.ratio(6, 10, 14), 0.5)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/isolation_victims.hpp"
 
+#include <time.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -34,14 +36,15 @@ T must(vinic::result<T> r) {
 struct victim_shape {
     const char* name;
     std::uint32_t vis;
-    std::uint32_t depth;
+    std::uint32_t depth;  ///< so that queues last 5 ms and more: a victim that has to wait for its core loses nothing
     std::uint32_t bytes;
     bool reads;
+    std::uint32_t slots;  ///< places in memory of each VI, used in turn
 };
 
 constexpr victim_shape shapes[] = {
-    {"V1", 1, 16, 64, false},   {"V2", 64, 64, 8, false},    {"V3", 1, 64, 65536, false},
-    {"V4", 96, 32, 512, false}, {"V5", 32, 64, 2048, false}, {"V6", 8, 64, 4096, true},
+    {"V1", 1, 16, 64, false, 16},    {"V2", 64, 1024, 8, false, 64},   {"V3", 1, 1024, 65536, false, 64},
+    {"V4", 96, 512, 512, false, 32}, {"V5", 32, 512, 2048, false, 64}, {"V6", 8, 2048, 4096, true, 64},
 };
 
 /// One end: a function, and its VIs with a completion queue for each direction.
@@ -49,7 +52,7 @@ struct end {
     end(const std::string& device, const victim_shape& shape)
         : nic(must(nic::open(device))),
           domain(must(nic.create_domain())),
-          buffer(must(nic.allocate(std::uint64_t{shape.vis} * shape.depth * shape.bytes))),
+          buffer(must(nic.allocate(std::uint64_t{shape.vis} * shape.slots * shape.bytes))),
           region(must(domain.register_memory(buffer.bytes(), access::local_write | access::remote_read))),
           sends(must(nic.create_completion_queue())),
           receives(must(nic.create_completion_queue())) {
@@ -72,8 +75,11 @@ struct end {
 
 class pair_of_ends : public victim {
 public:
-    pair_of_ends(const victim_shape& shape, const std::string& near, const std::string& far)
+    pair_of_ends(const victim_shape& shape, const std::string& near, const std::string& far, int device_process)
         : shape_(shape), a_(near, shape), b_(far, shape) {
+        if (::clock_getcpuclockid(device_process, &device_clock_) != 0) {
+            throw std::runtime_error("there is no vinicd with process id " + std::to_string(device_process));
+        }
         const std::string name = "victim-" + std::to_string(os::now_ns());
         listener l = must(b_.nic.listen(name));
         for (std::uint32_t i = 0; i < shape.vis; ++i) {
@@ -101,12 +107,22 @@ protected:
     bytes_view source() { return {shape_.reads ? b_.buffer.bytes() : a_.buffer.bytes()}; }
     bytes_view sink() { return {shape_.reads ? a_.buffer.bytes() : b_.buffer.bytes()}; }
     [[nodiscard]] std::uint64_t offset(std::uint64_t vi, std::uint32_t slot) const {
-        return (vi * shape_.depth + slot % shape_.depth) * shape_.bytes;
+        return (vi * shape_.slots + slot % shape_.slots) * shape_.bytes;
+    }
+
+    /// Processor time of the device so far.
+    [[nodiscard]] double device_seconds() const {
+        timespec t{};
+        (void)::clock_gettime(device_clock_, &t);
+        return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
     }
 
     victim_shape shape_;
     end a_;
     end b_;
+
+private:
+    clockid_t device_clock_ = 0;
 };
 
 // -- V1 -----------------------------------------------------------------------------------------
@@ -119,6 +135,7 @@ public:
     victim_result run(std::chrono::nanoseconds time) override {
         victim_result r;
         r.begun_ns = os::now_ns();
+        const double device_before = device_seconds();
         const std::uint64_t end = r.begun_ns + static_cast<std::uint64_t>(time.count());
         while (os::now_ns() < end) {
             std::this_thread::sleep_for(500us);
@@ -132,6 +149,7 @@ public:
             }
         }
         r.seconds = static_cast<double>(os::now_ns() - r.begun_ns) * 1e-9;
+        r.device_seconds = device_seconds() - device_before;
         return r;
     }
 
@@ -174,8 +192,8 @@ private:
 /// Keeps all queues full, and sleeps a little when there is nothing to do: what limits it is the device.
 class stream : public pair_of_ends {
 public:
-    stream(const victim_shape& shape, const std::string& near, const std::string& far)
-        : pair_of_ends(shape, near, far), sent_(shape.vis), received_(shape.vis) {
+    stream(const victim_shape& shape, const std::string& near, const std::string& far, int device_process)
+        : pair_of_ends(shape, near, far, device_process), sent_(shape.vis), received_(shape.vis) {
         for (std::uint32_t i = 0; i < shape.vis && !shape.reads; ++i) {
             for (std::uint32_t n = 0; n < shape.depth; ++n) {
                 post_receive(i);
@@ -191,7 +209,7 @@ public:
             received_[i].done_before = received_[i].done;
         }
         // What the queues hold at first is not measured.
-        const std::uint64_t warm_end = os::now_ns() + 10'000'000;
+        const std::uint64_t warm_end = os::now_ns() + 20'000'000;
         for (std::uint32_t i = 0; i < shape_.vis; ++i) {
             for (std::uint32_t n = outstanding(i); n < shape_.depth; ++n) {
                 post(i);
@@ -201,6 +219,7 @@ public:
             turn(r, true);
         }
         r.begun_ns = os::now_ns();
+        const double device_before = device_seconds();
         const std::uint64_t before = finished_;
         const std::uint64_t end = r.begun_ns + static_cast<std::uint64_t>(time.count());
         std::uint64_t now = r.begun_ns;
@@ -219,6 +238,7 @@ public:
             seen = finished_;
         }
         r.seconds = static_cast<double>(now - r.begun_ns) * 1e-9;
+        r.device_seconds = device_seconds() - device_before;
         r.messages = finished_ - before;
         r.bytes = r.messages * shape_.bytes;
         // All that was posted ends, whatever the others do: this is how a victim notices a lost message.
@@ -283,8 +303,8 @@ private:
         const auto all = sink().bytes;
         for (std::uint32_t i = 0; i < shape_.vis; ++i) {
             const count& c = shape_.reads ? sent_[i] : received_[i];
-            std::uint32_t empty_allowed = shape_.depth - std::min(shape_.depth, c.done - c.done_before);
-            for (std::uint32_t s = 0; s < shape_.depth; ++s) {
+            std::uint32_t empty_allowed = shape_.slots - std::min(shape_.slots, c.done - c.done_before);
+            for (std::uint32_t s = 0; s < shape_.slots; ++s) {
                 const auto slot = all.subspan(offset(i, s), shape_.bytes);
                 const auto wrong = std::ranges::count_if(slot, [](std::byte b) { return b != pattern; });
                 const bool empty = std::ranges::all_of(slot, [](std::byte b) { return b == std::byte{0}; });
@@ -310,13 +330,14 @@ private:
 
 }  // namespace
 
-std::unique_ptr<victim> make_victim(const std::string& name, const std::string& near, const std::string& far) {
+std::unique_ptr<victim> make_victim(const std::string& name, const std::string& near, const std::string& far,
+                                    int device_process) {
     for (const victim_shape& s : shapes) {
         if (name == s.name) {
             if (name == "V1") {
-                return std::make_unique<ping_pong>(s, near, far);
+                return std::make_unique<ping_pong>(s, near, far, device_process);
             }
-            return std::make_unique<stream>(s, near, far);
+            return std::make_unique<stream>(s, near, far, device_process);
         }
     }
     throw std::runtime_error("there is no victim '" + name + "': V1 to V6 are");

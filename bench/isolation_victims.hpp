@@ -14,6 +14,7 @@ namespace vinic::bench {
 /// What a victim got in one stretch of time.
 struct victim_result {
     double seconds = 0;
+    double device_seconds = 0;  ///< of these, so many the device ran: the kernel gave it a core
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
     std::uint64_t errors = 0;              ///< completions that are no success
@@ -26,12 +27,16 @@ struct victim_result {
 
 class victim {
 public:
+    victim() = default;
+    victim(const victim&) = delete;
+    victim& operator=(const victim&) = delete;
     virtual ~victim() = default;
     virtual victim_result run(std::chrono::nanoseconds time) = 0;
 };
 
-/// `name`: "V1" to "V6"; both ends live in this process, on two devices (addresses as for nic::open).  Throws.
+/// `name`: "V1" to "V6"; both ends live in this process, on two devices (addresses as for nic::open) of the vinicd
+/// with that process id.  Throws.
 [[nodiscard]] std::unique_ptr<victim> make_victim(const std::string& name, const std::string& near,
-                                                  const std::string& far);
+                                                  const std::string& far, int device_process);
 
 }  // namespace vinic::bench

@@ -17,10 +17,10 @@ def jain(shares):
     return sum(shares) ** 2 / (len(shares) * square_sum) if square_sum else 0.0
 
 
-def rates(before, after, key):
-    """Per function and second, each by its own clock."""
+def rates(before, after, key, clock="device_ns"):
+    """Per function and second in which the device ran; `clock` at_ns: in which it ran or not."""
     def rate(first, last):
-        return (last[key] - first[key]) * 1e9 / (last["at_ns"] - first["at_ns"])
+        return (last[key] - first[key]) * 1e9 / max(last[clock] - first[clock], 1)
     return {number: rate(before[number], after[number]) for number in before}
 
 

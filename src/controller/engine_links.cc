@@ -10,14 +10,9 @@ namespace vinic::controller {
 
 bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
     vi& to = *v.peer;
-    const bool drops = !v.is_reliable();
-    if (drops || v.d.receiver_wait_ns == 0) {
+    if (v.d.receiver_wait_ns == 0) {
         to.entry->rx_no_descriptor_drops.fetch_add(1);
         to.owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
-        if (drops) {
-            executor::finish(v, status::success);
-            return true;
-        }
         const enum status how = status::receiver_not_ready;
         break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);
         return false;

@@ -178,7 +178,7 @@ constexpr std::uint8_t lap_of(std::uint32_t index, std::uint32_t depth_log2) {
 /// window, the doorbell's and the mailbox' event descriptor.  Then enter_request once a process entry is locked
 /// -> enter_reply; from there on the mailbox of that context works, until the connection is closed.
 /// A packet that begins with '{' is a request of the administration in JSON instead.
-enum class packet : std::uint32_t { attach = 1, enter = 2 };
+enum class packet : std::uint32_t { attach = 1, enter = 2, leave = 3 };
 
 struct attach_request {
     std::uint64_t magic;  ///< window_magic
@@ -198,6 +198,11 @@ struct attach_reply {
 };
 struct enter_request {
     std::uint32_t kind;  ///< packet::enter
+    std::uint32_t context;
+};
+/// Said before an orderly close; the connection ends with it.  Whoever just hangs up may have died.
+struct leave_notice {
+    std::uint32_t kind;  ///< packet::leave
     std::uint32_t context;
 };
 struct enter_reply {

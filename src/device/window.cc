@@ -317,6 +317,8 @@ void memory::leave_window() noexcept {
     }
     // The socket last: with its close, the device may take the memory of whoever was the last.
     map_ = {};
+    const abi::leave_notice goodbye{static_cast<std::uint32_t>(abi::packet::leave), self_};
+    (void)::send(window_->socket.get(), &goodbye, sizeof goodbye, MSG_NOSIGNAL | MSG_DONTWAIT);
     window_->socket.reset();
     fd_.reset();
 }

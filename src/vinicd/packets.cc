@@ -76,9 +76,20 @@ void connections::on_packet(connection& c, std::span<const std::byte> packet) {
         case role::attached:
             enter(c, packet);
             return;
-        case role::entered:
-            malformed(c, "a packet after entering");
+        case role::entered: {
+            abi::leave_notice said{};
+            if (packet.size() != sizeof said) {
+                malformed(c, "a packet after entering");
+                return;
+            }
+            std::memcpy(&said, packet.data(), sizeof said);
+            if (said.kind != static_cast<std::uint32_t>(abi::packet::leave) || said.context != c.context) {
+                malformed(c, "a packet after entering");
+                return;
+            }
+            close(c, false);
             return;
+        }
         case role::administrator:
             json ? request(c, packet) : malformed(c, "a packet that is no request");
             return;

@@ -12,6 +12,7 @@
 //
 //   An attacker keeps the device busy with deep queues, and sleeps when they are full.  Who shares a core is the
 //   kernel's business, and the driver's; who shares the device is what is measured.
+#include <sched.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -86,6 +87,9 @@ int be_victim(const std::string& name, const std::string& path, const std::strin
 
 int be_attacker(const std::string& name, const std::string& path, std::uint32_t own, std::uint32_t peer) {
     const auto a = make_attack(name, path, own + 1, peer + 1);  // function 0 is the PF
+    // It waits for its turn on the core, when its sleep is over, instead of interrupting a victim at its work.
+    sched_param none{};
+    (void)::sched_setscheduler(0, SCHED_BATCH, &none);
     say("ready");
     std::string word;
     if (!(std::cin >> word)) {

@@ -60,7 +60,7 @@ void connections::on_ready(number n, std::uint32_t events) {
             return;
         }
     }
-    close(c, is_dying(c.who));
+    close(c, c.as == role::entered || is_dying(c.who));  // no word of leaving: it died
 }
 
 void connections::on_packet(connection& c, std::span<const std::byte> packet) {

@@ -154,9 +154,9 @@ TEST(doorbell_threads, no_ring_is_slept_over) {
 TEST(doorbell_threads, an_area_that_is_rewritten_while_it_is_polled_harms_no_other) {
     doorbells bells(64);
     const doorbell_area hostile(1, 0);
-    const doorbell_area victim(1, 1);
+    const doorbell_area victim(2, 1);
     bells.add_context(1, 0, hostile.data(), 1000);
-    bells.add_context(1, 1, victim.data(), 1000);
+    bells.add_context(2, 1, victim.data(), 1000);
     std::atomic<std::uint32_t> rounds = 0;
     const std::jthread attacker([&](const std::stop_token& stop) {
         std::mt19937_64 random(7);
@@ -171,13 +171,13 @@ TEST(doorbell_threads, an_area_that_is_rewritten_while_it_is_polled_harms_no_oth
     for (std::uint32_t pass = 0; pass < 200'000 || rounds < 100; ++pass) {
         const std::uint32_t vi = pass % 1000;
         (void)victim.ring(vi);
-        (void)bells.kicked(1);
+        (void)bells.kicked(2);
         const std::size_t found = bells.poll(out, 64);
         bool victim_found = false;
         for (const rung& r : std::span(out).first(found)) {
             ASSERT_LT(r.vi, 1000u);
-            victim_found = victim_found || r == rung{1, 1, vi};
-            ASSERT_TRUE(r.context == 0 || r == (rung{1, 1, vi}));
+            victim_found = victim_found || r == rung{2, 1, vi};
+            ASSERT_TRUE(r.context == 0 || r == (rung{2, 1, vi}));
         }
         ASSERT_TRUE(victim_found);
         const std::uint64_t now = bells.counters(1, 0).words;

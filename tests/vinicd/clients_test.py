@@ -79,13 +79,16 @@ class Clients(house.Case):
                 wanted.pop(0)
         return event
 
-    def test_hanging_up_is_leaving_and_a_death_is_a_death(self):
+    def test_who_says_so_leaves_and_who_hangs_up_has_died(self):
         self.start()
         monitor = self.monitor()
         client = self.client(1, 0)
         self.events(monitor, "attached")
-        client.close()
+        client.send(house.enter_packet(0, kind=3))
         self.events(monitor, "detached")
+        client.close()
+        self.client(1, 0).close()
+        self.events(monitor, "attached", "died")
         program = (f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\n"
                    f"from house import *; c = Connection({self.path!r}); c.attach(1); c.enter(0)\n"
                    "print('entered', flush=True); sys.stdin.read(); os._exit(0)")

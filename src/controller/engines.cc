@@ -16,7 +16,7 @@ constexpr std::uint64_t expiry_look_ns = 20'000;
 /// A client that stands still between taking `armed` and its kick takes the kicks of its function's others along.
 constexpr std::uint64_t sleep_ns_max = 20'000'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
-constexpr std::uint64_t lease_ns_max = 5'000'000;
+constexpr std::uint64_t lease_ns_max = 200'000;
 constexpr std::uint32_t doorbell_budget = 8;  ///< of a function in one pass, so that a storm makes nobody wait long
 
 }  // namespace

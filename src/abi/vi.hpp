@@ -94,6 +94,15 @@ struct send_descriptor {
 };
 static_assert(sizeof(send_descriptor) == line_size);
 
+/// What a send queue needs beside its ring: bytes per descriptor for what the line cannot hold.
+[[nodiscard]] constexpr std::uint32_t send_extra_bytes(std::uint32_t segments_max,
+                                                       std::uint32_t inline_bytes_max) noexcept {
+    constexpr std::uint32_t in_line = send_segments_in_line * sizeof(segment);
+    const std::uint32_t segment_bytes = segments_max * static_cast<std::uint32_t>(sizeof(segment));
+    const std::uint32_t most = segment_bytes > inline_bytes_max ? segment_bytes : inline_bytes_max;
+    return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
+}
+
 // -- the entry ------------------------------------------------------------------------------------
 
 /// Low byte of vi_entry::state; numbers as in vinic::vi_state.

@@ -157,8 +157,7 @@ errc control::resolve(call& c) {
     if (at == names_.end() || at->second.target == nullptr) {
         return errc::no_listener;
     }
-    const vi& v = *at->second.target;
-    c.r[0] = v.index | std::uint64_t{v.owner->number} << 16 | std::uint64_t{v.d.generation} << 32;
+    c.r[0] = at->second.target->address();
     return errc::ok;
 }
 

@@ -25,10 +25,6 @@ T copy_once(const T& from) noexcept {
     return out;
 }
 
-void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
-    counter.fetch_add(n, std::memory_order_relaxed);
-}
-
 }  // namespace
 
 executor::executor(const std::unique_ptr<function>* functions, std::uint32_t count, const device_options& options)
@@ -156,8 +152,7 @@ void executor::complete(vi& v, vi& to, const transfer& t, enum status s, std::ui
     c.status = static_cast<std::uint8_t>(s);
     c.flags = flags;
     if (v.is_datagram()) {
-        const std::uint64_t source =
-            v.index | std::uint64_t{v.owner->number} << 16 | std::uint64_t{v.d.generation} << 32;
+        const std::uint64_t source = v.address();
         std::memcpy(c.payload, &source, sizeof source);
     }
     c.sequence.store_release(to.receive_next + 1);

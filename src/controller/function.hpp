@@ -113,6 +113,8 @@ struct vi {
     std::uint64_t watched_until_ns = 0;
 
     [[nodiscard]] bool is_datagram() const noexcept { return (d.flags & abi::is_datagram) != 0; }
+    /// Of a datagram VI: what peers send to, and see messages come from.
+    [[nodiscard]] std::uint64_t address() const noexcept;
     [[nodiscard]] bool is_reliable() const noexcept {
         return static_cast<reliability>(d.reliability) != reliability::unreliable;
     }
@@ -124,6 +126,10 @@ struct vi {
         return receives[receive_next & receive_mask].descriptor.sequence.load_acquire() == receive_next + 1;
     }
 };
+
+inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
+    counter.fetch_add(n, std::memory_order_relaxed);
+}
 
 /// Counters that engines and the mailbox' thread add to.
 struct live_counters {
@@ -164,5 +170,9 @@ struct function {
         return index < abi::vi_count ? vis[index].load(std::memory_order_acquire) : nullptr;
     }
 };
+
+inline std::uint64_t vi::address() const noexcept {
+    return index | std::uint64_t{owner->number} << 16 | std::uint64_t{d.generation} << 32;
+}
 
 }  // namespace vinic::controller

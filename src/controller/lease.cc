@@ -10,10 +10,6 @@ namespace vinic::controller {
 
 namespace {
 
-void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
-    counter.fetch_add(n, std::memory_order_relaxed);
-}
-
 /// What a lease did, in the counters of the functions: once for all its messages.
 void publish(vi& v, std::uint64_t messages, std::uint64_t received, const lease_end& end) noexcept {
     if (messages != 0) {

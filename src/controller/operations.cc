@@ -20,10 +20,6 @@ constexpr std::uint64_t fill_patience_ns = 100'000'000;
 constexpr std::uint32_t pieces_between_looks = 16;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 
-void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
-    counter.fetch_add(n, std::memory_order_relaxed);
-}
-
 std::uint32_t payload_max(const vi& v) noexcept {
     if (v.is_datagram()) {
         return abi::payload_in_completion - 8;

@@ -37,14 +37,6 @@ bool is_valid(const window& w, const abi::vi_description& d) noexcept {
            is_ring(w, d.receive_ring, d.receive_depth, sizeof(abi::receive_slot));
 }
 
-/// What a send queue has beside its ring, per descriptor: device/hand_over.hpp lays it out the same way.
-std::uint32_t send_extra_bytes(const abi::vi_description& d) noexcept {
-    constexpr std::uint32_t in_line = abi::send_segments_in_line * sizeof(abi::segment);
-    const std::uint32_t most =
-        std::max(d.segments_max * static_cast<std::uint32_t>(sizeof(abi::segment)), d.inline_bytes_max);
-    return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
-}
-
 /// Keeps engines from filling v's receives.  Not under the board: an engine may hold it for a whole lease.
 void hold_receives(vi& v) noexcept {
     while (v.receive_lock.test_and_set(std::memory_order_acquire)) {
@@ -75,7 +67,7 @@ errc control::create_vi(call& c) {
     v.send_mask = d.send_depth - 1;
     v.send_depth_log2 = static_cast<std::uint32_t>(std::countr_zero(d.send_depth));
     v.receive_mask = d.receive_depth - 1;
-    v.send_extra_bytes = send_extra_bytes(d);
+    v.send_extra_bytes = abi::send_extra_bytes(d.segments_max, d.inline_bytes_max);
     v.receive_extra_per_slot =
         d.segments_max > abi::receive_segments_in_line ? d.segments_max - abi::receive_segments_in_line : 0;
     v.epoch = abi::epoch_of(v.entry->state.load_relaxed());

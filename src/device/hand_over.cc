@@ -49,7 +49,7 @@ void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
     device = &m;
     vi = &v;
     mask = v.send_depth.load_relaxed() - 1;
-    extra_bytes = send_extra_bytes(v.segments_max.load_relaxed(), v.inline_bytes_max.load_relaxed());
+    extra_bytes = abi::send_extra_bytes(v.segments_max.load_relaxed(), v.inline_bytes_max.load_relaxed());
 }
 
 void send_side::store(std::uint32_t index, const operation& op) noexcept {

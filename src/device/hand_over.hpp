@@ -32,15 +32,6 @@ struct send_side {
     void store(std::uint32_t index, const operation& op) noexcept;
 };
 
-/// What a send queue needs beside its ring: bytes per descriptor for what the line cannot hold.
-[[nodiscard]] constexpr std::uint32_t send_extra_bytes(std::uint32_t segments_max,
-                                                       std::uint32_t inline_bytes_max) noexcept {
-    constexpr std::uint32_t in_line = abi::send_segments_in_line * sizeof(abi::segment);
-    const std::uint32_t segment_bytes = segments_max * static_cast<std::uint32_t>(sizeof(abi::segment));
-    const std::uint32_t most = segment_bytes > inline_bytes_max ? segment_bytes : inline_bytes_max;
-    return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
-}
-
 enum class drained : std::uint8_t { empty, waits, broken };
 
 /// Executes descriptors of r.from's queue from send_next up to `produced`.

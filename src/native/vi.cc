@@ -36,7 +36,7 @@ ring_sizes sizes_of(const nic_state& nic, const vi_attributes& a) noexcept {
 /// What take_room() gives a queue.
 std::uint64_t extra_bytes(const vi_attributes& a, abi::queue_kind kind) noexcept {
     if (kind == abi::send_queue) {
-        return std::uint64_t{a.send_depth} * device::send_extra_bytes(a.segments_max, a.inline_bytes_max);
+        return std::uint64_t{a.send_depth} * abi::send_extra_bytes(a.segments_max, a.inline_bytes_max);
     }
     const std::uint32_t beyond =
         a.segments_max > abi::receive_segments_in_line ? a.segments_max - abi::receive_segments_in_line : 0;

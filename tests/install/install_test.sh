@@ -49,7 +49,7 @@ if [[ $how != add_subdirectory ]]; then
     export CMAKE_PREFIX_PATH
 fi
 
-cmake -S "$source/tests/install/consumer" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+cmake -S "$source/tests/install/consumer" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Debug \
     -DHOW="$how" -DVINIC_SOURCE="$source"
 cmake --build "$work/build"
 ctest --test-dir "$work/build" --output-on-failure --no-tests=error --timeout 60

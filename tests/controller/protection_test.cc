@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// protection_test.cc -- a key opens memory of its own function and context's domain, and of nobody else's, however
+// often one tries (item I1 of a device's check list); and what one tenant takes is bounded by what the device has.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "raw_client.hpp"
+
+namespace vinic::controller {
+namespace {
+
+constexpr std::uint32_t own_key = 7 << 8 | 1;
+constexpr std::uint32_t secret_key = 9 << 8 | 3;  ///< registered by the victim alone, with all rights
+constexpr std::uint32_t vi = 3;
+constexpr std::byte secret{0x5e};
+
+device_options three_functions() {
+    device_options o;
+    o.functions = 3;
+    o.yield = true;
+    o.violations_per_second = 0;  // they are to try as often as they like
+    return o;
+}
+
+abi::vi_description unreliable() {
+    auto d = raw_client::description(vi);
+    d.reliability = static_cast<std::uint32_t>(reliability::unreliable);  // a refusal does not end the connection
+    return d;
+}
+
+/// A thief and its friend, connected; a victim whose memory is full of one byte, and who has told them its key.
+struct Theft {
+    Theft() {
+        EXPECT_TRUE(nic->start());
+        for (raw_client* c : {&thief, &friendly}) {
+            EXPECT_EQ(c->register_all(own_key), errc::ok);
+            EXPECT_EQ(c->create(vi, unreliable()), errc::ok);
+        }
+        EXPECT_EQ(raw_client::connect(thief, vi, friendly, vi), errc::ok);
+        EXPECT_EQ(victim.register_all(secret_key), errc::ok);
+        std::ranges::fill(victim.data(0, data_bytes), secret);
+    }
+    static constexpr std::size_t data_bytes = 1 << 20;
+    std::unique_ptr<device> nic = device::create(three_functions()).value();
+    raw_client thief{*nic, 1, 0};
+    raw_client friendly{*nic, 2, 0};
+    raw_client victim{*nic, 3, 0};
+};
+
+/// The victim's key or one near it; a VI's own function and domain decide what it means.
+std::uint32_t guess(std::mt19937& random) {
+    switch (random() % 4) {
+        case 0:
+            return secret_key;
+        case 1:
+            return secret_key ^ 1u << random() % 32;
+        case 2:
+            return (random() % 64) << 8 | random() % 16;
+        default:
+            return static_cast<std::uint32_t>(random());
+    }
+}
+
+TEST(protection, a_million_tries_with_another_functions_key_open_nothing) {
+    Theft t;
+    std::mt19937 random(20261123);
+    constexpr std::uint32_t batch = raw_client::depth / 2;
+    constexpr std::uint32_t tries = 1'000'000;
+    std::uint32_t refused_here = 0;
+    for (std::uint32_t n = 0; n < tries; n += batch) {
+        std::array<bool, batch> local{};
+        std::uint32_t last = 0;
+        for (std::uint32_t i = 0; i < batch; ++i) {
+            std::uint32_t key = guess(random);
+            key = key == own_key ? secret_key : key;
+            const std::uint64_t at = random() % Theft::data_bytes;
+            local[i] = random() % 2 == 0;
+            last = local[i] ? t.thief.post(vi, random() % 2 == 0 ? opcode::send : opcode::write, key, at, 8,
+                                           raw_client::data_offset, own_key)
+                            : t.thief.post(vi, opcode::write, own_key, 0, 8, raw_client::data_offset + at, key);
+        }
+        ASSERT_TRUE(t.thief.await_send(vi, last)) << n;
+        for (std::uint32_t i = 0; i < batch; ++i) {
+            const auto how = static_cast<status>(t.thief.send_slot(vi, last + 1 - batch + i).status);
+            ASSERT_EQ(how, local[i] ? status::local_protection : status::success) << "try " << n + i;
+            refused_here += local[i] ? 1U : 0U;
+        }
+    }
+    const auto all_are = [](std::span<const std::byte> bytes, std::byte value) {
+        return std::ranges::all_of(bytes, [value](std::byte b) { return b == value; });
+    };
+    EXPECT_TRUE(all_are(t.victim.data(0, Theft::data_bytes), secret)) << "written to";
+    EXPECT_TRUE(all_are(t.friendly.data(0, Theft::data_bytes), std::byte{0})) << "read, and sent on";
+    // Each try was refused by one of the two functions that took part, and the victim has nothing to do with it.
+    EXPECT_EQ(t.nic->status(1)->counters.protection_errors, refused_here);
+    EXPECT_EQ(t.nic->status(2)->counters.protection_errors, tries - refused_here);
+    EXPECT_EQ(t.nic->status(3)->counters.protection_errors, 0u);
+}
+
+TEST(protection, the_same_key_opens_what_its_own_function_has_registered) {
+    Theft t;
+    ASSERT_EQ(t.friendly.register_all(secret_key), errc::ok);
+    std::ranges::fill(t.thief.data(0, 8), std::byte{0x77});
+    const auto at = t.thief.post(vi, opcode::write, own_key, 0, 8, raw_client::data_offset + 64, secret_key);
+    ASSERT_EQ(t.thief.await_send(vi, at), status::success);
+    EXPECT_EQ(t.friendly.data(64, 1)[0], std::byte{0x77});
+    EXPECT_EQ(t.victim.data(64, 1)[0], secret);
+}
+
+}  // namespace
+}  // namespace vinic::controller

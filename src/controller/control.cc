@@ -12,8 +12,8 @@ constexpr std::uint64_t disconnect_patience_ns = 50'000'000;
 
 }  // namespace
 
-control::control(std::vector<std::unique_ptr<function>>& functions, class engines& engines)
-    : functions_(functions), engines_(engines) {}
+control::control(std::vector<std::unique_ptr<function>>& functions, class engines& engines, std::uint32_t vis_total)
+    : functions_(functions), engines_(engines), vis_total_(vis_total) {}
 
 vi* control::call::own_vi(std::uint64_t number) const noexcept {
     vi* found = f.find(number);

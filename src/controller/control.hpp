@@ -24,7 +24,7 @@ namespace vinic::controller {
 
 class control {
 public:
-    control(std::vector<std::unique_ptr<function>>& functions, class engines& engines);
+    control(std::vector<std::unique_ptr<function>>& functions, class engines& engines, std::uint32_t vis_total);
 
     enum class serving : std::uint8_t {
         none,
@@ -123,6 +123,8 @@ private:
     names names_;
     requests requests_;
     std::uint64_t last_ticket_ = 0;
+    std::uint32_t vis_total_;  ///< of all functions
+    std::uint32_t vis_used_ = 0;
 };
 
 template <class T>

@@ -126,6 +126,9 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     if (s.engines == 0 || s.engines > 64 || s.queues == 0 || s.queues > 1024) {
         return std::unexpected(refuse(errc::invalid_argument, "a device has 1 to 64 engines and 1 to 1024 queues"));
     }
+    if (options.vis_total == 0) {
+        return std::unexpected(refuse(errc::invalid_argument, "a device has at least one VI"));
+    }
     if (s.lease_descriptors == 0 || s.bytes_per_second == 0 || options.verbs_per_second == 0) {
         return std::unexpected(refuse(errc::invalid_argument, "a lease, a rate and a second's requests are not 0"));
     }
@@ -162,7 +165,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
         return std::unexpected(r.error());
     }
     st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_kicks);
-    st->control = std::make_unique<class control>(st->functions, *st->engines);
+    st->control = std::make_unique<class control>(st->functions, *st->engines, options.vis_total);
     for (const auto& f : st->functions) {
         st->engines->scheduler.set_service(f->number, f->options.quality, clock_ns());
     }

@@ -33,6 +33,7 @@ struct device_options {
     std::uint32_t functions = 8;  ///< VFs; the PF comes in addition
     function_options defaults;    ///< of every function
     scheduler_options scheduling;
+    std::uint32_t vis_total = 131072;     ///< of all functions together, 1 to 257 * 65536
     bool foreign_memory = true;           ///< reach memory outside windows with process_vm_readv/writev
     std::uint64_t lease_ns = 10'000;      ///< a lease ends when so much time is over; 0: by bytes and messages only
     std::uint64_t idle_spin_ns = 50'000;  ///< how long an engine without work looks before it sleeps

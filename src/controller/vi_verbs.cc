@@ -52,7 +52,7 @@ errc control::create_vi(call& c) {
     if (c.v[0] >= abi::vi_count || f.find(c.v[0]) != nullptr || !is_valid(f.window, d)) {
         return errc::invalid_argument;
     }
-    if (f.vis_used == f.options.vis_max) {
+    if (f.vis_used == f.options.vis_max || vis_used_ == vis_total_) {
         return errc::limit_reached;
     }
     auto made = std::make_unique<vi>();
@@ -74,6 +74,7 @@ errc control::create_vi(call& c) {
     const std::lock_guard lock(engines_.board);
     f.vis[v.index].store(made.release(), std::memory_order_release);
     ++f.vis_used;
+    ++vis_used_;
     f.vis_high = std::max(f.vis_high, v.index + 1);
     become(v, v.is_datagram() ? abi::link::connected : abi::link::idle);
     return errc::ok;
@@ -195,6 +196,7 @@ void control::destroy(vi& v, abi::break_reason peers) {
             v.link.store(abi::link::idle);
         }
         --f.vis_used;
+        --vis_used_;
     }
     (void)unlink(v, peers);
     v.entry->state.store_release(abi::make_state(v.epoch + 1, abi::link::none));

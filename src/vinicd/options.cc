@@ -201,6 +201,8 @@ constexpr std::array all_settings = {
             put_window},
     setting{"vis", "N", "VIs of a function, 1 to 65536 (default: 4096)",
             [](options& o, choice w) { return put_number(o.device.defaults.vis_max, w, 1, 65536); }},
+    setting{"vis-total", "N", "VIs of all functions together, 1 to 16842752 (default: 131072)",
+            [](options& o, choice w) { return put_number(o.device.vis_total, w, 1, 257 * 65536); }},
     setting{"regions", "N", "Regions of a function, 1 to 1048576 (default: 65536)",
             [](options& o, choice w) { return put_number(o.device.defaults.regions_max, w, 1, 1048576); }},
     setting{"contexts", "N", "Processes that use a function at a time, 1 to 64 (default: 64)",

@@ -110,5 +110,27 @@ TEST(protection, the_same_key_opens_what_its_own_function_has_registered) {
     EXPECT_EQ(t.victim.data(64, 1)[0], secret);
 }
 
+TEST(quotas, of_the_device_are_shared_by_its_functions_and_given_back) {
+    device_options o = three_functions();
+    o.vis_total = 3;
+    const auto nic = device::create(o).value();
+    ASSERT_TRUE(nic->start());
+    raw_client other(*nic, 2, 0);
+    {
+        raw_client first(*nic, 1, 0);
+        ASSERT_EQ(first.create(0), errc::ok);
+        ASSERT_EQ(first.create(1), errc::ok);
+        ASSERT_EQ(other.create(0), errc::ok);
+        EXPECT_EQ(other.create(1), errc::limit_reached);
+        EXPECT_EQ(first.create(2), errc::limit_reached);
+        EXPECT_EQ(first.call(abi::verb::destroy_vi, {0}).code, errc::ok);
+        EXPECT_EQ(other.create(1), errc::ok);
+        EXPECT_EQ(first.create(0), errc::limit_reached);
+    }
+    EXPECT_EQ(other.create(2), errc::ok) << "what a client had when it left";
+    o.vis_total = 0;
+    EXPECT_EQ(device::create(o).error().code, errc::invalid_argument);
+}
+
 }  // namespace
 }  // namespace vinic::controller

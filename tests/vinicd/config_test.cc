@@ -62,9 +62,7 @@ TEST(units, what_is_printed_reads_back_as_the_same) {
     EXPECT_EQ(time_text(50'000), "50us");
 }
 
-TEST(config, every_key_is_understood) {
-    options o;
-    const auto problems = read(R"(
+constexpr const char* every_key = R"(
 socket = "/tmp/s"
 mode = "0640"
 group = "root"
@@ -77,6 +75,7 @@ engine-rate = "4GB/s"
 policy = "fifo"
 window = "1GiB"
 vis = 100
+vis-total = 1000
 regions = 200
 contexts = 3
 foreign = false
@@ -97,8 +96,11 @@ priority = 1
 reserved-queues = 4
 owner = "root"
 enabled = "off"
-)",
-                               o);
+)";
+
+TEST(config, every_key_is_understood) {
+    options o;
+    const auto problems = read(every_key, o);
     EXPECT_EQ(problems, std::vector<std::string>());
     EXPECT_EQ(o.socket, "/tmp/s");
     EXPECT_EQ(o.mode, 0640U);
@@ -112,6 +114,7 @@ enabled = "off"
     EXPECT_EQ(o.device.scheduling.order, controller::policy::fifo);
     EXPECT_EQ(o.device.defaults.window_bytes, 1U << 30);
     EXPECT_EQ(o.device.defaults.vis_max, 100U);
+    EXPECT_EQ(o.device.vis_total, 1000U);
     EXPECT_EQ(o.device.defaults.regions_max, 200U);
     EXPECT_EQ(o.device.defaults.contexts_max, 3U);
     EXPECT_FALSE(o.device.foreign_memory);
@@ -155,6 +158,7 @@ TEST(config, every_mistake_is_refused_with_its_line_and_a_cure) {
         {"window = \"3GiB\"", "a power of two"},
         {"window = \"256MiB\"", "from 512MiB to 1TiB"},
         {"vis = 65537", "from 1 to 65536"},
+        {"vis-total = 0", "from 1 to 16842752"},
         {"regions = 1048577", "from 1 to 1048576"},
         {"contexts = 65", "from 1 to 64"},
         {"foreign = \"maybe\"", "'maybe' does not do: write on or off"},

@@ -56,7 +56,7 @@ struct function_counters {
     std::uint64_t malformed_descriptors = 0;
     std::uint64_t foreign_copies = 0;
     std::uint64_t doorbells = 0;        ///< VIs found in doorbell pages
-    std::uint64_t empty_doorbells = 0;  ///< of these: nothing was posted
+    std::uint64_t empty_doorbells = 0;  ///< of these: nothing was posted; and marks that led to no VI
     std::uint64_t mailbox_requests = 0;
     std::uint64_t mailbox_refusals = 0;  ///< requests that ended with an error, or were ignored
     std::uint64_t resets = 0;

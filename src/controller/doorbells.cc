@@ -8,6 +8,8 @@
 #include <bit>
 #include <utility>
 
+#include "controller/doorbell_walk.hpp"
+
 namespace vinic::controller {
 
 using abi::bits_per_word;
@@ -54,6 +56,7 @@ struct doorbells::area_state {
     std::uint32_t summary = 0;  ///< the one summary_bits came from
     std::uint32_t leaf = 0;
     bell_counters counters;
+    std::uint64_t nothing = 0;  ///< words taken that led to nothing
 
     [[nodiscard]] word64& top() const { return abi::bell_word(area, abi::bell_top_offset(colour)); }
     [[nodiscard]] word64& armed() const { return abi::bell_word(area, abi::bell_armed_offset(colour)); }
@@ -65,6 +68,7 @@ struct doorbells::area_state {
         ++counters.words;
         const std::uint64_t bits = word.exchange(0);
         counters.spurious += static_cast<std::uint64_t>(std::popcount(bits & ~valid)) + (bits == 0 ? 1 : 0);
+        nothing += (bits & valid) == 0 ? 1 : 0;
         return bits & valid;
     }
     void take_top() { top_bits = take(top(), first_bits(summaries)); }
@@ -80,7 +84,7 @@ struct doorbells::area_state {
     }
 };
 
-doorbells::doorbells(std::uint32_t idle_passes) : idle_passes_(idle_passes) {}
+doorbells::doorbells(std::uint32_t idle_passes, clock now) : idle_passes_(idle_passes), now_(now) {}
 doorbells::~doorbells() = default;
 
 doorbells::area_state* doorbells::find(std::uint32_t function, std::uint32_t context) const noexcept {
@@ -109,6 +113,13 @@ void doorbells::add_context(std::uint32_t function, std::uint32_t context, std::
     if (context >= functions_[function].size()) {
         functions_[function].resize(context + 1);
     }
+    // Whatever needs memory comes first: from here on contexts move to and fro without asking for any.
+    const std::size_t all = hot_.size() + cold_.size() + 1;
+    if (all > hot_.capacity() || all > cold_.capacity()) {
+        hot_.reserve(2 * all);
+        cold_.reserve(2 * all);
+    }
+    wasted_.reserve(functions_.size());
     s.position = hot_.size();
     hot_.push_back({.top = &s.top(), .state = &s, .pending = false});
     functions_[function][context] = std::move(state);
@@ -134,15 +145,16 @@ void doorbells::remove_context(std::uint32_t function, std::uint32_t context) no
 }
 
 std::size_t doorbells::poll(std::span<rung> out, std::uint32_t budget) {
-    if (armed_) {
-        disarm();
-    }
+    disarm();
     ++pass_;
+    wasted_.clear();
     look_at_one_cold();
     const std::size_t count = hot_.size();
+    saw_all_ = true;
     if (count == 0) {
         return 0;
     }
+    walk w(count < walk::areas_between_looks ? nullptr : now_, pass_ns);
     if (first_ >= count) {
         first_ = 0;
     }
@@ -153,28 +165,46 @@ std::size_t doorbells::poll(std::span<rung> out, std::uint32_t budget) {
         polled& p = hot_[at];
         if (p.pending || p.top->load_relaxed() != 0) {
             if (found == out.size() || words > words_of_a_pass) {
+                saw_all_ = false;
                 break;  // `at` is first next time
             }
             allowance& a = allowances_[p.state->function];
             if (a.pass != pass_) {
-                a = {.pass = pass_, .used = 0};
+                a = {.pass = pass_, .used = 0, .waste = 0};
             }
             if (a.used < std::max(budget, 1u)) {
                 const std::uint64_t before = p.state->counters.words;
+                const std::uint64_t nothing = p.state->nothing;
                 const std::size_t most = std::min<std::size_t>(out.size() - found, std::max(budget, 1u) - a.used);
                 const std::size_t n = drain(p, out.subspan(found, most));
                 a.used += std::max(static_cast<std::uint32_t>(n), 1u);
                 found += n;
                 words += p.state->counters.words - before;
+                note_waste(p.state->function, a, p.state->nothing - nothing);
             }
         }
         at = at + 1 == count ? 0 : at + 1;
+        if (left != 1 && w.step()) {
+            saw_all_ = false;
+            break;
+        }
     }
     // After a whole pass `at` is where it began: let the next one begin.
-    first_ = at == first_ ? at + 1 : at;
+    first_ = at == first_ && saw_all_ ? at + 1 : at;
     idle_next_ = idle_next_ + 1 < count ? idle_next_ + 1 : 0;
     demote_if_idle(idle_next_);
     return found;
+}
+
+void doorbells::note_waste(std::uint32_t function, allowance& a, std::uint64_t words) {
+    if (words == 0) {
+        return;
+    }
+    if (a.waste == 0) {
+        wasted_.push_back({.function = function, .words = 0});
+        a.waste = wasted_.size();
+    }
+    wasted_[a.waste - 1].words += static_cast<std::uint32_t>(words);
 }
 
 std::size_t doorbells::drain(polled& at, std::span<rung> out) {
@@ -274,6 +304,7 @@ std::size_t doorbells::kicked(std::uint32_t function) {
         return 0;
     }
     std::size_t woken = 0;
+    walk w(now_, pass_ns);
     for (const auto& s : functions_[function]) {
         // Not the top word: what a late kick rang for may have been found long ago, but its `armed` is gone, and
         // without that the context's next ring would stay quiet.
@@ -281,38 +312,66 @@ std::size_t doorbells::kicked(std::uint32_t function) {
             wake(*s);
             ++woken;
         }
+        if (s != nullptr && w.step()) {
+            break;  // the others are found one by one, and before the next sleep
+        }
     }
     return woken;
 }
 
 bool doorbells::arm_all() {
-    const auto something = [](const polled& p) { return p.pending || p.top->load_relaxed() != 0; };
+    walk w(now_, pass_ns);
     // A cold context whose `armed` was taken has its kick on the way.  Not to wait for it: whoever stops there, or
     // reads the event descriptor of others, would leave the ring unseen for as long as the device sleeps.
-    const auto kicks = [](const area_state* s) { return s->armed().load_relaxed() == 0; };
-    const auto kicking = std::find_if(cold_.begin(), cold_.end(), kicks);
-    if (kicking != cold_.end()) {
-        wake(**kicking);
-        return false;
+    for (area_state* s : cold_) {
+        if (s->armed().load_relaxed() == 0) {
+            wake(*s);
+            return false;
+        }
+        if (w.step_slowly()) {
+            return false;
+        }
     }
-    if (std::any_of(hot_.begin(), hot_.end(), something)) {
+    if (!are_quiet(w)) {
         return false;
-    }
-    for (const polled& p : hot_) {
-        p.state->armed().store_relaxed(1);
     }
     armed_ = true;
+    for (const polled& p : hot_) {
+        p.state->armed().store_relaxed(1);
+        if (w.step_slowly()) {
+            return false;
+        }
+    }
     // As in demote_if_idle; one for all.
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    return std::none_of(hot_.begin(), hot_.end(), something);
+    return are_quiet(w);
 }
 
-void doorbells::disarm() {
-    armed_ = false;
+bool doorbells::are_quiet(walk& w) const {
     for (const polled& p : hot_) {
+        if (p.pending || p.top->load_relaxed() != 0 || w.step_slowly()) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// Who is still armed when this takes too long kicks in vain, until it goes on.
+void doorbells::disarm() {
+    if (std::exchange(armed_, false)) {
+        disarm_left_ = hot_.size();
+    }
+    if (disarm_left_ == 0) {
+        return;
+    }
+    walk w(now_, pass_ns);
+    for (disarm_left_ = std::min(disarm_left_, hot_.size()); disarm_left_ != 0;) {
         // Who has taken it is on its way to kick, in vain: it costs that one a system call.
-        if (word64& armed = p.state->armed(); armed.load_relaxed() != 0) {
+        if (word64& armed = hot_[--disarm_left_].state->armed(); armed.load_relaxed() != 0) {
             armed.store_relaxed(0);
+        }
+        if (w.step()) {
+            break;
         }
     }
 }

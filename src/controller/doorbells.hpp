@@ -15,7 +15,9 @@
 //   - a pass gives out at most `budget` VIs of a function, however many contexts it has, and takes of each context at
 //     most that and `words_over_budget` words, of at most `budget` contexts of a function;
 //   - a VI that the context may not have (vis_max) is never given out, only counted;
-//   - whose VI it is follows from where the area lies, not from what is in it.
+//   - whose VI it is follows from where the area lies, not from what is in it;
+//   - pages that the client has punched out of its window are made anew by whoever looks at them, a few microseconds
+//     each: a pass, and whatever goes over all contexts, ends early when it takes that long, and goes on later.
 //
 //   Threads: the caller lets one thread in at a time.
 #pragma once
@@ -54,8 +56,13 @@ public:
     /// A pass takes no further context once it has taken so many words: a storm of marks that lead to nothing.
     static constexpr std::uint64_t words_of_a_pass = 256;
 
-    /// A context becomes cold after so many passes in which nothing was found in it.
-    explicit doorbells(std::uint32_t idle_passes = 4096);
+    /// A pass goes on in the next one after so long.
+    static constexpr std::uint64_t pass_ns = 5'000;
+    using clock = std::uint64_t (*)() noexcept;
+
+    /// A context becomes cold after so many passes in which nothing was found in it.  Without a clock no pass ends
+    /// for the time that it takes.
+    explicit doorbells(std::uint32_t idle_passes = 4096, clock now = nullptr);
     doorbells(const doorbells&) = delete;
     doorbells& operator=(const doorbells&) = delete;
     ~doorbells();
@@ -71,8 +78,17 @@ public:
     /// out once.  Contexts take turns in being first; one that finds no room in `out` is first in the next pass.
     [[nodiscard]] std::size_t poll(std::span<rung> out, std::uint32_t budget);
 
-    /// Before a sleep: from now on whoever rings finds the device asleep.  false: there is something already, poll
-    /// instead.  The next poll() ends it.
+    /// Whether the last pass has looked at every context that is hot.
+    [[nodiscard]] bool saw_all() const noexcept { return saw_all_; }
+    /// Words that the last pass took and that led to nothing, by function.
+    struct waste {
+        std::uint32_t function = 0;
+        std::uint32_t words = 0;
+    };
+    [[nodiscard]] std::span<const waste> wasted() const noexcept { return wasted_; }
+
+    /// Before a sleep: from now on whoever rings finds the device asleep.  false: there is something already, or pages
+    /// have to be made: poll instead.  The next poll() ends it.
     [[nodiscard]] bool arm_all();
     /// The event descriptor of a function was written to: its cold contexts that did it are hot again.  Returns
     /// how many.  Right at any time; if the device sleeps, poll() must follow whatever it returns.
@@ -96,11 +112,16 @@ private:
     struct allowance {
         std::uint64_t pass = 0;
         std::uint32_t used = 0;
+        std::size_t waste = 0;  ///< where it is in wasted_, if it has any
     };
+    /// Watches over a walk through many areas.
+    class walk;
 
     [[nodiscard]] area_state* find(std::uint32_t function, std::uint32_t context) const noexcept;
     std::size_t drain(polled& at, std::span<rung> out);
     std::size_t give_out(area_state& s, std::span<rung> out);
+    void note_waste(std::uint32_t function, allowance& a, std::uint64_t words);
+    [[nodiscard]] bool are_quiet(walk& w) const;
     void disarm();
     void look_at_one_cold();
     void demote_if_idle(std::size_t at);
@@ -111,7 +132,11 @@ private:
     std::size_t first_ = 0;      ///< where in hot_ the next pass begins
     std::size_t idle_next_ = 0;  ///< whose idleness is looked at next
     std::size_t cold_next_ = 0;
-    bool armed_ = false;  ///< hot contexts may be armed, too
+    bool armed_ = false;           ///< hot contexts may be armed, too
+    std::size_t disarm_left_ = 0;  ///< so many of the first hot ones may be armed still
+    bool saw_all_ = true;
+    clock now_;
+    std::vector<waste> wasted_;
     std::vector<polled> hot_;
     std::vector<area_state*> cold_;
     std::vector<std::vector<std::unique_ptr<area_state>>> functions_;  ///< by function, then by context

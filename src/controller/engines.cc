@@ -17,6 +17,10 @@ constexpr std::uint64_t expiry_look_ns = 20'000;
 constexpr std::uint64_t sleep_ns_max = 20'000'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
 constexpr std::uint64_t lease_ns_max = 200'000;
+constexpr std::uint64_t watched_ns_max = 4'000;
+constexpr std::uint64_t collect_ns_max = 10'000;
+constexpr std::size_t looks_between_clocks = 4;
+constexpr std::uint32_t cold_after_passes = 4096;
 constexpr std::uint32_t doorbell_budget = 8;  ///< of a function in one pass, so that a storm makes nobody wait long
 
 }  // namespace
@@ -29,6 +33,7 @@ std::uint64_t clock_ns() noexcept {
 engines::engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions,
                  const kicks& doorbell_kicks)
     : scheduler(options.scheduling),
+      doorbells(cold_after_passes, &clock_ns),
       options_(options),
       functions_(functions),
       kicks_(doorbell_kicks),
@@ -56,7 +61,7 @@ void engines::stop() noexcept {
 bool engines::idle() {
     const std::lock_guard hold(board);
     collect(clock_ns());
-    return !scheduler.has_work() &&
+    return rings_at_ == rings_count_ && doorbells.saw_all() && !scheduler.has_work() &&
            std::none_of(leases_.begin(), leases_.end(), [](const lease_word& w) { return (w.count.load() & 1) != 0; });
 }
 
@@ -129,21 +134,43 @@ void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
     }
 }
 
-void engines::collect(std::uint64_t now_ns) {
-    for (std::size_t i = 0; i < watched_.size();) {
-        vi& v = *watched_[i];
+/// Rings lie in pages that their client may have punched out of its window; whoever looks makes them anew.
+void engines::look_at_watched(std::uint64_t now_ns) {
+    for (std::size_t left = watched_.size(), steps = 1; left != 0; --left, ++steps) {
+        if (watched_next_ >= watched_.size()) {
+            watched_next_ = 0;
+        }
+        vi& v = *watched_[watched_next_];
         if (!v.leased && !v.waits && v.owner->allowed && v.has_posted()) {
             v.watched_until_ns = now_ns + watch_ns;
             scheduler.ready({v.owner->number, v.index}, now_ns);
         } else if (now_ns > v.watched_until_ns) {
-            unwatch(i, now_ns);
+            unwatch(watched_next_, now_ns);
             continue;
         }
-        ++i;
+        ++watched_next_;
+        if (steps % looks_between_clocks == 0 && clock_ns() - now_ns > watched_ns_max) {
+            return;  // the others are first next time
+        }
     }
-    rung rings[64];
-    for (std::size_t n = doorbells.poll(rings, doorbell_budget), i = 0; i < n; ++i) {
-        heed(rings[i], now_ns);
+}
+
+/// Bounded in time, because it is done under the board: what is left is done next time.
+void engines::collect(std::uint64_t now_ns) {
+    look_at_watched(now_ns);
+    if (rings_at_ == rings_count_) {
+        rings_at_ = 0;
+        rings_count_ = doorbells.poll(rings_, doorbell_budget);
+        for (const doorbells::waste& w : doorbells.wasted()) {
+            functions_[w.function]->counters.empty_doorbells.fetch_add(w.words, std::memory_order_relaxed);
+            scheduler.charge_receiver(w.function, w.words * empty_doorbell_bytes, now_ns);
+        }
+    }
+    for (std::size_t steps = 1; rings_at_ != rings_count_; ++steps) {
+        heed(rings_[rings_at_++], now_ns);
+        if (steps % looks_between_clocks == 0 && clock_ns() - now_ns > collect_ns_max) {
+            break;
+        }
     }
     if (now_ns >= next_expiry_look_ns_) {
         next_expiry_look_ns_ = now_ns + expiry_look_ns;
@@ -278,10 +305,13 @@ bool engines::work_once(std::uint32_t number, executor& ex) {
 bool engines::prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns) {
     board.lock_as_engine();
     collect(now_ns);
-    while (!watched_.empty()) {
+    for (std::size_t steps = 1; !watched_.empty(); ++steps) {
         unwatch(watched_.size() - 1, now_ns);
+        if (steps % looks_between_clocks == 0 && clock_ns() - now_ns > collect_ns_max) {
+            break;
+        }
     }
-    bool may = doorbells.arm_all() && !scheduler.can_serve();
+    bool may = watched_.empty() && rings_at_ == rings_count_ && doorbells.arm_all() && !scheduler.can_serve();
     until_ns = now_ns + sleep_ns_max;
     if (const std::uint64_t t = scheduler.next_time(); t != 0) {
         may = may && t > now_ns;

@@ -8,6 +8,7 @@
 //   lease gives to its engine (function.hpp).
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <set>
@@ -76,6 +77,7 @@ private:
     void run(std::uint32_t number) noexcept;
     [[nodiscard]] bool work_once(std::uint32_t number, executor& ex);
     void collect(std::uint64_t now_ns);
+    void look_at_watched(std::uint64_t now_ns);
     void heed(const rung& r, std::uint64_t now_ns);
     void settle(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns);
     /// The receiver of the message at v's head has no descriptor.  True: look again at once.
@@ -99,6 +101,10 @@ private:
     };
     std::vector<lease_word> leases_;
     std::vector<vi*> watched_;
+    std::size_t watched_next_ = 0;
+    std::array<rung, 64> rings_;  ///< taken from the doorbells
+    std::size_t rings_at_ = 0;    ///< heeded
+    std::size_t rings_count_ = 0;
     std::set<std::pair<std::uint64_t, vi*>> limited_waits_;  ///< by when they end
     std::uint64_t next_expiry_look_ns_ = 0;
 };

@@ -68,6 +68,7 @@ public:
 
 private:
     static constexpr std::uint64_t no_lease_limit = ~std::uint64_t{0};
+    static constexpr std::uint64_t block_least = 4 << 10;  ///< moved before the first look at the clock
     enum class verdict : std::uint8_t { done, waits, partial, again, failed };
     struct outcome {
         verdict what = verdict::done;
@@ -94,6 +95,7 @@ private:
     [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
     /// Moves between the initiator's list and `there` until one of them, or the lease, is used up.
     [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward) noexcept;
+    void look(std::uint64_t bytes) noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
     [[nodiscard]] outcome stopped(const vi& v, copied how, bool outward) const noexcept;
@@ -111,6 +113,8 @@ private:
     std::uint64_t lease_left_ = 0;  ///< bytes
     std::uint64_t end_ns_ = 0;      ///< of the lease
     std::uint32_t pieces_ = 0;      ///< copied in it
+    std::uint64_t looked_ns_ = 0;   ///< at the clock
+    std::uint64_t block_ = 0;       ///< bytes of a piece that are moved before the next look
     lease_end tally_;
     std::uint64_t rx_messages_ = 0;
 };

@@ -40,8 +40,10 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
     rx_messages_ = 0;
     lease_left_ = bytes_max == 0 ? no_lease_limit : bytes_max;
     std::uint64_t messages = 0;
-    end_ns_ = clock_ns() + lease_ns_;
+    looked_ns_ = clock_ns();
+    end_ns_ = looked_ns_ + lease_ns_;
     pieces_ = 0;
+    block_ = block_least;
     using why = lease_end::why;
     for (;;) {
         if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {

@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::uint32_t no_rights = 0;
 constexpr std::uint64_t fill_patience_ns = 100'000'000;
+constexpr std::uint64_t block_most = 16 << 10;
+constexpr std::uint64_t slow_bytes_per_ns = 2;  ///< below it pages are being made, or fetched from far away
 constexpr std::uint32_t pieces_between_looks = 16;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 
@@ -43,6 +45,21 @@ bool skip_empty(transfer& t) noexcept {
 
 }  // namespace
 
+/// Looks at the clock when so much was done since the last look that it may matter.  A piece that lies together may
+/// consist of pages that are yet to be made: it is moved in blocks, which are small until they have proved to be quick.
+void executor::look(std::uint64_t bytes) noexcept {
+    if (lease_ns_ == 0 || (bytes < block_least && ++pieces_ % pieces_between_looks != 0)) {
+        return;
+    }
+    const std::uint64_t now = clock_ns();
+    if (now >= end_ns_) {
+        lease_left_ = 0;
+    }
+    const bool quick = (now - looked_ns_) * slow_bytes_per_ns <= bytes;
+    block_ = quick ? std::min(2 * block_, block_most) : block_least;
+    looked_ns_ = now;
+}
+
 /// Moves between the initiator's list and `there` until the message or the lease is at its end.
 executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward) noexcept {
     const std::uint32_t rights = outward ? no_rights : local_write_right;
@@ -68,11 +85,10 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         if (remote.moving || local.moving) {
             return verdict::again;
         }
-        if (++pieces_ % pieces_between_looks == 0 && lease_ns_ != 0 && clock_ns() >= end_ns_) {
-            lease_left_ = 0;  // many small pieces take time, not bytes
-        }
         if (remote.direct == nullptr || local.direct == nullptr) {
-            count(there.owner->counters.foreign_copies);
+            count(there.owner->counters.foreign_copies);  // by system call: never in blocks, each would cost one
+        } else if (lease_ns_ != 0) {
+            local.bytes = std::min(local.bytes, block_);
         }
         const copied how =
             outward ? copy(there, remote, mine, local, local.bytes, t.opcode == opcode::write, foreign_memory_)
@@ -84,6 +100,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         step(t, local.bytes);
         lease_left_ -= lease_left_ == no_lease_limit ? 0 : std::min(lease_left_, local.bytes);
         tally_.bytes += local.bytes;
+        look(local.bytes);
     }
     return {};
 }

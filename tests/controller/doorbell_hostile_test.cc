@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <random>
 
 #include "controller/doorbell_area.hpp"
@@ -71,6 +72,70 @@ TEST(doorbells_hostile, an_area_that_always_asks_for_everything_takes_its_budget
         ASSERT_EQ(found.size(), 65u);
         ASSERT_NE(std::ranges::find(found, rung{2, 0, pass}), found.end());
         ASSERT_LE(bells.counters(1, 0).words - words, 64 + doorbells::words_over_budget);
+    }
+}
+
+TEST(doorbells_hostile, what_leads_to_nothing_is_told_for_each_function) {
+    doorbells bells;
+    const doorbell_area hostile(1, 0);
+    const doorbell_area also_hostile(1, 1);
+    const doorbell_area honest(2, 0);
+    bells.add_context(1, 0, hostile.data(), abi::vi_count);
+    bells.add_context(1, 1, also_hostile.data(), abi::vi_count);
+    bells.add_context(2, 0, honest.data(), abi::vi_count);
+    (void)honest.ring(5);
+    EXPECT_EQ(poll(bells).size(), 1u);
+    EXPECT_TRUE(bells.wasted().empty());
+    hostile.top().store_relaxed(1);                // leads to an empty summary
+    also_hostile.top().store_relaxed(1ULL << 63);  // means nothing
+    (void)honest.ring(6);
+    EXPECT_EQ(poll(bells).size(), 1u);
+    ASSERT_EQ(bells.wasted().size(), 1u);
+    EXPECT_EQ(bells.wasted()[0].function, 1u);
+    EXPECT_EQ(bells.wasted()[0].words, 2u);
+    EXPECT_TRUE(poll(bells).empty());
+    EXPECT_TRUE(bells.wasted().empty());
+}
+
+std::uint64_t slow_clock_ns = 0;
+std::uint64_t slow_clock_step_ns = 0;
+std::uint64_t slow_clock() noexcept { return slow_clock_ns += slow_clock_step_ns; }
+
+TEST(doorbells_hostile, a_pass_that_takes_too_long_goes_on_in_the_next_one) {
+    constexpr std::uint32_t contexts = 64;
+    for (std::uint64_t step : {std::uint64_t{1}, doorbells::pass_ns + 1}) {
+        const bool slow = step > doorbells::pass_ns;
+        slow_clock_step_ns = step;
+        doorbells bells(4096, &slow_clock);
+        std::vector<std::unique_ptr<doorbell_area>> areas;
+        for (std::uint32_t i = 0; i < contexts; ++i) {
+            areas.push_back(std::make_unique<doorbell_area>(1, i));
+            bells.add_context(1, i, areas[i]->data(), abi::vi_count);
+        }
+        EXPECT_EQ(bells.arm_all(), !slow) << "an engine must not sleep while pages are being made";
+        std::vector<std::uint32_t> kicks(contexts);
+        for (std::uint32_t i = 0; i < contexts; ++i) {
+            kicks[i] = areas[i]->ring(i) == abi::rang::kick ? 1 : 0;
+        }
+        EXPECT_EQ(std::ranges::count(kicks, 1u), slow ? 0 : contexts);
+        std::vector<std::uint32_t> found;
+        std::size_t passes = 0;
+        for (; found.size() < contexts && passes < 1000; ++passes) {
+            for (const rung& r : poll(bells, 256, 256)) {
+                EXPECT_EQ(r.vi, r.context);
+                found.push_back(r.vi);
+            }
+            EXPECT_EQ(bells.saw_all(), !slow);
+        }
+        std::ranges::sort(found);
+        EXPECT_EQ(found.size(), contexts);
+        EXPECT_EQ(std::ranges::adjacent_find(found), found.end()) << "each is given out once";
+        EXPECT_EQ(passes > 1, slow);
+        // Nobody is left armed for ever.
+        for (int i = 0; i < 100; ++i) {
+            EXPECT_TRUE(poll(bells).empty());
+        }
+        EXPECT_TRUE(std::ranges::all_of(areas, [](const auto& a) { return a->armed().load_relaxed() == 0; }));
     }
 }
 

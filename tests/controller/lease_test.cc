@@ -3,6 +3,7 @@
 // lease_test.cc -- what ends a turn on an engine, and what is counted in it.
 #include <gtest/gtest.h>
 
+#include "abi/doorbell.hpp"
 #include "raw_client.hpp"
 
 namespace vinic::controller {
@@ -77,6 +78,47 @@ TEST(leases, end_by_time_within_a_message_of_many_pieces) {
     for (std::uint32_t i = 0; i < s.length; ++i) {
         ASSERT_EQ(t.b.data(i, 1)[0], static_cast<std::byte>(i / piece_bytes)) << i;
     }
+}
+
+/// Leases of a write that lies together at both ends.
+std::uint64_t grants_of_one_piece(std::uint64_t lease_ns) {
+    constexpr std::uint32_t bytes = 64 << 10;
+    device_options o = options();
+    o.lease_ns = lease_ns;
+    tenants t(o, raw_client::description(vi_number));
+    for (std::uint32_t i = 0; i < bytes; i += 64) {
+        t.a.data(i, 1)[0] = static_cast<std::byte>(i / 64 + 1);
+    }
+    EXPECT_EQ(
+        t.a.await_send(vi_number, t.a.post(vi_number, opcode::write, key, 0, bytes, raw_client::data_offset, key)),
+        status::success);
+    for (std::uint32_t i = 0; i < bytes; i += 64) {
+        EXPECT_EQ(t.b.data(i, 1)[0], static_cast<std::byte>(i / 64 + 1)) << i;
+    }
+    for (int i = 0; i < 20'000 && t.sender().scheduling.bytes < bytes; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return t.sender().scheduling.grants;
+}
+
+TEST(leases, end_by_time_within_one_long_piece_whose_pages_are_made_meanwhile) {
+    EXPECT_GE(grants_of_one_piece(1), 4u) << "the whole piece was one lease";
+    EXPECT_LE(grants_of_one_piece(0), 2u) << "without a time a lease ends by its bytes";
+}
+
+TEST(leases, doorbell_words_that_lead_to_no_vi_cost_their_function_as_empty_doorbells) {
+    tenants t(options(), raw_client::description(vi_number));
+    EXPECT_EQ(t.sender().empty_doorbells, 0u);
+    const std::uint64_t charged = t.sender().scheduling.received_charge;
+    abi::word64& top =
+        abi::bell_word(t.a.at<std::byte>(abi::doorbell_offset(0)), abi::bell_top_offset(abi::doorbell_colour(1, 0)));
+    for (int i = 0; i < 20'000 && t.sender().empty_doorbells < 16; ++i) {
+        top.store_relaxed(~std::uint64_t{0});
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_GE(t.sender().empty_doorbells, 16u);
+    EXPECT_GT(t.sender().scheduling.received_charge, charged);
+    EXPECT_EQ(t.nic->status(2)->counters.empty_doorbells, 0u);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@
 
 namespace vinic::abi {
 
-inline constexpr std::uint32_t window_version = 1;
+inline constexpr std::uint32_t window_version = 2;
 inline constexpr std::uint64_t window_magic = 0x3177'6369'6e69'76ULL;  // "vinicw1"
 
 inline constexpr std::uint32_t context_count = 64;        ///< processes that may use one function at a time
@@ -195,6 +195,7 @@ struct attach_reply {
     std::uint64_t window_bytes;
     std::uint32_t process_id;  ///< of the device, which reaches foreign memory
     std::uint32_t foreign;     ///< 1: it does
+    char why[112];             ///< of a refusal, in words that end with a zero byte; may be empty
 };
 struct enter_request {
     std::uint32_t kind;  ///< packet::enter

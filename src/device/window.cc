@@ -231,7 +231,9 @@ result<os::unique_fd> memory::attach_window(std::uint32_t function) {
                                              : fail_os(e, "the device's answer"));
     }
     if (reply.code != 0) {
-        return std::unexpected(fail(code_of_device(reply.code), 0, "the device refuses this function"));
+        reply.why[sizeof reply.why - 1] = 0;
+        return std::unexpected(
+            fail(code_of_device(reply.code), 0, reply.why[0] != 0 ? reply.why : "the device refuses this function"));
     }
     if (reply.version != abi::window_version || !descriptors[0] || !descriptors[1] || !descriptors[2]) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the device is of another version of vinic"));

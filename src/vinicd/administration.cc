@@ -150,9 +150,7 @@ administration::reply administration::dispatch(const peer& who, const request& r
         const std::string word = r.document["function"].get<std::string>();
         const auto known_number = controller::function_number(word);
         if (!known_number || *known_number >= device_.functions()) {
-            return {failure(errc::unknown_address, "there is no function '" + word +
-                                                       "': this device has pf and vf0 to " +
-                                                       controller::function_name(device_.functions() - 1))};
+            return {failure(errc::unknown_address, no_such_function(word, device_.functions()))};
         }
         number = *known_number;
         if (!access_.may_use(number, who)) {

@@ -107,14 +107,12 @@ void connections::accept_some() {
     }
 }
 
-void connections::refuse(int fd, errc why) {
-    const abi::attach_reply reply{.code = static_cast<std::uint32_t>(why),
-                                  .version = abi::window_version,
-                                  .function = 0,
-                                  .epoch = 0,
-                                  .window_bytes = 0,
-                                  .process_id = static_cast<std::uint32_t>(::getpid()),
-                                  .foreign = 0};
+void connections::refuse(int fd, errc code, const std::string& why) {
+    abi::attach_reply reply{};
+    reply.code = static_cast<std::uint32_t>(code);
+    reply.version = abi::window_version;
+    reply.process_id = static_cast<std::uint32_t>(::getpid());
+    why.copy(reply.why, sizeof reply.why - 1);
     say_goodbye(fd, bytes_of(reply));
 }
 
@@ -123,7 +121,7 @@ void connections::take(os::unique_fd fd) {
     if (!who) {
         ++counted_.limits_reached;
         log_.caused(log_level::warning, "connecting", "a connection was refused: " + who.error().message());
-        refuse(fd.get(), errc::limit_reached);
+        refuse(fd.get(), errc::limit_reached, "vinicd cannot find out who connects");
         return;
     }
     ++counted_.accepted;
@@ -136,7 +134,7 @@ void connections::take(os::unique_fd fd) {
     if (too_many(c, role::fresh)) {
         ++counted_.limits_reached;
         log_.caused(log_level::warning, "connecting", "too many connections that say nothing: refused " + described(c));
-        refuse(c.fd.get(), errc::limit_reached);
+        refuse(c.fd.get(), errc::limit_reached, "too many connections of this user say nothing");
         return;
     }
     c.watch = loop_.add(c.fd.get(), EPOLLIN, [this, n = c.n](std::uint32_t events) { on_ready(n, events); });

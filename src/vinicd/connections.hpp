@@ -64,13 +64,13 @@ private:
 
     void accept_some();
     void take(os::unique_fd fd);
-    void refuse(int fd, errc why);
+    void refuse(int fd, errc code, const std::string& why);
     void on_ready(number n, std::uint32_t events);
     void on_packet(connection& c, std::span<const std::byte> packet);
     void attach(connection& c, std::span<const std::byte> packet);
     void enter(connection& c, std::span<const std::byte> packet);
     void request(connection& c, std::span<const std::byte> packet);
-    [[nodiscard]] errc may_attach(const connection& c, const abi::attach_request& asked);
+    [[nodiscard]] result<void> may_attach(const connection& c, const abi::attach_request& asked);
     [[nodiscard]] bool too_many(const connection& c, role wanted) const;
     void malformed(connection& c, const char* what);
     void flush(connection& c);

@@ -105,17 +105,26 @@ void connections::malformed(connection& c, const char* what) {
     close(c, false);
 }
 
-errc connections::may_attach(const connection& c, const abi::attach_request& asked) {
+result<void> connections::may_attach(const connection& c, const abi::attach_request& asked) {
+    const auto refused = [](errc code, std::string why) { return std::unexpected(error{code, 0, std::move(why)}); };
     if (asked.version != abi::window_version) {
-        return errc::version_mismatch;
+        return refused(errc::version_mismatch, "the device and the library are of different versions");
     }
     if (asked.function >= device_.functions()) {
-        return errc::unknown_address;
+        return refused(errc::unknown_address,
+                       no_such_function(controller::function_name(asked.function), device_.functions()));
     }
-    if (!access_.may_use(asked.function, c.who) || !access_.is_enabled(asked.function)) {
-        return errc::permission_denied;
+    const std::string function = "function " + controller::function_name(asked.function);
+    if (!access_.may_use(asked.function, c.who)) {
+        return refused(errc::permission_denied, function + " was given to other users");
     }
-    return too_many(c, role::attached) ? errc::limit_reached : errc::ok;
+    if (!access_.is_enabled(asked.function)) {
+        return refused(errc::permission_denied, function + " is disabled by the device's configuration");
+    }
+    if (too_many(c, role::attached)) {
+        return refused(errc::limit_reached, function + " has as many connections as it may");
+    }
+    return {};
 }
 
 void connections::attach(connection& c, std::span<const std::byte> packet) {
@@ -128,41 +137,33 @@ void connections::attach(connection& c, std::span<const std::byte> packet) {
         return;
     }
     c.function = asked.function;
-    errc code = may_attach(c, asked);
-    controller::attachment given;
-    if (code == errc::ok) {
-        if (const auto attached = device_.attach(asked.function, c.who.who.user)) {
-            given = *attached;
-        } else {
-            code = attached.error().code;
-            log_.caused(log_level::warning, "attaching", attached.error().message());
-        }
-    }
-    if (code != errc::ok) {
+    const auto allowed = may_attach(c, asked);
+    const auto given = allowed ? device_.attach(asked.function, c.who.who.user) : std::unexpected(allowed.error());
+    if (!given) {
+        const auto& [code, os_errno, why] = given.error();
         ++(code == errc::limit_reached ? counted_.limits_reached : counted_.refused_attachments);
-        const std::string function =
-            asked.function < device_.functions() ? controller::function_name(asked.function) : "one that is not there";
         log_.caused(log_level::warning, "attaching",
-                    "function " + function + " was refused (" + name(code) + ") to " + described(c));
-        refuse(c.fd.get(), code);
+                    controller::function_name(asked.function) + " was refused to " + described(c) + ": " + why);
+        refuse(c.fd.get(), code, why);
         close(c, false);
         return;
     }
     const abi::attach_reply reply{.code = 0,
                                   .version = abi::window_version,
                                   .function = asked.function,
-                                  .epoch = given.epoch,
-                                  .window_bytes = given.window_bytes,
+                                  .epoch = given->epoch,
+                                  .window_bytes = given->window_bytes,
                                   .process_id = static_cast<std::uint32_t>(::getpid()),
-                                  .foreign = device_.options().foreign_memory ? 1U : 0U};
-    if (const int why = send_attachment(c.fd.get(), reply, given); why != 0) {
+                                  .foreign = device_.options().foreign_memory ? 1U : 0U,
+                                  .why = {}};
+    if (const int why = send_attachment(c.fd.get(), reply, *given); why != 0) {
         log_.caused(log_level::warning, "attaching",
                     std::string("the window could not be sent (") + std::strerror(why) + ") to " + described(c));
         close(c, is_dying(c.who));
         return;
     }
     c.as = role::attached;
-    c.epoch = given.epoch;
+    c.epoch = given->epoch;
     c.since_ns = os::now_ns();
 }
 

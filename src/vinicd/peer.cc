@@ -132,4 +132,12 @@ std::string group_name(gid_t group) {
     return found != nullptr ? found->gr_name : std::to_string(group);
 }
 
+std::string no_such_function(const std::string& word, std::uint32_t functions) {
+    std::string has = "pf and vf0";
+    if (functions > 2) {
+        has += " to " + controller::function_name(functions - 1);
+    }
+    return "there is no function '" + word + "': this device has " + has;
+}
+
 }  // namespace vinic::vinicd

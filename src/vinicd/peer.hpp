@@ -49,4 +49,7 @@ private:
 [[nodiscard]] std::string user_name(uid_t user);
 [[nodiscard]] std::string group_name(gid_t group);
 
+/// What to say to whoever names a function that a device of so many, the PF included, does not have.
+[[nodiscard]] std::string no_such_function(const std::string& word, std::uint32_t functions);
+
 }  // namespace vinic::vinicd

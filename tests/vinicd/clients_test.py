@@ -52,17 +52,22 @@ class Clients(house.Case):
 
     def test_refusals_come_without_descriptors(self):
         self.start("--functions", "2")
-        for function, wrong, code in ((3, {}, UNKNOWN_ADDRESS), (2 ** 32 - 1, {}, UNKNOWN_ADDRESS),
-                                      (1, {"version": 99}, VERSION_MISMATCH)):
+        has = "this device has pf and vf0 to vf1"
+        for function, wrong, code, why in (
+                (3, {}, UNKNOWN_ADDRESS, "there is no function 'vf2': " + has),
+                (2 ** 32 - 1, {}, UNKNOWN_ADDRESS, "there is no function 'vf4294967294': " + has),
+                (1, {"version": 99}, VERSION_MISMATCH, "the device and the library are of different versions")):
             client = self.connect()
             reply = client.attach(function, **wrong)
-            self.assertEqual((reply[0], reply[1]), (code, house.VERSION))
+            self.assertEqual((reply[0], reply[1], client.why), (code, house.VERSION, why))
             self.assertEqual(client.descriptors, [])
             self.assertTrue(client.has_hung_up())
 
     def test_a_function_that_is_switched_off(self):
         self.start("--config", self.write("c.toml", "[function.vf0]\nenabled = false\n"))
-        self.assertEqual(self.connect().attach(1)[0], PERMISSION_DENIED)
+        client = self.connect()
+        self.assertEqual(client.attach(1)[0], PERMISSION_DENIED)
+        self.assertEqual(client.why, "function vf0 is disabled by the device's configuration")
         self.assertEqual(self.connect().attach(2)[0], OK)
 
     def monitor(self):

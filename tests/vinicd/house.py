@@ -24,7 +24,7 @@ VINIC = ""
 REAL = False
 
 MAGIC = 0x31776369_6E6976
-VERSION = 1
+VERSION = 2
 NOBODY = 65534
 needs_root = unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
 
@@ -76,7 +76,9 @@ class Connection:
         """(code, version, function, epoch, window bytes, process, foreign)"""
         self.send(attach_packet(function, **wrong))
         packet, self.descriptors, _, _ = socket.recv_fds(self.socket, 1024, 8)
-        return struct.unpack("<IIIIQII", packet)
+        *reply, why = struct.unpack("<IIIIQII112s", packet)
+        self.why = why.split(b"\0")[0].decode()
+        return tuple(reply)
 
     def enter(self, context):
         """(code, epoch of the context)"""

@@ -16,7 +16,6 @@ constexpr std::uint64_t expiry_look_ns = 20'000;
 /// A client that stands still between taking `armed` and its kick takes the kicks of its function's others along.
 constexpr std::uint64_t sleep_ns_max = 20'000'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
-constexpr std::uint64_t lease_ns_max = 200'000;
 constexpr std::uint64_t watched_ns_max = 4'000;
 constexpr std::uint64_t collect_ns_max = 10'000;
 constexpr std::size_t looks_between_clocks = 4;
@@ -264,7 +263,7 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
     }
 }
 
-bool engines::work_once(std::uint32_t number, executor& ex) {
+bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
     board.lock_as_engine();
     std::uint64_t now = clock_ns();
     collect(now);
@@ -289,11 +288,10 @@ bool engines::work_once(std::uint32_t number, executor& ex) {
         kicks_.wake();
     }
 
-    const std::uint64_t begun = clock_ns();
+    time.begin(clock_ns());
     const lease_end end = ex.run(*v, g->bytes_max, g->descriptors_max);
     now = clock_ns();
-    // Of a longer lease most was the host's: this thread had no core.
-    const std::uint64_t engine_ns = std::min(now - begun, lease_ns_max);
+    const std::uint64_t engine_ns = time.end(now);
 
     board.lock_as_engine();
     settle(*v, *g, end, engine_ns, now);
@@ -343,16 +341,19 @@ void engines::sleep(std::uint64_t until_ns) {
 
 void engines::run(std::uint32_t number) noexcept {
     executor ex(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_);
+    engine_time time;
     std::uint64_t idle_since = clock_ns();
     for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {
-        if (work_once(number, ex)) {
+        if (work_once(number, ex, time)) {
             idle_since = 0;
             if (options_.yield && turns % 64 == 0) {
                 std::this_thread::yield();
+                time.rested();
             }
             continue;
         }
         const std::uint64_t now = clock_ns();
+        time.idle(now);
         idle_since = idle_since == 0 ? now : idle_since;
         if (now - idle_since < options_.idle_spin_ns) {
             if (options_.yield) {
@@ -365,6 +366,7 @@ void engines::run(std::uint32_t number) noexcept {
         std::uint64_t until = 0;
         if (prepare_sleep(now, until)) {
             sleep(until);
+            time.rested();
         }
         idle_since = 0;
     }

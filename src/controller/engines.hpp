@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "controller/doorbells.hpp"
+#include "controller/engine_time.hpp"
 #include "controller/executor.hpp"
 #include "controller/kicks.hpp"
 #include "controller/scheduler.hpp"
@@ -75,7 +76,7 @@ public:
 
 private:
     void run(std::uint32_t number) noexcept;
-    [[nodiscard]] bool work_once(std::uint32_t number, executor& ex);
+    [[nodiscard]] bool work_once(std::uint32_t number, executor& ex, engine_time& time);
     void collect(std::uint64_t now_ns);
     void look_at_watched(std::uint64_t now_ns);
     void heed(const rung& r, std::uint64_t now_ns);

@@ -87,7 +87,7 @@ outcome<std::optional<std::string>> function_client::next(int timeout_ms) {
     std::string packet(reply_bytes_max, '\0');
     const ssize_t bytes = ::recv(socket_.get(), packet.data(), packet.size(), 0);
     if (bytes <= 0) {
-        return fail(address_ + " has hung up" + (bytes < 0 ? std::string(": ") + std::strerror(errno) : ""));
+        return fail(address_ + " has ended, or hung up" + (bytes < 0 ? std::string(": ") + std::strerror(errno) : ""));
     }
     packet.resize(static_cast<std::size_t>(bytes));
     return packet;
@@ -129,6 +129,10 @@ outcome<std::vector<object>> function_client::functions(const std::string& one) 
             if (const auto* text = std::get_if<std::string>(&each.is)) {
                 names.push_back(*text);
             }
+        }
+        if (names.empty()) {
+            return fail("none of the functions of " + address_ +
+                        " was given to this user: its administrator names owners and groups");
         }
     }
     std::vector<object> all;

@@ -9,11 +9,13 @@ import select
 import subprocess
 import sys
 import time
+import unittest
 
 import house
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HEADINGS = "FUNCTION OWNER GUARANTEE CAP WEIGHT PRIORITY CONTEXTS VIS REGIONS TX-MESSAGES TX-BYTES RX-MESSAGES RX-BYTES"
+HEADINGS = ("FUNCTION OWNER GROUP ENABLED GUARANTEE CAP WEIGHT PRIORITY CONTEXTS VIS REGIONS "
+            "TX-MESSAGES TX-BYTES RX-MESSAGES RX-BYTES")
 TOP_HEADINGS = "FUNCTION CONTEXTS VIS TX-MSGS/S TX-BYTES/S RX-MSGS/S RX-BYTES/S DROPS/S ENGINE%"
 
 
@@ -52,6 +54,15 @@ class Commands(house.Case):
         self.assertEqual(" ".join(text.splitlines()[0].split()), HEADINGS)
         self.assertEqual(list(self.rows(text)), ["pf", "vf0", "vf1", "vf2"])
         self.assertEqual([f["name"] for f in self.json("function", "show")], ["pf", "vf0", "vf1", "vf2"])
+
+    @unittest.skipIf(os.getuid() != 0, "needs root, to be somebody else")
+    def test_who_was_given_no_function_is_told(self):
+        os.chmod(self.path, 0o666)
+        done = subprocess.run([house.VINIC, "function", "show", "--device", self.device], capture_output=True, text=True,
+                              timeout=house.PATIENCE_SECONDS, check=False, user=house.NOBODY, group=house.NOBODY,
+                              extra_groups=[], cwd="/")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("none of the functions of " + self.device + " was given to this user", done.stderr)
 
     def test_one_function_by_word_or_by_address(self):
         self.assertEqual([f["name"] for f in self.json("function", "show", "vf1")], ["vf1"])
@@ -221,7 +232,7 @@ class Commands(house.Case):
         monitor = self.monitor(stderr=subprocess.PIPE)
         self.daemon.end()
         _, said = monitor.communicate(timeout=house.PATIENCE_SECONDS)
-        self.assertEqual((monitor.returncode, said), (1, f"vinic: {self.device} has hung up\n"))
+        self.assertEqual((monitor.returncode, said), (1, f"vinic: {self.device} has ended, or hung up\n"))
 
     def test_the_pages_show_the_headings_of_today(self):
         with open(os.path.join(HERE, "..", "..", "docs", "vinicd.md"), encoding="utf-8") as file:

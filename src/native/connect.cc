@@ -60,7 +60,7 @@ result<peer_information> vi_state::finish_request(std::uint32_t request) {
     }
     on_connected();
     if (!answered) {
-        return std::unexpected(nic->fail(errc::peer_gone, "connecting: the acceptor died while it answered"));
+        return std::unexpected(nic->fail(errc::peer_gone, "connecting: the peer died while it answered"));
     }
     return peer;
 }

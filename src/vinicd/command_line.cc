@@ -6,6 +6,7 @@
 #include <vinic/vinic.hpp>
 
 #include "vinicd/config.hpp"
+#include "vinicd/metrics.hpp"
 
 namespace vinic::vinicd {
 
@@ -91,6 +92,10 @@ std::expected<command_line, last_words> read_command_line(int argc, const char* 
     }
     if (const auto problems = read_again(line, line.wanted); !problems.empty()) {
         return std::unexpected(last_words{exit_failed, joined(problems)});
+    }
+    if (const auto counters = metrics_server::check(line.wanted.openmetrics);
+        !line.wanted.openmetrics.empty() && !counters) {
+        return std::unexpected(last_words{exit_failed, joined({counters.error().doing})});
     }
     return line;
 }

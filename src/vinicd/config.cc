@@ -144,7 +144,11 @@ std::vector<std::string> read_config(std::string_view text, const std::string& n
     try {
         r.read(toml::parse(text, name));
     } catch (const toml::parse_error& why) {
-        r.complain(why.source(), std::string(why.description()));
+        std::string what(why.description());
+        if (what.find("leading zeroes") != std::string::npos) {
+            what += ": write a mode in quotes, such as mode = \"0660\"";
+        }
+        r.complain(why.source(), what);
     }
     return r.problems();
 }

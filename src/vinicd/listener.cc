@@ -43,6 +43,12 @@ result<os::unique_fd> lock_beside(const std::string& path) {
     const std::string name = path + ".lock";
     for (;;) {
         os::unique_fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+        if (!file && errno == EACCES && ::access(name.c_str(), F_OK) == 0) {
+            return fail(errc::permission_denied, EACCES,
+                        name +
+                            " is another user's, whose vinicd runs or was killed: name another socket, or let that "
+                            "user remove it");
+        }
         if (!file) {
             return fail(code_of(errno), errno, "making " + name + " (does its directory exist?)");
         }

@@ -27,7 +27,10 @@ int main(int argc, char** argv) {
             return std::fflush(to) == 0 ? line.error().exit_code : 1;
         }
         if (line->check_config) {
-            std::puts("the configuration is in order");
+            std::puts(
+                line->wanted.socket.empty()
+                    ? "the configuration is in order; it names no socket: give --socket, or let systemd hand one over"
+                    : "the configuration is in order");
             return std::fflush(stdout) == 0 ? 0 : 1;
         }
         program p(std::move(*line));

@@ -99,6 +99,15 @@ metrics_server::~metrics_server() {
     }
 }
 
+result<void> metrics_server::check(const std::string& where) {
+    if (where.find('/') == std::string::npos) {
+        if (const auto address = address_of(where); !address) {
+            return std::unexpected(address.error());
+        }
+    }
+    return {};
+}
+
 result<void> metrics_server::open(const std::string& where) {
     if (where.find('/') != std::string::npos) {
         auto made = listener::make(where, SOCK_STREAM, 0660, std::nullopt);

@@ -29,6 +29,8 @@ public:
     metrics_server& operator=(const metrics_server&) = delete;
     /// `where`: "PORT" or "ADDRESS:PORT" (numeric), or a path.
     [[nodiscard]] result<void> open(const std::string& where);
+    /// Whether open() would understand it.
+    [[nodiscard]] static result<void> check(const std::string& where);
 
 private:
     struct connection;

@@ -117,7 +117,6 @@ result<void> program::make_device() {
         return std::unexpected(made.error());
     }
     device_ = std::move(*made);
-    device_->on_event([this](const controller::event& e) { events_.put(e); });
     for (std::uint32_t f = 0; f < device_->functions(); ++f) {
         const controller::service s = service_of(in_force_, f);
         if (s == controller::service{}) {
@@ -128,6 +127,8 @@ result<void> program::make_device() {
                                          "function " + controller::function_name(f) + ": " + set.error().doing});
         }
     }
+    // What is set from here on is news.
+    device_->on_event([this](const controller::event& e) { events_.put(e); });
     return {};
 }
 

@@ -9,7 +9,6 @@ import select
 import subprocess
 import sys
 import time
-import unittest
 
 import house
 
@@ -55,12 +54,12 @@ class Commands(house.Case):
         self.assertEqual(list(self.rows(text)), ["pf", "vf0", "vf1", "vf2"])
         self.assertEqual([f["name"] for f in self.json("function", "show")], ["pf", "vf0", "vf1", "vf2"])
 
-    @unittest.skipIf(os.getuid() != 0, "needs root, to be somebody else")
+    @house.needs_root
     def test_who_was_given_no_function_is_told(self):
         os.chmod(self.path, 0o666)
-        done = subprocess.run([house.VINIC, "function", "show", "--device", self.device], capture_output=True, text=True,
-                              timeout=house.PATIENCE_SECONDS, check=False, user=house.NOBODY, group=house.NOBODY,
-                              extra_groups=[], cwd="/")
+        done = subprocess.run(
+            [house.VINIC, "function", "show", "--device", self.device], capture_output=True, text=True,
+            timeout=house.PATIENCE_SECONDS, check=False, user=house.NOBODY, group=house.NOBODY, extra_groups=[], cwd="/")
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("none of the functions of " + self.device + " was given to this user", done.stderr)
 

@@ -97,6 +97,13 @@ class Sockets(house.Case):
         self.assertEqual(daemon.end(), 0)
 
     @house.needs_root
+    def test_what_another_users_killed_vinicd_has_left_is_named(self):
+        os.chmod(self.directory, 0o777)
+        self.start().end(signal.SIGKILL)
+        said = self.refused(user=house.NOBODY, group=house.NOBODY, extra_groups=[])
+        self.assertIn(self.path + ".lock is another user's", said)
+
+    @house.needs_root
     def test_a_group_that_one_is_no_member_of(self):
         os.chmod(self.directory, 0o777)
         said = self.refused("--group", "0", user=house.NOBODY, group=house.NOBODY, extra_groups=[])
@@ -262,6 +269,12 @@ class Words(house.Case):
         done = self.run_it("--check-config", "--config", self.write("all.toml", text))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
+    def test_what_the_file_says_at_the_start_is_no_news(self):
+        daemon = self.start("--config", self.write("c.toml", "[function.vf0]\nweight = 3\n"))
+        self.assertEqual(self.function("vf0")["weight"], 3)
+        self.assertEqual(daemon.end(), 0)
+        self.assertNotIn("changed", daemon.log())
+
     def test_the_command_line_beats_the_file(self):
         config = self.write("c.toml", "functions = 3\nqueues = 5\n")
         self.start("--config", config, "--queues", "9")
@@ -274,6 +287,17 @@ class Words(house.Case):
         self.assertEqual(done.returncode, 1)
         self.assertIn("c.toml:1: function vf20 is configured", done.stderr)
         self.assertEqual(self.run_it("--check-config", "--config", config, "--functions", "21").returncode, 0)
+
+    def test_a_check_says_what_a_start_would(self):
+        self.assertEqual(self.run_it("--check-config", "--socket", "/x").stdout, "the configuration is in order\n")
+        self.assertIn("it names no socket", self.run_it("--check-config").stdout)
+        for address in ("everywhere", "300.1.2.3:9469", "127.0.0.1:0"):
+            done = self.run_it("--check-config", "--openmetrics", address)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("openmetrics " + address + ": write a port", done.stderr)
+        done = self.run_it("--check-config", "--config", self.write("c.toml", "mode = 0660\n"))
+        self.assertIn('c.toml:1: ', done.stderr)
+        self.assertIn('such as mode = "0660"', done.stderr)
 
     def test_what_is_not_understood_is_2(self):
         for arguments, word in ((["--functions", "0"], "1 to 256"), (["--paint"], "--paint"), (["extra"], "extra"),

@@ -19,7 +19,7 @@ constexpr std::uint64_t steps = 10'000;  // of each process
 
 void be_owner(const std::string& argument) {
     const std::uint64_t workers = std::stoul(argument);
-    auto nic = must(vinic::nic::open("shm:counter"));
+    auto nic = must(vinic::nic::open(device("shm:counter")));
     auto domain = must(nic.create_domain());
     auto buffer = must(nic.allocate(sizeof(std::uint64_t)));
     auto region = must(domain.register_memory(buffer.bytes(), vinic::access::remote_atomic));
@@ -50,7 +50,7 @@ void be_owner(const std::string& argument) {
 }
 
 void be_worker(const std::string&) {
-    auto nic = must(vinic::nic::open("shm:counter"));
+    auto nic = must(vinic::nic::open(device("shm:counter")));
     auto domain = must(nic.create_domain());
     auto buffer = must(nic.allocate(sizeof(std::uint64_t)));
     auto region = must(domain.register_memory(buffer.bytes(), vinic::access::local_write));

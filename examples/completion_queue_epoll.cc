@@ -19,7 +19,7 @@ constexpr std::uint32_t lines_per_client = 3;
 
 void serve(const std::string& argument) {
     const auto clients = static_cast<std::uint32_t>(std::stoul(argument));
-    auto nic = must(vinic::nic::open("shm:epoll"));
+    auto nic = must(vinic::nic::open(device("shm:epoll")));
     auto domain = must(nic.create_domain());
     auto buffer = must(nic.allocate(clients * lines_per_client * line_max));
     auto region = must(domain.register_memory(buffer.bytes(), vinic::access::local_write));
@@ -56,7 +56,7 @@ void serve(const std::string& argument) {
 }
 
 void be_client(const std::string&) {
-    auto nic = must(vinic::nic::open("shm:epoll"));
+    auto nic = must(vinic::nic::open(device("shm:epoll")));
     auto domain = must(nic.create_domain());
     auto cq = must(nic.create_completion_queue());
     auto vi = must(domain.create_vi({.send_cq = &cq, .receive_cq = &cq}));

@@ -19,7 +19,7 @@ constexpr std::uint32_t slots = 16;
 namespace {
 
 struct endpoint {
-    vinic::nic nic = must(vinic::nic::open("shm:datagram"));
+    vinic::nic nic = must(vinic::nic::open(device("shm:datagram")));
     vinic::domain domain = must(nic.create_domain());
     vinic::buffer buffer = must(nic.allocate(slots * text_max));
     vinic::region region = must(domain.register_memory(buffer.bytes(), vinic::access::local_write));

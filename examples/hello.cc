@@ -18,7 +18,7 @@ constexpr std::uint32_t message_max = 256;
 // A device, memory of it that the NIC may touch, and one virtual interface with its completion queue.
 // The first half of the memory is for receives, the second for sends.
 struct endpoint {
-    vinic::nic nic = must(vinic::nic::open("shm:hello"));
+    vinic::nic nic = must(vinic::nic::open(device("shm:hello")));
     vinic::domain domain = must(nic.create_domain());
     vinic::buffer buffer = must(nic.allocate(2 * message_max));
     vinic::region region = must(domain.register_memory(buffer.bytes(), vinic::access::local_write));

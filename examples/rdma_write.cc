@@ -24,7 +24,7 @@ struct board {
 };
 
 void be_target(const std::string&) {
-    auto nic = must(vinic::nic::open("shm:rdma_write"));
+    auto nic = must(vinic::nic::open(device("shm:rdma_write")));
     auto domain = must(nic.create_domain());
     auto buffer = must(nic.allocate(sizeof(board)));
     auto region = must(domain.register_memory(buffer.bytes(), vinic::access::remote_write));
@@ -46,7 +46,7 @@ void be_target(const std::string&) {
 }
 
 void be_writer(const std::string&) {
-    auto nic = must(vinic::nic::open("shm:rdma_write"));
+    auto nic = must(vinic::nic::open(device("shm:rdma_write")));
     auto domain = must(nic.create_domain());
     auto buffer = must(nic.allocate(sizeof(board)));
     auto region = must(domain.register_memory(buffer.bytes(), vinic::access::none));

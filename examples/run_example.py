@@ -20,6 +20,22 @@ def start(arguments, environment):
 
 def run(options, directory):
     environment = dict(os.environ, VINIC_SHM_DIR=directory)
+    if not options.vinicd:
+        environment.pop("VINIC_DEVICE", None)
+        return run_roles(options, environment)
+    socket = os.path.join(directory, "socket")
+    vinicd = subprocess.Popen([options.vinicd, "--functions", "2", "--socket", socket], text=True,
+                              stderr=subprocess.PIPE)
+    try:
+        said = vinicd.stderr.readline()  # that it serves
+        output, failed = run_roles(options, dict(environment, VINIC_DEVICE=f"vinicd:{socket}#vf1"))
+    finally:
+        vinicd.terminate()
+        _, rest = vinicd.communicate(timeout=PATIENCE_SECONDS)
+    return said + output + rest, failed or vinicd.returncode != 0
+
+
+def run_roles(options, environment):
     first = start([options.program, *options.first], environment)
     output = first.stdout.readline()
     processes = [first]
@@ -45,6 +61,7 @@ def main():
     parser.add_argument("--second", nargs="+", required=True, help="arguments of the others")
     parser.add_argument("--count", type=int, default=1, help="how many others")
     parser.add_argument("--expect", nargs="+", default=[], help="texts that must be printed")
+    parser.add_argument("--vinicd", help="the program; on a function of it instead of a device file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vinic-example-") as directory:
         output, failed = run(options, directory)

@@ -59,7 +59,8 @@ class Commands(house.Case):
         os.chmod(self.path, 0o666)
         done = subprocess.run(
             [house.VINIC, "function", "show", "--device", self.device], capture_output=True, text=True,
-            timeout=house.PATIENCE_SECONDS, check=False, user=house.NOBODY, group=house.NOBODY, extra_groups=[], cwd="/")
+            timeout=house.PATIENCE_SECONDS, check=False, cwd="/",
+            user=house.NOBODY, group=house.NOBODY, extra_groups=[])
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("none of the functions of " + self.device + " was given to this user", done.stderr)
 

@@ -37,7 +37,10 @@ struct device_options {
     bool foreign_memory = true;           ///< reach memory outside windows with process_vm_readv/writev
     std::uint64_t lease_ns = 10'000;      ///< a lease ends when so much time is over; 0: by bytes and messages only
     std::uint64_t idle_spin_ns = 50'000;  ///< how long an engine without work looks before it sleeps
-    bool yield = false;                   ///< give the core away between looks: fewer cores than pollers
+    /// How long it sleeps at most.  A client that stands still between taking `armed` and its kick takes the kicks of
+    /// its function's others along.
+    std::uint64_t sleep_ns = 20'000'000;
+    bool yield = false;  ///< give the core away between looks: fewer cores than pollers
     /// Malformed descriptors and ignored requests of a function in a second, above which it is disabled and reset;
     /// what a library of this version never produces.  0: never.
     std::uint32_t violations_per_second = 1000;

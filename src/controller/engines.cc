@@ -13,12 +13,8 @@ namespace {
 constexpr std::size_t watched_max = 32;
 constexpr std::uint64_t watch_ns = 50'000;
 constexpr std::uint64_t expiry_look_ns = 20'000;
-/// A client that stands still between taking `armed` and its kick takes the kicks of its function's others along.
-constexpr std::uint64_t sleep_ns_max = 20'000'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
 constexpr std::uint64_t watched_ns_max = 4'000;
-constexpr std::uint64_t collect_ns_max = 10'000;
-constexpr std::size_t looks_between_clocks = 4;
 constexpr std::uint32_t cold_after_passes = 4096;
 constexpr std::uint32_t doorbell_budget = 8;  ///< of a function in one pass, so that a storm makes nobody wait long
 
@@ -36,7 +32,9 @@ engines::engines(const device_options& options, std::vector<std::unique_ptr<func
       options_(options),
       functions_(functions),
       kicks_(doorbell_kicks),
-      leases_(options.scheduling.engines) {
+      looking_(options.scheduling.engines),
+      leases_(options.scheduling.engines),
+      is_idle_(options.scheduling.engines) {
     watched_.reserve(watched_max);
 }
 
@@ -269,6 +267,7 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
     collect(now);
     const std::optional<grant> g = scheduler.next(now);
     vi* v = g ? functions_[g->vi.function]->find(g->vi.vi) : nullptr;
+    is_idle_[number] = !g;
     if (!g) {
         board.unlock();
         return false;
@@ -282,6 +281,7 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
     v->leased = true;
     std::atomic<std::uint32_t>& mark = leases_[number].count;
     mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    looks(-1);
     const bool call_another = sleepers_.load(std::memory_order_relaxed) != 0 && scheduler.has_work();
     board.unlock();
     if (call_another) {
@@ -295,52 +295,18 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
 
     board.lock_as_engine();
     settle(*v, *g, end, engine_ns, now);
+    latest_lease_ns_ = now;
+    looks(1);
     mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     board.unlock();
     return true;
 }
 
-bool engines::prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns) {
-    board.lock_as_engine();
-    collect(now_ns);
-    for (std::size_t steps = 1; !watched_.empty(); ++steps) {
-        unwatch(watched_.size() - 1, now_ns);
-        if (steps % looks_between_clocks == 0 && clock_ns() - now_ns > collect_ns_max) {
-            break;
-        }
-    }
-    bool may = watched_.empty() && rings_at_ == rings_count_ && doorbells.arm_all() && !scheduler.can_serve();
-    until_ns = now_ns + sleep_ns_max;
-    if (const std::uint64_t t = scheduler.next_time(); t != 0) {
-        may = may && t > now_ns;
-        until_ns = std::min(until_ns, t);
-    }
-    if (!limited_waits_.empty()) {
-        until_ns = std::min(until_ns, std::max(limited_waits_.begin()->first, now_ns + 1000));
-    }
-    board.unlock();
-    return may;
-}
-
-void engines::sleep(std::uint64_t until_ns) {
-    const std::uint64_t now = clock_ns();
-    if (now >= until_ns) {
-        return;
-    }
-    sleepers_.fetch_add(1);
-    const std::vector<std::uint32_t> kicked = kicks_.wait(until_ns - now);
-    sleepers_.fetch_sub(1);
-    if (!kicked.empty()) {
-        board.lock_as_engine();
-        for (const std::uint32_t f : kicked) {
-            (void)doorbells.kicked(f);
-        }
-        board.unlock();
-    }
-}
-
 void engines::run(std::uint32_t number) noexcept {
     executor ex(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_);
+    if (is_one_of_many()) {
+        ex.on_long_lease([this] { call_a_looker(); });
+    }
     engine_time time;
     std::uint64_t idle_since = clock_ns();
     for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {
@@ -364,7 +330,7 @@ void engines::run(std::uint32_t number) noexcept {
             continue;
         }
         std::uint64_t until = 0;
-        if (prepare_sleep(now, until)) {
+        if (prepare_sleep(number, now, until)) {
             sleep(until);
             time.rested();
         }

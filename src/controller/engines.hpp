@@ -75,6 +75,9 @@ public:
     void quiesce() noexcept;
 
 private:
+    static constexpr std::uint64_t collect_ns_max = 10'000;
+    static constexpr std::size_t looks_between_clocks = 4;
+
     void run(std::uint32_t number) noexcept;
     [[nodiscard]] bool work_once(std::uint32_t number, executor& ex, engine_time& time);
     void collect(std::uint64_t now_ns);
@@ -88,7 +91,16 @@ private:
     void watch(vi& v, std::uint64_t now_ns);
     void unwatch(std::size_t at, std::uint64_t now_ns);
     /// Before an engine sleeps.  False: there is something to do.
-    [[nodiscard]] bool prepare_sleep(std::uint64_t now_ns, std::uint64_t& until_ns);
+    [[nodiscard]] bool prepare_sleep(std::uint32_t number, std::uint64_t now_ns, std::uint64_t& until_ns);
+    [[nodiscard]] bool is_one_of_many() const noexcept { return leases_.size() > 1; }
+    /// So many more engines look at the doorbells, or -1.
+    void looks(int more) noexcept {
+        if (is_one_of_many()) {
+            looking_.fetch_add(static_cast<std::uint32_t>(more), std::memory_order_relaxed);
+        }
+    }
+    [[nodiscard]] bool is_needed_to_look(std::uint32_t number, std::uint64_t now_ns) const noexcept;
+    void call_a_looker() noexcept;
     void sleep(std::uint64_t until_ns);
 
     const device_options& options_;
@@ -96,11 +108,14 @@ private:
     const kicks& kicks_;
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> sleepers_{0};
+    std::atomic<std::uint32_t> looking_;  ///< engines that are awake and not inside a lease
     std::vector<std::thread> threads_;
     struct alignas(64) lease_word {
         std::atomic<std::uint32_t> count{0};  ///< odd: in a lease
     };
     std::vector<lease_word> leases_;
+    std::vector<bool> is_idle_;  ///< engines that are awake and found nothing to do
+    std::uint64_t latest_lease_ns_ = 0;
     std::vector<vi*> watched_;
     std::size_t watched_next_ = 0;
     std::array<rung, 64> rings_;  ///< taken from the doorbells

@@ -6,6 +6,8 @@
 //   leases as it takes; what is left of it waits in vi::pending.
 #pragma once
 
+#include <functional>
+
 #include "controller/space.hpp"
 
 namespace vinic::controller {
@@ -61,6 +63,8 @@ public:
     executor(const executor&) = delete;
     executor& operator=(const executor&) = delete;
 
+    /// Called once in each lease that turns out to be long, by the engine in the middle of it.
+    void on_long_lease(std::function<void()> call) { on_long_lease_ = std::move(call); }
     /// Serves v, whose lease the caller holds.  0 bytes: no limit.
     [[nodiscard]] lease_end run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept;
     /// Ends the message at the head of v with `how`.
@@ -95,7 +99,10 @@ private:
     [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
     /// Moves between the initiator's list and `there` until one of them, or the lease, is used up.
     [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward) noexcept;
-    void look(std::uint64_t bytes) noexcept;
+    /// Whether anybody wants to know the time in a lease.
+    [[nodiscard]] bool is_timed() const noexcept { return lease_ns_ != 0 || on_long_lease_ != nullptr; }
+    void look_after(std::uint64_t bytes) noexcept;
+    void notice(std::uint64_t now_ns) noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
     [[nodiscard]] outcome stopped(const vi& v, copied how, bool outward) const noexcept;
@@ -113,8 +120,10 @@ private:
     std::uint64_t lease_left_ = 0;  ///< bytes
     std::uint64_t end_ns_ = 0;      ///< of the lease
     std::uint32_t pieces_ = 0;      ///< copied in it
+    std::uint64_t long_ns_ = 0;     ///< from when it is long; none64: that has been told
     std::uint64_t looked_ns_ = 0;   ///< at the clock
-    std::uint64_t block_ = 0;       ///< bytes of a piece that are moved before the next look
+    std::function<void()> on_long_lease_;
+    std::uint64_t block_ = 0;  ///< bytes of a piece that are moved before the next look
     lease_end tally_;
     std::uint64_t rx_messages_ = 0;
 };

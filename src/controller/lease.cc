@@ -10,6 +10,8 @@ namespace vinic::controller {
 
 namespace {
 
+constexpr std::uint64_t long_lease_ns = 2'000;  ///< about what it takes to call another engine
+
 /// What a lease did, in the counters of the functions: once for all its messages.
 void publish(vi& v, std::uint64_t messages, std::uint64_t received, const lease_end& end) noexcept {
     if (messages != 0) {
@@ -35,15 +37,24 @@ void executor::finish(vi& v, enum status how) noexcept {
     signal_if_wanted(v, abi::send_queue);
 }
 
+void executor::notice(std::uint64_t now_ns) noexcept {
+    if (now_ns >= long_ns_ && on_long_lease_ != nullptr) {
+        long_ns_ = abi::none64;
+        on_long_lease_();
+    }
+}
+
 lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept {
     tally_ = {};
     rx_messages_ = 0;
     lease_left_ = bytes_max == 0 ? no_lease_limit : bytes_max;
     std::uint64_t messages = 0;
     looked_ns_ = clock_ns();
-    end_ns_ = looked_ns_ + lease_ns_;
+    end_ns_ = lease_ns_ != 0 ? looked_ns_ + lease_ns_ : abi::none64;
+    long_ns_ = looked_ns_ + long_lease_ns;
     pieces_ = 0;
     block_ = block_least;
+    bool is_over = false;
     using why = lease_end::why;
     for (;;) {
         if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
@@ -55,8 +66,12 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
             break;
         }
         // Short messages and gather lists of many pieces take time, not bytes.
-        const bool look = lease_ns_ != 0 && tally_.descriptors % 4 == 3;
-        if ((look && clock_ns() >= end_ns_) || lease_left_ == 0 || tally_.descriptors == descriptors_max ||
+        if (is_timed() && tally_.descriptors % 4 == 3) {
+            const std::uint64_t now = clock_ns();
+            notice(now);
+            is_over = now >= end_ns_;
+        }
+        if (is_over || lease_left_ == 0 || tally_.descriptors == descriptors_max ||
             (bytes_max != 0 && tally_.bytes >= bytes_max)) {
             tally_.reason = why::more;
             break;

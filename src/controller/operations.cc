@@ -47,12 +47,13 @@ bool skip_empty(transfer& t) noexcept {
 
 /// Looks at the clock when so much was done since the last look that it may matter.  A piece that lies together may
 /// consist of pages that are yet to be made: it is moved in blocks, which are small until they have proved to be quick.
-void executor::look(std::uint64_t bytes) noexcept {
-    if (lease_ns_ == 0 || (bytes < block_least && ++pieces_ % pieces_between_looks != 0)) {
+void executor::look_after(std::uint64_t bytes) noexcept {
+    if (!is_timed() || (bytes < block_least && ++pieces_ % pieces_between_looks != 0)) {
         return;
     }
     const std::uint64_t now = clock_ns();
-    if (now >= end_ns_) {
+    notice(now);
+    if (lease_ns_ != 0 && now >= end_ns_) {
         lease_left_ = 0;
     }
     const bool quick = (now - looked_ns_) * slow_bytes_per_ns <= bytes;
@@ -87,7 +88,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         }
         if (remote.direct == nullptr || local.direct == nullptr) {
             count(there.owner->counters.foreign_copies);  // by system call: never in blocks, each would cost one
-        } else if (lease_ns_ != 0) {
+        } else if (is_timed()) {
             local.bytes = std::min(local.bytes, block_);
         }
         const copied how =
@@ -100,7 +101,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         step(t, local.bytes);
         lease_left_ -= lease_left_ == no_lease_limit ? 0 : std::min(lease_left_, local.bytes);
         tally_.bytes += local.bytes;
-        look(local.bytes);
+        look_after(local.bytes);
     }
     return {};
 }

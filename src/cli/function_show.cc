@@ -181,7 +181,11 @@ outcome<std::string> set_function(const function_set_options& o) {
     return o.json ? document_of(*client, {std::move(*reply)}) : to_text(table_of({*reply}), o.details);
 }
 
-outcome<std::string> reset_function(const function_options& o) {
+namespace {
+
+/// Asks for it and says how it went.
+outcome<std::string> change_function(const function_options& o, const char* command,
+                                     std::string (*told)(const std::string& function, const object& reply)) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());
@@ -190,13 +194,30 @@ outcome<std::string> reset_function(const function_options& o) {
     if (!wanted) {
         return std::unexpected(wanted.error());
     }
-    auto reply = client->ask({{"command", "reset"}, {"function", *wanted}});
+    auto reply = client->ask({{"command", command}, {"function", *wanted}});
     if (!reply) {
         return std::unexpected(reply.error());
     }
     std::erase_if(*reply, [](const auto& member) { return member.first == "schema"; });
-    return o.json ? document_of(*client, {std::move(*reply)})
-                  : "reset " + *wanted + ": epoch " + std::to_string(number_of(*reply, "epoch")) + "\n";
+    return o.json ? document_of(*client, {std::move(*reply)}) : told(*wanted, *reply);
+}
+
+std::string with_epoch(const object& reply) { return ": epoch " + std::to_string(number_of(reply, "epoch")) + "\n"; }
+
+}  // namespace
+
+outcome<std::string> reset_function(const function_options& o) {
+    return change_function(o, "reset",
+                           [](const std::string& f, const object& reply) { return "reset " + f + with_epoch(reply); });
+}
+
+outcome<std::string> add_vf(const function_options& o) {
+    return change_function(o, "add",
+                           [](const std::string& f, const object& reply) { return "added " + f + with_epoch(reply); });
+}
+
+outcome<std::string> remove_vf(const function_options& o) {
+    return change_function(o, "remove", [](const std::string& f, const object&) { return "removed " + f + "\n"; });
 }
 
 result<std::string> show_vinicd(const show_options& o) {

@@ -37,6 +37,9 @@ using printer = std::function<void(const std::string&)>;
 /// Sets, and shows what is in force then.
 [[nodiscard]] outcome<std::string> set_function(const function_set_options& o);
 [[nodiscard]] outcome<std::string> reset_function(const function_options& o);
+/// VFs come and go one at a time.
+[[nodiscard]] outcome<std::string> add_vf(const function_options& o);
+[[nodiscard]] outcome<std::string> remove_vf(const function_options& o);
 /// Functions and what they move per second, until `count`, a key or a signal.
 [[nodiscard]] outcome<void> watch_functions(const watch_options& o, const printer& print);
 /// Events as they come.

@@ -90,11 +90,17 @@ void add_function(CLI::App& app, int& exit_code, const printer& print, const com
 
     add_set(*object, exit_code, print, complain);
 
-    const auto gone = std::make_shared<function_options>();
-    CLI::App* reset = object->add_subcommand("reset", "Cut off who uses a function, and zero its memory");
-    reset->add_option("FUNCTION", gone->function, "The function: vf0, vf1, ... or pf")->required();
-    add_common(*reset, *gone);
-    run_with(*reset, gone, reset_function, exit_code, print, complain);
+    const auto add_change = [&](const char* word, const char* help, const char* which, auto change) {
+        const auto o = std::make_shared<function_options>();
+        CLI::App* command = object->add_subcommand(word, help);
+        command->add_option("FUNCTION", o->function, which)->required();
+        add_common(*command, *o);
+        run_with(*command, o, change, exit_code, print, complain);
+    };
+    add_change("reset", "Cut off who uses a function, and zero its memory", "The function: vf0, vf1, ... or pf",
+               reset_function);
+    add_change("add", "Bring back a VF that was removed, as if new", "The function: vf0, vf1, ...", add_vf);
+    add_change("remove", "Cut off who uses a VF, and take it away", "The function: vf0, vf1, ...", remove_vf);
 }
 
 using watcher = outcome<void> (*)(const watch_options&, const printer&);

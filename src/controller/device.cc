@@ -101,7 +101,7 @@ result<void> device::state::renew_window(function& f) {
     id.vis_max.store_relaxed(f.options.vis_max);
     id.regions_max.store_relaxed(f.options.regions_max);
     id.magic.store_release(abi::window_magic);
-    if (f.epoch > 1) {
+    if (f.window.bytes() != 0) {
         f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
     }
     f.window = std::move(*made);
@@ -201,8 +201,11 @@ void device::stop() noexcept {
         if (s.mailboxes.joinable()) {
             s.mailboxes.join();
         }
+        const std::lock_guard hold(s.control->mutex);
         for (const auto& f : s.functions) {
-            f->window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
+            if (f->present) {
+                f->window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
+            }
         }
     }
 }
@@ -220,6 +223,9 @@ result<function_status> device::status(std::uint32_t number) const {
     }
     function& f = **found;
     const std::lock_guard hold(state_->control->mutex);
+    if (auto r = state::is_present(f); !r) {
+        return std::unexpected(r.error());
+    }
     function_status s;
     s.number = number;
     s.name = function_name(number);
@@ -232,25 +238,32 @@ result<function_status> device::status(std::uint32_t number) const {
         const vi* v = f.find(i);
         s.vis_connected += v != nullptr && !v->is_datagram() && v->link.load() == abi::link::connected ? 1u : 0u;
     }
-    const live_counters& c = f.counters;
-    s.counters = {c.tx_messages,
-                  c.tx_bytes,
-                  c.rx_messages,
-                  c.rx_bytes,
-                  c.rx_no_descriptor_drops,
-                  c.rx_unknown_destination_drops,
-                  c.protection_errors,
-                  c.malformed_descriptors,
-                  c.foreign_copies,
-                  c.doorbells,
-                  c.empty_doorbells,
-                  c.mailbox_requests,
-                  c.mailbox_refusals,
-                  c.resets,
-                  {}};
-    const std::lock_guard lock(state_->engines->board);
-    s.counters.scheduling = state_->engines->scheduler.counters(number);
+    s.counters = since(state_->counted(f), f.before);
     return s;
+}
+
+/// Under control->mutex.
+result<void> device::state::put_service(function& f, const service& wanted) {
+    function_options o = f.options;
+    o.quality = wanted;
+    if (auto r = check(o, function_name(f.number)); !r) {
+        return r;
+    }
+    std::uint64_t guaranteed = wanted.guarantee;
+    for (const auto& other : functions) {
+        guaranteed += other.get() == &f ? 0 : other->options.quality.guarantee;
+    }
+    const std::uint64_t all = options.scheduling.bytes_per_second * options.scheduling.engines;
+    if (guaranteed > all) {
+        return std::unexpected(refuse(errc::invalid_argument, "guarantees of " + std::to_string(guaranteed) +
+                                                                  " bytes/s together, but the "
+                                                                  "device is said to move " +
+                                                                  std::to_string(all)));
+    }
+    f.options.quality = wanted;
+    const std::lock_guard lock(engines->board);
+    engines->scheduler.set_service(f.number, wanted, clock_ns());
+    return {};
 }
 
 result<void> device::set_service(std::uint32_t number, const service& wanted) {
@@ -261,41 +274,33 @@ result<void> device::set_service(std::uint32_t number, const service& wanted) {
     function& f = **found;
     {
         const std::lock_guard hold(state_->control->mutex);
-        function_options o = f.options;
-        o.quality = wanted;
-        if (auto r = check(o, function_name(number)); !r) {
+        if (auto r = state::is_present(f); !r) {
             return r;
         }
-        std::uint64_t guaranteed = wanted.guarantee;
-        for (const auto& other : state_->functions) {
-            guaranteed += other.get() == &f ? 0 : other->options.quality.guarantee;
+        if (auto r = state_->put_service(f, wanted); !r) {
+            return r;
         }
-        const std::uint64_t all = state_->options.scheduling.bytes_per_second * state_->options.scheduling.engines;
-        if (guaranteed > all) {
-            return std::unexpected(refuse(errc::invalid_argument, "guarantees of " + std::to_string(guaranteed) +
-                                                                      " bytes/s together, but the "
-                                                                      "device is said to move " +
-                                                                      std::to_string(all)));
-        }
-        f.options.quality = wanted;
-        const std::lock_guard lock(state_->engines->board);
-        state_->engines->scheduler.set_service(number, wanted, clock_ns());
     }
     state_->tell(event_kind::changed, f, 0, 0, {});
     return {};
 }
 
 result<std::vector<std::byte>> device::configuration(std::uint32_t number) const {
-    if (auto found = state_->find(number); !found) {
+    const auto found = state_->find(number);
+    if (!found) {
         return std::unexpected(found.error());
     }
     const std::lock_guard hold(state_->control->mutex);
+    if (auto r = state::is_present(**found); !r) {
+        return std::unexpected(r.error());
+    }
     const auto image = state_->configuration->image(number);
     return std::vector<std::byte>(image.begin(), image.end());
 }
 
 result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::uint32_t width, std::uint32_t value) {
-    if (auto found = state_->find(number); !found) {
+    const auto found = state_->find(number);
+    if (!found) {
         return std::unexpected(found.error());
     }
     if ((width != 1 && width != 2 && width != 4) || offset % width != 0 || offset > pci::space_bytes - width) {
@@ -305,10 +310,11 @@ result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::
     configuration_effects effects;
     {
         const std::lock_guard hold(state_->control->mutex);
-        effects = state_->configuration->write(number, offset, width, value);
-        for (const auto& f : state_->functions) {
-            state_->engines->allow(*f, state_->configuration->bus_master(f->number));
+        if (auto r = state::is_present(**found); !r) {
+            return r;
         }
+        effects = state_->configuration->write(number, offset, width, value);
+        state_->allow_all();
     }
     if (effects.bus_master) {
         state_->engines->quiesce();
@@ -324,6 +330,9 @@ result<void> device::reset(std::uint32_t number) {
     function& f = **found;
     {
         const std::lock_guard hold(state_->control->mutex);
+        if (auto r = state::is_present(f); !r) {
+            return r;
+        }
         f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::resetting));
     }
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {
@@ -333,7 +342,7 @@ result<void> device::reset(std::uint32_t number) {
         const std::lock_guard hold(state_->control->mutex);
         f.counters.resets.fetch_add(1);
         f.misbehaved = false;
-        if (f.contexts_used == 0) {
+        if (f.present && f.contexts_used == 0) {  // it may have been removed meanwhile
             if (auto r = state_->renew_window(f); !r) {
                 return r;
             }

@@ -86,6 +86,8 @@ enum class event_kind : std::uint8_t {
     reset,       ///< function-level reset
     changed,     ///< rates or quotas were set
     misbehaved,  ///< malformed descriptors or forged requests beyond a threshold: the function was quiesced
+    added,       ///< a VF came, as if new
+    removed,     ///< a VF went: who used it was cut off
 };
 
 struct event {
@@ -139,7 +141,15 @@ public:
     void leave(std::uint32_t function, std::uint32_t context, std::uint32_t context_epoch, bool died);
 
     // -- administration -------------------------------------------------------------------------
-    [[nodiscard]] std::uint32_t functions() const noexcept;  ///< the PF included
+    /// The PF included, and VFs that were removed: numbers are below it.
+    [[nodiscard]] std::uint32_t functions() const noexcept;
+    /// Takes one VF away while the others run: cut off as by a reset, its window's memory is given back, and every
+    /// call with its number ends with errc::unknown_address until it is added.
+    [[nodiscard]] result<void> remove(std::uint32_t function);
+    /// Brings it back as if new: counters are 0, nobody may know its memory, it has bus master.  Refused as
+    /// set_service(): it stays away.
+    [[nodiscard]] result<void> add(std::uint32_t function, const service& s = {});
+    [[nodiscard]] bool has(std::uint32_t function) const;
     [[nodiscard]] result<function_status> status(std::uint32_t function) const;
     /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
     [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s);

@@ -92,6 +92,9 @@ void device::state::serve_mailboxes() noexcept {
 
 /// Under control->mutex.
 result<void> device::state::admits(const function& f) const {
+    if (auto r = is_present(f); !r) {
+        return r;
+    }
     if (f.options.enabled && !f.misbehaved && !draining.load()) {
         return {};
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// device_state.hpp -- the parts of a device, and what its two files share.
+// device_state.hpp -- the parts of a device, and what its files share.
 #pragma once
 
 #include <thread>
@@ -13,6 +13,9 @@ namespace vinic::controller {
 [[nodiscard]] inline error refuse(errc code, std::string what, int os_errno = 0) {
     return {code, os_errno, std::move(what)};
 }
+
+/// What was counted between two looks.
+[[nodiscard]] function_counters since(function_counters now, const function_counters& before);
 
 struct device::state {
     explicit state(const device_options& o) : options(o) {}
@@ -30,6 +33,7 @@ struct device::state {
     std::atomic<bool> stopping{false};
     std::atomic<bool> draining{false};
     std::thread mailboxes;
+    std::mutex presence;  ///< one comes or goes at a time; taken before control->mutex
 
     void tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id, std::string text);
     [[nodiscard]] result<void> renew_window(function& f);
@@ -38,6 +42,11 @@ struct device::state {
     [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns, bool& served);
     [[nodiscard]] result<void> admits(const function& f) const;
     [[nodiscard]] result<function*> find(std::uint32_t number) const;
+    /// Under control->mutex.
+    [[nodiscard]] static result<void> is_present(const function& f);
+    [[nodiscard]] function_counters counted(const function& f) const;
+    [[nodiscard]] result<void> put_service(function& f, const service& wanted);
+    void allow_all();
 };
 
 }  // namespace vinic::controller

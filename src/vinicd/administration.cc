@@ -1,52 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// administration.cc -- the only file of the program that includes nlohmann/json.
-#include "vinicd/administration.hpp"
+// administration.cc -- who asks for what, and what is only told; administration_change.cc changes something.
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "controller/configuration_space.hpp"
 #include "controller/configuration_text.hpp"
+#include "vinicd/administration_parts.hpp"
 #include "vinicd/events.hpp"
 
 namespace vinic::vinicd {
 
 namespace {
 
-// Ordered, so that a reader finds the keys as they were filled in.
-using json = nlohmann::ordered_json;
-
-constexpr std::uint32_t schema = 1;
-
 std::string dump(const json& document) { return document.dump(-1, ' ', false, json::error_handler_t::replace); }
-
-json failure(errc code, const std::string& message) {
-    return {{"schema", schema}, {"error", {{"code", name(code)}, {"message", message}}}};
-}
-
-/// The keys of the file have dashes, JSON's have underscores.
-std::string setting_key(std::string key) {
-    std::ranges::replace(key, '_', '-');
-    return key;
-}
-
-std::optional<written> written_of(const json& value) {
-    if (value.is_string()) {
-        return value.get<std::string>();
-    }
-    if (value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX)) {
-        return value.get<std::int64_t>();
-    }
-    if (value.is_boolean()) {
-        return value.get<bool>();
-    }
-    return std::nullopt;
-}
 
 std::string hex(const std::vector<std::byte>& bytes) {
     constexpr std::string_view digits = "0123456789abcdef";
@@ -83,15 +54,6 @@ json counters_of(const controller::function_counters& c) {
 
 }  // namespace
 
-struct administration::request {
-    json document;
-    std::string command;
-};
-
-struct administration::reply {
-    json document;
-};
-
 std::vector<controller::function_status> all_functions(const controller::device& d) {
     std::vector<controller::function_status> all;
     for (std::uint32_t f = 0; f < d.functions(); ++f) {
@@ -126,13 +88,14 @@ administration::reply administration::dispatch(const peer& who, const request& r
         bool of_function;
     };
     static constexpr std::array commands = {
-        known{"functions", false}, known{"device", false}, known{"monitor", false},     known{"function", true},
-        known{"set", true},        known{"reset", true},   known{"configuration", true}};
+        known{"functions", false},    known{"device", false}, known{"monitor", false},
+        known{"function", true},      known{"set", true},     known{"reset", true},
+        known{"configuration", true}, known{"add", true},     known{"remove", true}};
     const auto* found = std::ranges::find_if(commands, [&](const known& k) { return r.command == k.command; });
     if (found == commands.end()) {
-        return {failure(errc::not_supported,
-                        "'" + r.command +
-                            "' is no command: send functions, function, configuration, device, set, reset or monitor")};
+        return {failure(errc::not_supported, "'" + r.command +
+                                                 "' is no command: send functions, function, configuration, device, "
+                                                 "set, reset, add, remove or monitor")};
     }
     std::uint32_t number = 0;
     for (const auto& [key, value] : r.document.items()) {
@@ -153,6 +116,9 @@ administration::reply administration::dispatch(const peer& who, const request& r
             return {failure(errc::unknown_address, no_such_function(word, device_.functions()))};
         }
         number = *known_number;
+        if (r.command != "add" && !device_.has(number)) {
+            return {failure(errc::unknown_address, removed_function(word))};
+        }
         if (!access_.may_use(number, who)) {
             return {failure(errc::permission_denied, "function " + word + " belongs to " +
                                                          user_name(access_.owner(number)) +
@@ -177,18 +143,29 @@ administration::reply administration::dispatch(const peer& who, const request& r
     if (r.command == "reset") {
         return reset(who, number);
     }
+    if (r.command == "add") {
+        return add(who, number);
+    }
+    if (r.command == "remove") {
+        return remove(who, number);
+    }
     monitor = true;
     return {{{"schema", schema}, {"monitor", true}}};
 }
 
 administration::reply administration::functions(const peer& who) const {
     json names = json::array();
+    std::size_t hidden = 0;
     for (std::uint32_t f = 0; f < device_.functions(); ++f) {
+        if (!device_.has(f)) {
+            continue;
+        }
         if (access_.may_use(f, who)) {
             names.push_back(controller::function_name(f));
+        } else {
+            ++hidden;
         }
     }
-    const std::size_t hidden = device_.functions() - names.size();
     return {{{"schema", schema}, {"functions", std::move(names)}, {"hidden_functions", hidden}}};
 }
 
@@ -290,60 +267,6 @@ administration::reply administration::whole_device(const peer& who) const {
         document["counters"] = std::move(sums);
     }
     return {std::move(document)};
-}
-
-administration::reply administration::set(const peer& who, const request& r, std::uint32_t number) {
-    if (!access::may_administer(who)) {
-        return {failure(errc::permission_denied, "only root and " + user_name(::geteuid()) +
-                                                     ", who runs this vinicd, may set what a function gets")};
-    }
-    options wanted = options_;
-    wanted.places.clear();  // what is wrong now does not stand in the file
-    function_choice& choice = wanted.functions[number];
-    bool anything = false;
-    for (const auto& [key, value] : r.document.items()) {
-        if (key == "command" || key == "function") {
-            continue;
-        }
-        const auto table = function_settings();
-        const auto found = std::ranges::find_if(
-            table, [&, word = setting_key(key)](const function_setting& s) { return word == s.key; });
-        if (found == table.end()) {
-            return {failure(errc::invalid_argument,
-                            "'" + key +
-                                "' is no setting of a function: guarantee, cap, weight, priority, reserved_queues, "
-                                "owner, group and enabled are")};
-        }
-        const auto word = written_of(value);
-        const auto put = word ? found->put(choice, *word)
-                              : understood<void>(std::unexpect, "a number, a word or a truth value is wanted");
-        if (!put) {
-            return {failure(errc::invalid_argument, key + ": " + put.error())};
-        }
-        anything = true;
-    }
-    if (!anything) {
-        return {failure(errc::invalid_argument, "nothing to set: give a guarantee, cap, weight, priority, ...")};
-    }
-    if (const auto wrong = contradictions(wanted); !wrong.empty()) {
-        return {failure(errc::invalid_argument, wrong.front())};
-    }
-    if (const auto done = device_.set_service(number, service_of(wanted, number)); !done) {
-        return {failure(done.error().code, done.error().message())};
-    }
-    options_ = std::move(wanted);
-    return function(number);
-}
-
-administration::reply administration::reset(const peer& who, std::uint32_t number) {
-    if (!access_.may_reset(number, who)) {
-        return {failure(errc::permission_denied, "only root, " + user_name(::geteuid()) + " and the function's owner " +
-                                                     user_name(access_.owner(number)) + " may reset it")};
-    }
-    if (const auto done = device_.reset(number); !done) {
-        return {failure(done.error().code, done.error().message())};
-    }
-    return function(number);
 }
 
 std::string administration::event_text(const peer& who, const controller::event& e, std::uint64_t lost) const {

@@ -45,6 +45,8 @@ private:
     [[nodiscard]] reply whole_device(const peer& who) const;
     [[nodiscard]] reply set(const peer& who, const request& r, std::uint32_t number);
     [[nodiscard]] reply reset(const peer& who, std::uint32_t number);
+    [[nodiscard]] reply add(const peer& who, std::uint32_t number);
+    [[nodiscard]] reply remove(const peer& who, std::uint32_t number);
 
     controller::device& device_;
     options& options_;

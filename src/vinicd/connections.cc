@@ -200,22 +200,22 @@ void connections::sweep() {
 // -- what they are told, and how they go ------------------------------------------------------------
 
 void connections::tell(const controller::event& e, std::uint64_t lost) {
+    const bool cuts_off = e.kind == controller::event_kind::reset || e.kind == controller::event_kind::removed;
     std::vector<number> affected;
     for (const auto& [n, c] : all_) {
         const bool monitor = c->as == role::monitor;
-        const bool cut_off = e.kind == controller::event_kind::reset && e.function == c->function &&
-                             (c->as == role::attached || c->as == role::entered);
+        const bool cut_off =
+            cuts_off && e.function == c->function && (c->as == role::attached || c->as == role::entered);
         if (monitor || cut_off) {
             affected.push_back(n);
         }
     }
-    const auto status = e.kind == controller::event_kind::reset && !affected.empty()
-                            ? device_.status(e.function)
-                            : result<controller::function_status>(std::unexpect);
+    const auto status =
+        cuts_off && !affected.empty() ? device_.status(e.function) : result<controller::function_status>(std::unexpect);
     for (const number n : affected) {
         connection& c = *all_.at(n);
         if (c.as != role::monitor) {
-            if (status && status->epoch != c.epoch) {
+            if (!status || status->epoch != c.epoch) {
                 close(c, false);  // so that one who sleeps learns of it
             }
             continue;

@@ -48,7 +48,8 @@ std::vector<controller::event> event_queue::take(std::uint64_t& lost) {
 }
 
 const char* name(controller::event_kind kind) noexcept {
-    static constexpr const char* names[] = {"attached", "detached", "died", "reset", "changed", "misbehaved"};
+    static constexpr const char* names[] = {"attached", "detached",   "died",  "reset",
+                                            "changed",  "misbehaved", "added", "removed"};
     return names[static_cast<std::size_t>(kind)];
 }
 

@@ -257,6 +257,8 @@ constexpr std::array all_function_settings = {
                      [](function_choice& f, choice w) { return put_group(f.group, w); }},
     function_setting{"enabled", "on|off", "Whether anybody may use it",
                      [](function_choice& f, choice w) { return put_truth(f.enabled, w); }},
+    function_setting{"present", "on|off", "Whether it is there; VFs only",
+                     [](function_choice& f, choice w) { return put_truth(f.present, w); }},
 };
 
 }  // namespace
@@ -298,8 +300,11 @@ function_choice choice_of(const options& o, std::uint32_t function) {
     fall_back(mine.priority, o.every_function.priority);
     fall_back(mine.reserved_queues, o.every_function.reserved_queues);
     fall_back(mine.enabled, o.every_function.enabled);
+    fall_back(mine.present, o.every_function.present);
     return mine;
 }
+
+bool is_present(const options& o, std::uint32_t function) { return choice_of(o, function).present.value_or(true); }
 
 controller::service service_of(const options& o, std::uint32_t function) {
     const controller::service initial;
@@ -321,6 +326,12 @@ std::vector<std::string> contradictions(const options& o) {
         return known == o.places.end() ? std::string() : known->second;
     };
     for (std::uint32_t f = 0; f <= o.device.functions; ++f) {
+        if (!is_present(o, f)) {
+            if (f == 0) {
+                found.push_back(place(f) + "function pf: present = false does not do, the device goes with its PF");
+            }
+            continue;
+        }
         const controller::service s = service_of(o, f);
         guaranteed += s.guarantee;
         reserved += choice_of(o, f).reserved_queues.value_or(0);

@@ -38,6 +38,7 @@ struct function_choice {
     std::optional<uid_t> owner;
     std::optional<gid_t> group;
     std::optional<bool> enabled;
+    std::optional<bool> present;  ///< false: the VF is not there until it is added
 };
 
 struct options {
@@ -49,10 +50,11 @@ struct options {
     log_level level = log_level::info;
     yield_choice yield = yield_choice::automatic;
     std::uint64_t drain_ns = 5'000'000'000;
-    std::map<std::string, std::string> given;            ///< what was said of settings(), by key
-    function_choice every_function;                      ///< [function.default]
-    std::map<std::uint32_t, function_choice> functions;  ///< by number: 0 = PF
-    std::map<std::uint32_t, std::string> places;         ///< "FILE:LINE: " of their tables
+    std::map<std::string, std::string> given;             ///< what was said of settings(), by key
+    function_choice every_function;                       ///< [function.default]
+    std::map<std::uint32_t, function_choice> functions;   ///< by number: 0 = PF
+    std::map<std::uint32_t, function_choice> configured;  ///< functions, before anything was set: what add starts with
+    std::map<std::uint32_t, std::string> places;          ///< "FILE:LINE: " of their tables
 };
 
 /// A value as it was written: a word (the command line has nothing else), a number or a truth value.
@@ -76,6 +78,7 @@ using function_setting = setting_of<function_choice>;
 /// [function.default] does not hold for it.
 [[nodiscard]] controller::service service_of(const options& o, std::uint32_t function);
 [[nodiscard]] function_choice choice_of(const options& o, std::uint32_t function);
+[[nodiscard]] bool is_present(const options& o, std::uint32_t function);
 
 /// What is wrong with the options taken together: sentences, none if they fit.
 [[nodiscard]] std::vector<std::string> contradictions(const options& o);

@@ -121,6 +121,9 @@ result<void> connections::may_attach(const connection& c, const abi::attach_requ
     if (!access_.is_enabled(asked.function)) {
         return refused(errc::permission_denied, function + " is disabled by the device's configuration");
     }
+    if (!device_.has(asked.function)) {
+        return refused(errc::unknown_address, removed_function(controller::function_name(asked.function)));
+    }
     if (too_many(c, role::attached)) {
         return refused(errc::limit_reached, function + " has as many connections as it may");
     }

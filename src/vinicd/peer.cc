@@ -140,4 +140,8 @@ std::string no_such_function(const std::string& word, std::uint32_t functions) {
     return "there is no function '" + word + "': this device has " + has;
 }
 
+std::string removed_function(const std::string& word) {
+    return "function " + word + " was removed: `vinic function add " + word + "` brings it back";
+}
+
 }  // namespace vinic::vinicd

@@ -51,5 +51,7 @@ private:
 
 /// What to say to whoever names a function that a device of so many, the PF included, does not have.
 [[nodiscard]] std::string no_such_function(const std::string& word, std::uint32_t functions);
+/// ... or one that was removed.
+[[nodiscard]] std::string removed_function(const std::string& word);
 
 }  // namespace vinic::vinicd

@@ -117,7 +117,14 @@ result<void> program::make_device() {
         return std::unexpected(made.error());
     }
     device_ = std::move(*made);
+    in_force_.configured = in_force_.functions;
     for (std::uint32_t f = 0; f < device_->functions(); ++f) {
+        if (!is_present(in_force_, f)) {
+            if (const auto removed = device_->remove(f); !removed) {
+                return removed;
+            }
+            continue;
+        }
         const controller::service s = service_of(in_force_, f);
         if (s == controller::service{}) {
             continue;
@@ -207,6 +214,11 @@ void program::reload() {
     notify("READY=1");
 }
 
+void program::report(std::uint32_t number, const result<void>& done, const std::string& what) {
+    const std::string function = "function " + controller::function_name(number) + ": ";
+    done ? log_.info(function + what) : log_.error(function + done.error().message());
+}
+
 void program::apply(const options& fresh) {
     for (const setting& s : settings()) {
         const auto text = [&](const options& o) {
@@ -220,6 +232,11 @@ void program::apply(const options& fresh) {
         }
     }
     // Who gives up a guarantee goes first: together old and new ones may be more than there is.
+    for (std::uint32_t f = 1; f < device_->functions(); ++f) {
+        if (device_->has(f) && !is_present(fresh, f)) {
+            report(f, device_->remove(f), "removed, as the file says");
+        }
+    }
     for (const bool lowering : {true, false}) {
         for (std::uint32_t f = 0; f < device_->functions(); ++f) {
             const auto now = device_->status(f);
@@ -228,16 +245,17 @@ void program::apply(const options& fresh) {
                 (wanted.guarantee <= now->options.quality.guarantee) != lowering) {
                 continue;
             }
-            const std::string function = "function " + controller::function_name(f) + ": ";
-            if (const auto set = device_->set_service(f, wanted); !set) {
-                log_.error(function + set.error().message());
-            } else {
-                log_.info(function + service_text(wanted));
-            }
+            report(f, device_->set_service(f, wanted), service_text(wanted));
+        }
+    }
+    for (std::uint32_t f = 1; f < device_->functions(); ++f) {
+        if (!device_->has(f) && is_present(fresh, f)) {
+            report(f, device_->add(f, service_of(fresh, f)), "added, as the file says");
         }
     }
     in_force_.every_function = fresh.every_function;
     in_force_.functions = fresh.functions;
+    in_force_.configured = fresh.functions;
     in_force_.level = fresh.level;
     in_force_.drain_ns = fresh.drain_ns;
     log_.set_level(fresh.level);

@@ -40,6 +40,7 @@ private:
     void on_events();
     void reload();
     void apply(const options& fresh);
+    void report(std::uint32_t number, const result<void>& done, const std::string& what);
     void drain();
     void finish();
     void wait_for_drain();

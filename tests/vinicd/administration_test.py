@@ -3,6 +3,7 @@
 """Requests of the administration, and who may do what."""
 import json
 import os
+import signal
 import sys
 
 import house
@@ -57,6 +58,39 @@ class Administration(house.Case):
         reply = self.connect().ask(command="configuration", function="vf0")
         self.assertEqual(len(bytes.fromhex(reply["bytes"])), 4096)
 
+    def test_what_the_file_leaves_out_is_added_later(self):
+        text = "[function.vf1]\nguarantee = \"8GB/s\"\npresent = false\n[function.vf2]\nguarantee = \"8GB/s\"\n"
+        path = self.write("c.toml", text)
+        daemon = self.start("--engines", "1", "--engine-rate", "10GB/s", "--functions", "3", "--config", path)
+        connection = self.connect()
+        self.assertEqual(connection.ask(command="functions")["functions"], ["pf", "vf0", "vf2"])
+        self.assertIn("was removed", connection.ask(command="function", function="vf1")["error"]["message"])
+        # Two guarantees of 8 GB/s are more than there is: it stays away.
+        self.assertIn("add up to", connection.ask(command="add", function="vf1")["error"]["message"])
+        connection.ask(command="set", function="vf2", guarantee="1GB/s")
+        self.assertEqual(connection.ask(command="add", function="vf1")["guarantee_bytes_per_second"], 8 * 10 ** 9)
+        self.assertIn("no setting", connection.ask(command="set", function="vf1", present=False)["error"]["message"])
+        # The file again: vf1 goes, vf0 stays.
+        daemon.send(signal.SIGHUP)
+        self.eventually(lambda: self.connect().ask(command="functions")["functions"], ["pf", "vf0", "vf2"])
+        self.write("c.toml", text.replace("present = false", "present = true").replace("8GB", "3GB"))
+        daemon.send(signal.SIGHUP)
+        self.eventually(lambda: self.connect().ask(command="functions")["functions"], ["pf", "vf0", "vf1", "vf2"])
+        self.assertEqual(self.function("vf1")["guarantee_bytes_per_second"], 3 * 10 ** 9)
+
+    def test_the_pf_is_always_there(self):
+        self.assertIn("the device goes with its PF",
+                      self.refused("--config", self.write("c.toml", "[function.pf]\npresent = false\n")))
+
+    def test_coming_and_going_is_told(self):
+        self.start()
+        monitor = self.connect()
+        monitor.ask(command="monitor")
+        for command in ("remove", "add"):
+            self.connect().ask(command=command, function="vf4")
+        events = [json.loads(monitor.receive()) for _ in range(2)]
+        self.assertEqual([(e["event"], e["function"]) for e in events], [("removed", "vf4"), ("added", "vf4")])
+
     def test_a_reset_counts(self):
         self.start()
         before = self.function("vf2")
@@ -109,6 +143,10 @@ class Rights(house.Case):
         setting = {"command": "set", "function": "vf1", "weight": 9}
         self.assertEqual(self.ask(setting)["error"]["code"], "permission_denied")
         self.assertEqual(self.ask({"command": "reset", "function": "vf1"})["name"], "vf1")
+        for command in ("remove", "add"):
+            reply = self.ask({"command": command, "function": "vf1"})
+            self.assertEqual(reply["error"]["code"], "permission_denied", reply)
+        self.assertEqual(self.ask({"command": "function", "function": "vf1"})["name"], "vf1")
         self.assertEqual(self.ask({"command": "reset", "function": "vf2"})["error"]["code"], "permission_denied")
         self.assertEqual(self.ask({"command": "reset", "function": "vf3"})["error"]["code"], "permission_denied")
 

@@ -41,6 +41,7 @@ struct function {
     os::unique_fd doorbell;
     os::unique_fd mailbox;
     std::map<std::uint32_t, std::uint32_t> entered;  ///< context to its epoch
+    bool removed = false;
 };
 
 }  // namespace
@@ -68,7 +69,7 @@ struct device::state {
         }
     }
     [[nodiscard]] function* find(std::uint32_t number) {
-        return number < functions.size() ? &functions[number] : nullptr;
+        return number < functions.size() && !functions[number].removed ? &functions[number] : nullptr;
     }
 };
 
@@ -159,6 +160,9 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
 void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t context_epoch, bool died) {
     const std::lock_guard lock(state_->mutex);
     function* f = state_->find(number);
+    if (f == nullptr) {
+        return;
+    }
     if (const auto at = f->entered.find(context); at != f->entered.end() && at->second == context_epoch) {
         f->entered.erase(at);
         --f->status.contexts;
@@ -182,6 +186,41 @@ result<void> device::set_service(std::uint32_t number, const service& s) {
     }
     f->status.options.quality = s;
     state_->tell(event_kind::changed, number, 0, 0, "service");
+    return {};
+}
+
+bool device::has(std::uint32_t number) const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->find(number) != nullptr;
+}
+
+result<void> device::remove(std::uint32_t number) {
+    const std::lock_guard lock(state_->mutex);
+    function* f = state_->find(number);
+    if (f == nullptr) {
+        return no_function();
+    }
+    if (number == 0) {
+        return std::unexpected(error{errc::invalid_argument, 0, "the PF cannot be removed"});
+    }
+    f->removed = true;
+    f->entered.clear();
+    state_->tell(event_kind::removed, number, 0, 0, "");
+    return {};
+}
+
+result<void> device::add(std::uint32_t number, const service& s) {
+    const std::lock_guard lock(state_->mutex);
+    if (number >= state_->functions.size() || !state_->functions[number].removed) {
+        return std::unexpected(error{errc::invalid_state, 0, "it is there already"});
+    }
+    function& f = state_->functions[number];
+    f.removed = false;
+    f.status.contexts = 0;
+    f.status.counters = {};
+    f.status.options.quality = s;
+    ++f.status.epoch;
+    state_->tell(event_kind::added, number, 0, 0, "");
     return {};
 }
 

@@ -102,6 +102,30 @@ class Commands(house.Case):
         self.assertTrue(client.has_hung_up())
         self.assertEqual(self.json("function", "reset", "vf1")[0]["epoch"], epoch + 2)
 
+    def test_one_goes_and_comes(self):
+        client, other = self.client(2, 0), self.client(3, 0)
+        self.vinic("function", "set", "vf1", "--weight", "9")
+        epoch = self.json("function", "show", "vf1")[0]["epoch"]
+        self.assertEqual(self.vinic("function", "remove", "vf1"), "removed vf1\n")
+        self.assertTrue(client.has_hung_up())
+        self.assertEqual(list(self.rows(self.vinic("function", "show"))), ["pf", "vf0", "vf2"])
+        self.assertEqual([f["name"] for f in self.json("function", "show")], ["pf", "vf0", "vf2"])
+        for words in (("show", "vf1"), ("set", "vf1", "--weight", "2"), ("reset", "vf1"), ("remove", "vf1")):
+            self.assertIn("vf1 was removed: `vinic function add vf1` brings it back",
+                          self.refused("function", *words))
+        late = self.connect()
+        self.assertNotEqual(late.attach(2)[0], 0)
+        self.assertIn("was removed", late.why)
+        self.assertEqual(self.vinic("function", "add", "vf1"), f"added vf1: epoch {epoch + 1}\n")
+        self.assertEqual(self.json("function", "show", "vf1")[0]["weight"], 1)
+        self.client(2, 0)
+        self.assertEqual(self.json("function", "show", "vf2")[0]["contexts"], 1)
+        other.close()
+        self.assertIn("there already", self.refused("function", "add", "vf1"))
+        self.assertIn("PF cannot", self.refused("function", "remove", "pf"))
+        self.assertIn("there is no function 'vf9'", self.refused("function", "add", "vf9"))
+        self.assertEqual(self.json("function", "remove", "vf1"), [{"name": "vf1", "removed": True}])
+
     def test_details(self):
         text = self.vinic("function", "show", "vf1", "-d")
         for word in ("vis_max 4096", "window_bytes 536870912", "doorbells ", "Configuration space of vf1:"):

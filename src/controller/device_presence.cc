@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// device_presence.cc -- VFs come and go one at a time, while the others run.
+//
+//     there                                            away
+//       refused to newcomers, contexts are dropped       nothing can be posted, nothing is leased
+//       window unmapped and closed, service given up     its number, doorbells and tables wait for the next
+//       taken out of the configuration space
+//
+//   Nothing of other functions is touched but connections that ended here.  A client of the removed one keeps what
+//   it has mapped until it lets go of it; no engine writes there any more.
+#include <array>
+
+#include "controller/device_state.hpp"
+
+namespace vinic::controller {
+
+namespace {
+
+constexpr std::array counters_of_functions = {
+    &function_counters::tx_messages,
+    &function_counters::tx_bytes,
+    &function_counters::rx_messages,
+    &function_counters::rx_bytes,
+    &function_counters::rx_no_descriptor_drops,
+    &function_counters::rx_unknown_destination_drops,
+    &function_counters::protection_errors,
+    &function_counters::malformed_descriptors,
+    &function_counters::foreign_copies,
+    &function_counters::doorbells,
+    &function_counters::empty_doorbells,
+    &function_counters::mailbox_requests,
+    &function_counters::mailbox_refusals,
+    &function_counters::resets,
+};
+
+constexpr std::array counters_of_scheduling = {
+    &scheduling_counters::grants,    &scheduling_counters::bytes,           &scheduling_counters::descriptors,
+    &scheduling_counters::engine_ns, &scheduling_counters::queue_waits,     &scheduling_counters::wait_ns,
+    &scheduling_counters::capped_ns, &scheduling_counters::received_charge,
+};
+
+// A counter that is new is new here, too.
+static_assert(sizeof(scheduling_counters) ==
+              counters_of_scheduling.size() * sizeof(std::uint64_t) + sizeof(scheduling_counters::long_waits));
+static_assert(sizeof(function_counters) ==
+              counters_of_functions.size() * sizeof(std::uint64_t) + sizeof(scheduling_counters));
+
+}  // namespace
+
+function_counters since(function_counters now, const function_counters& before) {
+    for (const auto each : counters_of_functions) {
+        now.*each -= before.*each;
+    }
+    for (const auto each : counters_of_scheduling) {
+        now.scheduling.*each -= before.scheduling.*each;
+    }
+    for (std::size_t i = 0; i < now.scheduling.long_waits.size(); ++i) {
+        now.scheduling.long_waits[i] -= before.scheduling.long_waits[i];
+    }
+    return now;
+}
+
+function_counters device::state::counted(const function& f) const {
+    const live_counters& c = f.counters;
+    const std::lock_guard lock(engines->board);
+    return {c.tx_messages,
+            c.tx_bytes,
+            c.rx_messages,
+            c.rx_bytes,
+            c.rx_no_descriptor_drops,
+            c.rx_unknown_destination_drops,
+            c.protection_errors,
+            c.malformed_descriptors,
+            c.foreign_copies,
+            c.doorbells,
+            c.empty_doorbells,
+            c.mailbox_requests,
+            c.mailbox_refusals,
+            c.resets,
+            engines->scheduler.counters(f.number)};
+}
+
+result<void> device::state::is_present(const function& f) {
+    if (f.present) {
+        return {};
+    }
+    return std::unexpected(refuse(errc::unknown_address, "function " + function_name(f.number) + " was removed"));
+}
+
+/// Under control->mutex.
+void device::state::allow_all() {
+    for (const auto& f : functions) {
+        engines->allow(*f, configuration->bus_master(f->number));
+    }
+}
+
+bool device::has(std::uint32_t number) const {
+    const auto found = state_->find(number);
+    if (!found) {
+        return false;
+    }
+    const std::lock_guard hold(state_->control->mutex);
+    return (*found)->present;
+}
+
+result<void> device::remove(std::uint32_t number) {
+    const auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    if (number == 0) {
+        return std::unexpected(refuse(errc::invalid_argument, "the PF cannot be removed"));
+    }
+    const std::lock_guard alone(state_->presence);
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        if (auto r = state::is_present(f); !r) {
+            return r;
+        }
+        f.present = false;  // from here on nobody enters
+        f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
+    }
+    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
+        state_->control->drop_context(f, c, true);
+    }
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        state_->configuration->set_present(number, false);
+        state_->allow_all();
+        (void)state_->put_service(f, {});  // the initial one asks for nothing and fits always
+        f.window = {};
+        f.misbehaved = false;
+    }
+    state_->tell(event_kind::removed, f, 0, 0, {});
+    return {};
+}
+
+result<void> device::add(std::uint32_t number, const service& wanted) {
+    const auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    const std::lock_guard alone(state_->presence);
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        if (f.present) {
+            return std::unexpected(
+                refuse(errc::invalid_state, "function " + function_name(number) + " is there already"));
+        }
+        if (auto r = state_->put_service(f, wanted); !r) {
+            return r;
+        }
+        if (auto r = state_->renew_window(f); !r) {
+            (void)state_->put_service(f, {});
+            return r;
+        }
+        f.before = state_->counted(f);
+        f.present = true;
+        state_->configuration->set_present(number, true);
+        (void)state_->configuration->write(number, pci::command_status, 2, pci::command_bus_master);
+        state_->allow_all();
+    }
+    state_->tell(event_kind::added, f, 0, 0, {});
+    return {};
+}
+
+}  // namespace vinic::controller

@@ -236,9 +236,9 @@ errc control::enter_request(vi& v, std::uint64_t base, std::uint64_t entry, requ
     const std::lock_guard lock(engines_.board);
     r.from = &v;
     r.entry = static_cast<std::uint32_t>(entry);
+    requests_.emplace(last_ticket_ + 1, std::move(r));
     v.base = base;
     v.request = ++last_ticket_;
-    requests_.emplace(v.request, std::move(r));
     ++v.owner->requests_used;
     become(v, abi::link::connecting);
     return errc::ok;

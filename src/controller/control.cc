@@ -20,7 +20,17 @@ vi* control::call::own_vi(std::uint64_t number) const noexcept {
     return found != nullptr && found->context == context ? found : nullptr;
 }
 
-errc control::dispatch(abi::verb what, call& c) {
+/// A verb takes the memory that it needs before it changes anything.
+errc control::dispatch(abi::verb what, call& c) noexcept {
+    try {
+        return execute(what, c);
+    } catch (const std::bad_alloc&) {
+        c.answer_bytes = 0;
+        return errc::out_of_memory;
+    }
+}
+
+errc control::execute(abi::verb what, call& c) {
     using abi::verb;
     switch (what) {
         case verb::create_vi:

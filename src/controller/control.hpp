@@ -78,7 +78,8 @@ private:
     using names = std::map<std::string, name>;
     using requests = std::map<std::uint64_t, request>;
 
-    [[nodiscard]] errc dispatch(abi::verb what, call& c);
+    [[nodiscard]] errc dispatch(abi::verb what, call& c) noexcept;
+    [[nodiscard]] errc execute(abi::verb what, call& c);
     // vi_verbs.cc
     [[nodiscard]] errc create_vi(call& c);
     [[nodiscard]] errc destroy_vi(call& c);

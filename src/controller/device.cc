@@ -73,8 +73,13 @@ result<function*> device::state::find(std::uint32_t number) const {
 void device::state::tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id,
                          std::string text) {
     const std::lock_guard hold(event_mutex);
-    if (on_event) {
-        on_event({++event_sequence, os::now_ns(), kind, f.number, context, process_id, std::move(text)});
+    ++event_sequence;
+    try {
+        if (on_event) {
+            on_event({event_sequence, os::now_ns(), kind, f.number, context, process_id, std::move(text)});
+        }
+    } catch (const std::bad_alloc&) {
+        // What happened has happened; whoever listens sees that a number is missing.
     }
 }
 

@@ -82,7 +82,11 @@ void device::state::serve_mailboxes() noexcept {
         for (const auto& f : functions) {
             if (std::atomic_ref(f->contexts_used).load(std::memory_order_relaxed) != 0) {
                 limited = !serve_function(*f, now, more) || limited;
-                look_for_violations(*f, now);
+                try {
+                    look_for_violations(*f, now);
+                } catch (const std::bad_alloc&) {
+                    limited = true;  // looked for again soon
+                }
             }
         }
     }
@@ -116,8 +120,12 @@ result<attachment> device::attach(std::uint32_t number, uid_t user) {
     // Who has had the descriptor may have kept it, even if he never entered.
     const bool is_anothers = (*f)->handed_out && (*f)->handed_to != user;
     if ((*f)->contexts_used == 0 && ((*f)->dirty || is_anothers)) {
-        if (auto r = state_->renew_window(**f); !r) {
-            return std::unexpected(r.error());
+        try {
+            if (auto r = state_->renew_window(**f); !r) {
+                return std::unexpected(r.error());
+            }
+        } catch (const std::bad_alloc&) {
+            return std::unexpected(refuse(errc::out_of_memory, "making a window"));
         }
     }
     (*f)->handed_out = true;
@@ -152,6 +160,13 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
                                                                    std::to_string(f.contexts_used) +
                                                                    " processes already"));
         }
+        try {
+            const std::lock_guard lock(state_->engines->board);
+            state_->engines->doorbells.add_context(
+                number, context, f.window.at<std::byte>(abi::doorbell_offset(context)), abi::vi_count);
+        } catch (const std::bad_alloc&) {
+            return std::unexpected(refuse(errc::out_of_memory, "serving another process"));
+        }
         abi::mailbox& box = f.window.mailbox(context);
         const std::uint32_t next_epoch = at.epoch + 1 == 0 ? 1 : at.epoch + 1;
         at = {};
@@ -163,9 +178,6 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
         f.dirty = true;
         std::atomic_ref(f.contexts_used).fetch_add(1, std::memory_order_relaxed);
         f.window.identity().context_epoch[context].store_release(at.epoch);
-        const std::lock_guard lock(state_->engines->board);
-        state_->engines->doorbells.add_context(number, context, f.window.at<std::byte>(abi::doorbell_offset(context)),
-                                               abi::vi_count);
     }
     state_->tell(event_kind::attached, f, context, static_cast<std::uint32_t>(who.process), {});
     return context_epoch;

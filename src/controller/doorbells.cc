@@ -106,14 +106,12 @@ void doorbells::add_context(std::uint32_t function, std::uint32_t context, std::
     s.leaves = (s.vis_max + bits_per_word - 1) / bits_per_word;
     s.summaries = (s.leaves + bits_per_word - 1) / bits_per_word;
     s.last_found = pass_;
-    if (function >= functions_.size()) {
-        functions_.resize(function + 1);
-        allowances_.resize(function + 1);
-    }
+    // Whatever needs memory comes first: from here on contexts move to and fro without asking for any.
+    allowances_.resize(std::max<std::size_t>(allowances_.size(), function + 1));
+    functions_.resize(std::max<std::size_t>(functions_.size(), function + 1));
     if (context >= functions_[function].size()) {
         functions_[function].resize(context + 1);
     }
-    // Whatever needs memory comes first: from here on contexts move to and fro without asking for any.
     const std::size_t all = hot_.size() + cold_.size() + 1;
     if (all > hot_.capacity() || all > cold_.capacity()) {
         hot_.reserve(2 * all);

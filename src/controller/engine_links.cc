@@ -26,9 +26,17 @@ bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
     v.waits = true;
     v.wait_end_ns = v.d.receiver_wait_ns == abi::none64 ? 0 : now_ns + v.d.receiver_wait_ns;
     if (v.wait_end_ns != 0) {
-        limited_waits_.emplace(v.wait_end_ns, &v);
+        v.wait_node.value() = {v.wait_end_ns, &v};
+        limited_waits_.insert(std::move(v.wait_node));
     }
     return false;
+}
+
+void engines::end_wait(vi& v) noexcept {
+    v.waits = false;
+    if (v.wait_end_ns != 0) {
+        v.wait_node = limited_waits_.extract({v.wait_end_ns, &v});
+    }
 }
 
 void engines::expire_waits(std::uint64_t now_ns) noexcept {

@@ -64,7 +64,7 @@ bool engines::prepare_sleep(std::uint32_t number, std::uint64_t now_ns, std::uin
 
 void engines::sleep(std::uint64_t until_ns) {
     const std::uint64_t now = clock_ns();
-    const std::vector<std::uint32_t> kicked = kicks_.wait(until_ns > now ? until_ns - now : 0);
+    const kicks::written kicked = kicks_.wait(until_ns > now ? until_ns - now : 0);
     looks(1);
     sleepers_.fetch_sub(1, std::memory_order_relaxed);
     if (!kicked.empty()) {

@@ -42,7 +42,13 @@ engines::~engines() { stop(); }
 
 void engines::start() {
     for (std::uint32_t i = 0; i < options_.scheduling.engines; ++i) {
-        threads_.emplace_back([this, i] { run(i); });
+        // Whatever needs memory, before there is a thread that could only end for want of it.
+        auto ex =
+            std::make_unique<executor>(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_);
+        if (is_one_of_many()) {
+            ex->on_long_lease([this] { call_a_looker(); });
+        }
+        threads_.emplace_back([this, i, mine = std::move(ex)] { run(i, *mine); });
     }
 }
 
@@ -125,8 +131,7 @@ void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
     vi& sender = *receiver.peer;
     if (receiver.owner->allowed.load(std::memory_order_relaxed) && receiver.has_receive()) {
         receiver.entry->receive_attention.store_relaxed(0);
-        sender.waits = false;
-        limited_waits_.erase({sender.wait_end_ns, &sender});
+        end_wait(sender);
         scheduler.ready({sender.owner->number, sender.index}, now_ns);
     }
 }
@@ -215,8 +220,7 @@ void engines::withdraw(vi& v) noexcept {
         v.entry->watched.store_relaxed(0);
     }
     if (v.waits) {
-        limited_waits_.erase({v.wait_end_ns, &v});
-        v.waits = false;
+        end_wait(v);
     }
 }
 
@@ -302,11 +306,7 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
     return true;
 }
 
-void engines::run(std::uint32_t number) noexcept {
-    executor ex(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_);
-    if (is_one_of_many()) {
-        ex.on_long_lease([this] { call_a_looker(); });
-    }
+void engines::run(std::uint32_t number, executor& ex) noexcept {
     engine_time time;
     std::uint64_t idle_since = clock_ns();
     for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {

@@ -11,7 +11,6 @@
 #include <array>
 #include <atomic>
 #include <mutex>
-#include <set>
 #include <thread>
 #include <vector>
 
@@ -78,7 +77,7 @@ private:
     static constexpr std::uint64_t collect_ns_max = 10'000;
     static constexpr std::size_t looks_between_clocks = 4;
 
-    void run(std::uint32_t number) noexcept;
+    void run(std::uint32_t number, executor& ex) noexcept;
     [[nodiscard]] bool work_once(std::uint32_t number, executor& ex, engine_time& time);
     void collect(std::uint64_t now_ns);
     void look_at_watched(std::uint64_t now_ns);
@@ -87,6 +86,7 @@ private:
     /// The receiver of the message at v's head has no descriptor.  True: look again at once.
     [[nodiscard]] bool wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept;
     void resume_sender_of(vi& receiver, std::uint64_t now_ns);
+    void end_wait(vi& v) noexcept;
     void expire_waits(std::uint64_t now_ns) noexcept;
     void watch(vi& v, std::uint64_t now_ns);
     void unwatch(std::size_t at, std::uint64_t now_ns);
@@ -121,7 +121,7 @@ private:
     std::array<rung, 64> rings_;  ///< taken from the doorbells
     std::size_t rings_at_ = 0;    ///< heeded
     std::size_t rings_count_ = 0;
-    std::set<std::pair<std::uint64_t, vi*>> limited_waits_;  ///< by when they end
+    vi::limited_waits limited_waits_;
     std::uint64_t next_expiry_look_ns_ = 0;
 };
 

@@ -103,6 +103,10 @@ private:
     [[nodiscard]] bool is_timed() const noexcept { return lease_ns_ != 0 || on_long_lease_ != nullptr; }
     void look_after(std::uint64_t bytes) noexcept;
     void notice(std::uint64_t now_ns) noexcept;
+    [[nodiscard]] bool is_over() noexcept;
+    [[nodiscard]] bool keep(vi& v) noexcept;
+    [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
+    void stop_filling(const vi& v, const transfer& t) const noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
     [[nodiscard]] outcome stopped(const vi& v, copied how, bool outward) const noexcept;

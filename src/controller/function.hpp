@@ -19,6 +19,7 @@
 #include <atomic>
 #include <memory>
 #include <new>
+#include <set>
 
 #include "controller/device.hpp"
 #include "controller/window.hpp"
@@ -98,7 +99,15 @@ struct vi {
     std::uint64_t request = 0;       ///< its ticket, 0 = none
     // A message whose receiver is not ready.
     bool waits = false;
-    std::uint64_t wait_end_ns = 0;  ///< 0: no limit
+    std::uint64_t wait_end_ns = 0;                                  ///< 0: no limit
+    using limited_waits = std::set<std::pair<std::uint64_t, vi*>>;  ///< by when they end
+    limited_waits::node_type wait_node;                             ///< its own, while it is not in the list
+    /// An engine has no way to say that it has no memory.
+    void reserve_wait() {
+        limited_waits one;
+        one.emplace(0, this);
+        wait_node = one.extract(one.begin());
+    }
 
     // The lease holder's.
     alignas(64) std::uint32_t send_next = 0;

@@ -56,14 +56,14 @@ result<void> kicks::renew(std::uint32_t function) {
     return {};
 }
 
-std::vector<std::uint32_t> kicks::wait(std::uint64_t timeout_ns) const {
-    std::array<epoll_event, 64> events;
+kicks::written kicks::wait(std::uint64_t timeout_ns) const noexcept {
+    std::array<epoll_event, written::most> events;
     const timespec t{static_cast<time_t>(timeout_ns / 1'000'000'000), static_cast<long>(timeout_ns % 1'000'000'000)};
     const int n = ::epoll_pwait2(epoll_.get(), events.data(), static_cast<int>(events.size()), &t, nullptr);
-    std::vector<std::uint32_t> kicked;
+    written kicked;
     for (int i = 0; i < n; ++i) {
         if (const std::uint32_t mark = events[static_cast<std::size_t>(i)].data.u32; mark != own_mark) {
-            kicked.push_back(mark);
+            kicked.add(mark);
         }
     }
     return kicked;

@@ -7,6 +7,7 @@
 //   Whoever spoils a descriptor wakes the device late for his own function, and for no other.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 #include <vinic/vinic.hpp>
@@ -24,8 +25,21 @@ public:
     /// For clients to write to.
     [[nodiscard]] int fd(std::uint32_t function) const noexcept { return fds_[function].get(); }
 
-    /// Sleeps until somebody writes, or for so long.  The functions that were written to, at most 64 at a time.
-    [[nodiscard]] std::vector<std::uint32_t> wait(std::uint64_t timeout_ns) const;
+    /// Functions that were written to; needs no memory of its own.
+    class written {
+    public:
+        static constexpr std::size_t most = 64;
+        void add(std::uint32_t function) noexcept { functions_[count_++] = function; }
+        [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
+        [[nodiscard]] const std::uint32_t* begin() const noexcept { return functions_.data(); }
+        [[nodiscard]] const std::uint32_t* end() const noexcept { return functions_.data() + count_; }
+
+    private:
+        std::array<std::uint32_t, most> functions_;
+        std::size_t count_ = 0;
+    };
+    /// Sleeps until somebody writes, or for so long.
+    [[nodiscard]] written wait(std::uint64_t timeout_ns) const noexcept;
     /// Ends one wait().
     void wake() const noexcept;
 

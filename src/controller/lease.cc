@@ -44,6 +44,30 @@ void executor::notice(std::uint64_t now_ns) noexcept {
     }
 }
 
+/// The message in scratch_ outlives the lease.  False: there is no memory for that.
+bool executor::keep(vi& v) noexcept {
+    std::unique_ptr<transfer> next(new (std::nothrow) transfer);
+    if (next == nullptr) {
+        return false;
+    }
+    v.pending = std::exchange(scratch_, std::move(next));
+    return true;
+}
+
+/// A message for which there is no memory ends, and with it a reliable connection; the device goes on.
+executor::outcome executor::give_up(vi& v, const transfer& t) noexcept {
+    if (v.is_datagram()) {
+        stop_filling(v, t);
+    }
+    return fail(v, status::unreachable_memory);
+}
+
+bool executor::is_over() noexcept {
+    const std::uint64_t now = clock_ns();
+    notice(now);
+    return now >= end_ns_;
+}
+
 lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept {
     tally_ = {};
     rx_messages_ = 0;
@@ -54,7 +78,6 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
     long_ns_ = looked_ns_ + long_lease_ns;
     pieces_ = 0;
     block_ = block_least;
-    bool is_over = false;
     using why = lease_end::why;
     for (;;) {
         if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
@@ -66,12 +89,8 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
             break;
         }
         // Short messages and gather lists of many pieces take time, not bytes.
-        if (is_timed() && tally_.descriptors % 4 == 3) {
-            const std::uint64_t now = clock_ns();
-            notice(now);
-            is_over = now >= end_ns_;
-        }
-        if (is_over || lease_left_ == 0 || tally_.descriptors == descriptors_max ||
+        const bool look = is_timed() && tally_.descriptors % 4 == 3;
+        if ((look && is_over()) || lease_left_ == 0 || tally_.descriptors == descriptors_max ||
             (bytes_max != 0 && tally_.bytes >= bytes_max)) {
             tally_.reason = why::more;
             break;
@@ -85,19 +104,19 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         } else {
             o = execute(v, t);
         }
-        if (o.what == verdict::done) {
-            messages += o.how == status::success ? 1 : 0;
-            ++tally_.descriptors;
-            finish(v, o.how);
-            continue;
-        }
         if (o.what == verdict::waits && !v.is_reliable()) {
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
             v.peer->entry->rx_no_descriptor_drops.fetch_add(1);
             count(v.peer->owner->counters.rx_no_descriptor_drops);
-            ++messages;
+            o = {};
+        } else if (t.started && v.pending == nullptr && (o.what == verdict::partial || o.what == verdict::again) &&
+                   !keep(v)) {
+            o = give_up(v, t);
+        }
+        if (o.what == verdict::done) {
+            messages += o.how == status::success ? 1 : 0;
             ++tally_.descriptors;
-            finish(v, status::success);
+            finish(v, o.how);
             continue;
         }
         if (o.what == verdict::waits) {
@@ -109,9 +128,6 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
             tally_.reason = why::failed;
             tally_.how = o.how;
             break;
-        }
-        if (t.started && v.pending == nullptr) {
-            v.pending = std::exchange(scratch_, std::make_unique_for_overwrite<transfer>());
         }
         tally_.reason = why::more;
         break;

@@ -266,6 +266,20 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
     return o;
 }
 
+/// A long datagram will not be finished: its receiver may be filled by others.
+void executor::stop_filling(const vi& v, const transfer& t) const noexcept {
+    const auto number = static_cast<std::uint32_t>(t.remote_address >> 16 & 0xffff);
+    vi* to = number < count_ ? functions_[number]->find(t.remote_address & 0xffff) : nullptr;
+    if (to == nullptr) {
+        return;
+    }
+    while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
+        os::spin_pause();
+    }
+    to->filled_by = to->filled_by == &v ? nullptr : to->filled_by;
+    to->receive_lock.clear(std::memory_order_release);
+}
+
 // -- remote memory --------------------------------------------------------------------------------
 
 executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {

@@ -190,6 +190,12 @@ void scheduler::remove_function(std::uint32_t function, std::uint64_t now_ns) {
     ++all.functions[function].generation;
 }
 
+void scheduler::prepare(vi_name vi) {
+    if (state_->present(vi.function) && vi.vi < operation_queues::vis_max) {
+        (void)state_->queues.entry(vi);
+    }
+}
+
 void scheduler::ready(vi_name vi, std::uint64_t now_ns) {
     state& all = *state_;
     if (!all.present(vi.function) || vi.vi >= operation_queues::vis_max) {

@@ -6,8 +6,8 @@
 //   byte-deficit round robin inside a function -> grant to an idle engine -> done(): charged, requeued or unbound
 //
 //   Pure: time is an argument, nothing sleeps, nothing is shared; the caller guards it with one lock.
-//   Nothing is allocated but in set_service() and at the first ready() of a range of 256 VIs (policy::fifo apart).
-//   docs/scheduling.md has the rules, and what they are worth.
+//   Nothing is allocated but in set_service() and at the first prepare() or ready() of a range of 256 VIs (policy::fifo
+//   apart). docs/scheduling.md has the rules, and what they are worth.
 #pragma once
 
 #include <array>
@@ -103,6 +103,8 @@ public:
     /// A function goes: its VIs are forgotten, grants under way may still be done().
     void remove_function(std::uint32_t function, std::uint64_t now_ns);
 
+    /// Takes the memory that ready() would need for this VI; that one cannot do without.
+    void prepare(vi_name vi);
     /// VI has work.  Idempotent while it is bound or under grant (then it counts as more = true at done()).
     /// Of a function that is not there, or a VI from 65536 on: ignored.
     void ready(vi_name vi, std::uint64_t now_ns);

@@ -71,7 +71,9 @@ errc control::create_vi(call& c) {
     v.receive_extra_per_slot =
         d.segments_max > abi::receive_segments_in_line ? d.segments_max - abi::receive_segments_in_line : 0;
     v.epoch = abi::epoch_of(v.entry->state.load_relaxed());
+    v.reserve_wait();
     const std::lock_guard lock(engines_.board);
+    engines_.scheduler.prepare({f.number, v.index});
     f.vis[v.index].store(made.release(), std::memory_order_release);
     ++f.vis_used;
     ++vis_used_;

@@ -22,6 +22,7 @@
 
 #include "cli/doctor.hpp"
 #include "os/memory.hpp"
+#include "os/process_memory.hpp"
 
 namespace vinic::cli {
 

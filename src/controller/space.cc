@@ -7,7 +7,7 @@
 #include <cerrno>
 
 #include "device/copy.hpp"
-#include "os/memory.hpp"
+#include "os/process_memory.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {

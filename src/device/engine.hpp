@@ -10,6 +10,7 @@
 #include "device/copy.hpp"
 #include "device/link.hpp"
 #include "device/space.hpp"
+#include "os/process_memory.hpp"
 
 namespace vinic::device {
 
@@ -145,8 +146,13 @@ struct route {
             [[unlikely]] {
             return outcome::waiting();
         }
-        if (p.offset == abi::none64) {
-            return write_in_pieces(p, data, bytes);
+        if (p.offset == abi::none64) [[unlikely]] {
+            if (!is_foreign_in_one_piece(*device, p) ||
+                os::write_process(device->process(p.process).pid.load_relaxed(), address, data, bytes) != 0) {
+                return write_in_pieces(p, data, bytes);  // which also finds out why it failed
+            }
+            ++foreign_copies;
+            return {};
         }
         write_ascending(device->at<std::byte>(p.offset), data, bytes);
         return {};

@@ -354,10 +354,6 @@ bool memory::alive(std::uint32_t i) const noexcept {
     return i == self_ || (i < abi::process_count && os::is_locked_by_other(fd_.get(), process_byte + i, 1));
 }
 
-bool memory::same_pid_namespace(std::uint32_t i) const noexcept {
-    return process(i).pid_namespace.load_relaxed() == pid_namespace_;
-}
-
 bool memory::try_lock() noexcept {
     std::uint32_t expected = 0;
     return header().lock.compare_exchange(expected, owner_word());

@@ -103,7 +103,9 @@ public:
     /// Whether process entry i is held by a living process.
     [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
     /// A foreign address of process i can be reached by its pid: same pid namespace.
-    [[nodiscard]] bool same_pid_namespace(std::uint32_t i) const noexcept;
+    [[nodiscard]] bool same_pid_namespace(std::uint32_t i) const noexcept {
+        return process(i).pid_namespace.load_relaxed() == pid_namespace_;
+    }
 
     void heavy_barrier() const noexcept { os::heavy_barrier(fenced_); }
     void light_barrier() const noexcept { os::light_barrier(fenced_); }

@@ -5,14 +5,11 @@
 #include <cerrno>
 
 #include "device/copy.hpp"
-#include "os/memory.hpp"
+#include "os/process_memory.hpp"
 
 namespace vinic::device {
 
 namespace {
-
-/// Engines look at the connection again after this many bytes, so that nobody waits long for them.
-constexpr std::uint64_t move_bytes_max = 256 << 10;
 
 /// The extent of process `p` that holds `address`, or the start of the next one.  Under the extents'
 /// sequence lock; a table that changes all the time is read as "moving".
@@ -80,31 +77,37 @@ moved from_errno(int e, moved unmapped) noexcept {
     }
 }
 
-/// One side or both are foreign; both happens with memory of the whole address space, and goes
-/// through a buffer here.
-moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s,
-                   std::uint64_t bytes) noexcept {
-    const auto pid = [&](std::uint32_t process) { return m.process(process).pid.load_relaxed(); };
-    if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
-        return moved::unreachable;
-    }
-    if (d.direct != nullptr) {
-        return from_errno(os::read_process(pid(from), s.address, d.direct, bytes), moved::unmapped_from);
-    }
-    if (s.direct != nullptr) {
-        return from_errno(os::write_process(pid(to), d.address, s.direct, bytes), moved::unmapped_to);
-    }
+/// Both sides are foreign, as memory of the whole address space may be: through a buffer here.
+[[gnu::noinline]] moved move_between(std::uint32_t to, std::uint64_t to_address, std::uint32_t from,
+                                     std::uint64_t from_address, std::uint64_t bytes) noexcept {
     std::byte bounce[16 << 10];
     moved how = moved::all;
     for (std::uint64_t done = 0; done < bytes && how == moved::all;) {
         const std::uint64_t n = std::min<std::uint64_t>(bytes - done, sizeof bounce);
-        how = from_errno(os::read_process(pid(from), s.address + done, bounce, n), moved::unmapped_from);
+        how = from_errno(os::read_process(from, from_address + done, bounce, n), moved::unmapped_from);
         if (how == moved::all) {
-            how = from_errno(os::write_process(pid(to), d.address + done, bounce, n), moved::unmapped_to);
+            how = from_errno(os::write_process(to, to_address + done, bounce, n), moved::unmapped_to);
         }
         done += n;
     }
     return how;
+}
+
+/// One side or both are foreign.  Stands in move(): see os/process_memory.hpp.
+inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s,
+                          std::uint64_t bytes) noexcept {
+    if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
+        return moved::unreachable;
+    }
+    const std::uint32_t to_pid = m.process(to).pid.load_relaxed();
+    const std::uint32_t from_pid = m.process(from).pid.load_relaxed();
+    if (d.direct != nullptr) {
+        return from_errno(os::read_process(from_pid, s.address, d.direct, bytes), moved::unmapped_from);
+    }
+    if (s.direct != nullptr) {
+        return from_errno(os::write_process(to_pid, d.address, s.direct, bytes), moved::unmapped_to);
+    }
+    return move_between(to_pid, d.address, from_pid, s.address, bytes);
 }
 
 }  // namespace

@@ -47,6 +47,17 @@ struct place {
     return true;
 }
 
+/// Engines look at the connection again after this many bytes, so that nobody waits long for them.
+inline constexpr std::uint64_t move_bytes_max = 256 << 10;
+
+/// Whether one system call of this process reaches all of a place that passed the check.  False: perhaps not.
+[[nodiscard]] inline bool is_foreign_in_one_piece(const memory& m, const place& p) noexcept {
+    const abi::process_entry& owner = m.process(p.process);
+    return p.offset == abi::none64 && p.length <= move_bytes_max && (p.process != m.self() || p.whole_space) &&
+           (owner.extents_sequence.load_acquire() & 1) == 0 && owner.extent_count.load_acquire() == 0 &&
+           m.same_pid_namespace(p.process);
+}
+
 /// The longest piece at the start of `p` (at most `max` bytes) that lies in one place: a pointer of
 /// this process, or nullptr for foreign memory.  Takes it off `p`.
 struct piece {

@@ -242,36 +242,6 @@ void own_private_page(std::uint64_t address) noexcept {
 
 void drop_copy(std::byte* copy, std::uint64_t bytes) noexcept { ::munmap(copy, bytes); }
 
-int write_process(std::uint32_t pid, std::uint64_t remote, const void* local, std::size_t bytes) noexcept {
-    while (bytes != 0) {
-        iovec l{const_cast<void*>(local), bytes};
-        iovec r{at(remote), bytes};
-        const ssize_t n = ::process_vm_writev(static_cast<pid_t>(pid), &l, 1, &r, 1, 0);
-        if (n <= 0) {
-            return n == 0 ? EFAULT : errno;
-        }
-        local = static_cast<const std::byte*>(local) + n;
-        remote += static_cast<std::uint64_t>(n);
-        bytes -= static_cast<std::size_t>(n);
-    }
-    return 0;
-}
-
-int read_process(std::uint32_t pid, std::uint64_t remote, void* local, std::size_t bytes) noexcept {
-    while (bytes != 0) {
-        iovec l{local, bytes};
-        iovec r{at(remote), bytes};
-        const ssize_t n = ::process_vm_readv(static_cast<pid_t>(pid), &l, 1, &r, 1, 0);
-        if (n <= 0) {
-            return n == 0 ? EFAULT : errno;
-        }
-        local = static_cast<std::byte*>(local) + n;
-        remote += static_cast<std::uint64_t>(n);
-        bytes -= static_cast<std::size_t>(n);
-    }
-    return 0;
-}
-
 std::uint64_t process_start_time(std::uint32_t pid) noexcept {
     char path[64];
     std::snprintf(path, sizeof path, "/proc/%u/stat", pid);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// memory.hpp -- what lies at an address of this process, moving pages in place, and reaching into
-// other processes.
+// memory.hpp -- what lies at an address of this process, and moving pages in place.
 #pragma once
 
 #include <cstddef>
@@ -46,10 +45,6 @@ void drop_copy(std::byte* copy, std::uint64_t bytes) noexcept;
 /// Makes the page of a private file mapping this process' own, contents kept, by a write that changes
 /// nothing and loses nobody else's.
 void own_private_page(std::uint64_t address) noexcept;
-
-/// process_vm_writev / process_vm_readv of one piece, whole or not at all.  0 or errno.
-[[nodiscard]] int write_process(std::uint32_t pid, std::uint64_t remote, const void* local, std::size_t bytes) noexcept;
-[[nodiscard]] int read_process(std::uint32_t pid, std::uint64_t remote, void* local, std::size_t bytes) noexcept;
 
 /// Field 22 of /proc/PID/stat (clock ticks after boot), 0 when there is no such process.
 [[nodiscard]] std::uint64_t process_start_time(std::uint32_t pid) noexcept;

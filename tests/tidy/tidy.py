@@ -7,6 +7,7 @@
   spdx     a source file names its licence in its first lines
   text     no tabs, no white space at the end of a line, no line over 120 columns, one newline at the end
   words    nothing is left to be done later
+  tests    every test that docs/checklist.md names is there
 
 Longer files and functions are listed in ratchet.txt with the length they may have; the list may
 only become shorter.  Every rule is a function over (path, lines) that yields (line number, message),
@@ -21,6 +22,7 @@ import sys
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 120
+CHECKLIST = "docs/checklist.md"
 
 # What each folder of src/ may include from src/, besides itself.  The public header may be
 # included by all, and is all that programs which show how vinic is used may include.
@@ -170,6 +172,27 @@ def words(path, lines):
             yield number, f"the word {found.group(1)}: do it now, or file an issue"
 
 
+def tests_of(lines):
+    """What checklist.md may call the tests in a file: suite, suite.name, or a method of a Python test."""
+    for line in lines:
+        if match := re.match(r"TEST(?:_F|_P)?\((\w+), (\w+)", line):
+            yield match[1]
+            yield f"{match[1]}.{match[2]}"
+        elif match := re.match(r"TEST(?:_F|_P)?\((\w+),$", line):
+            yield match[1]
+        elif match := re.match(r" *def (test_\w+)\(", line):
+            yield match[1]
+
+
+def named_tests(lines, known):
+    """Tests that a page names in the last column of its tables."""
+    for number, line in enumerate(lines, 1):
+        if line.startswith("|"):
+            for name in re.findall(r"`([\w.]+)`", line.rstrip("|").rsplit("|", 1)[-1]):
+                if name not in known:
+                    yield number, f"no test is called {name}"
+
+
 def read_ratchet(path):
     """Lines of "PATH file|function LENGTH"."""
     ratchet = {}
@@ -229,6 +252,7 @@ def main():
     ratchet = read_ratchet(os.path.join(root, "tests", "tidy", "ratchet.txt"))
     problems = list(check_ratchet(root, ratchet))
     count = 0
+    known, page = set(), []
     for path in files_of(root):
         try:
             lines = read(os.path.join(root, path))
@@ -236,6 +260,11 @@ def main():
             continue  # binary data, or removed but not yet committed so
         count += 1
         problems += [(path, number, message) for number, message in check_file(path, lines, ratchet)]
+        if path.startswith("tests/"):
+            known.update(tests_of(lines))
+        elif path == CHECKLIST:
+            page = lines
+    problems += [(CHECKLIST, number, message) for number, message in named_tests(page, known)]
     for path, number, message in problems:
         print(f"{path}:{number}: {message}")
     print(f"tidy: {count} files, {len(problems)} problems")

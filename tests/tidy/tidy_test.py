@@ -63,6 +63,14 @@ void h(
         self.assertEqual(list(tidy.functions(source.split("\n"))), [(3, 5), (11, 3)])
 
 
+class Tests(unittest.TestCase):
+    def test_what_a_page_calls_a_test_is_one(self):
+        known = set(tidy.tests_of(["TEST(suite, name) {", "TEST_P(other, name) {", "    def test_it(self):"]))
+        page = ["| X1 | `no.test` is looked for here | `suite.name`, all of `other`, `test_it` |", "`no.test` nor here"]
+        self.assertEqual(list(tidy.named_tests(page, known)), [])
+        self.assertEqual(len(list(tidy.named_tests(["| X1 | duty | `suite.nothing` |"], known))), 1)
+
+
 class Words(unittest.TestCase):
     def test_every_rule_about_text_finds_its_fault(self):
         self.assertEqual(len(found(tidy.spdx, "a.cc", "int a;")), 1)

@@ -3,6 +3,7 @@
 // memory.cc -- protection tags and registered memory.
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <span>
 
 #include "vipl/state.hpp"
@@ -74,9 +75,14 @@ VIP_RETURN enter(nic& n, vinic::region&& made, tag* protection, VIP_ULONG length
     const std::lock_guard table(n.regions.mutex);
     const std::uint32_t key = made.key();
     const std::uint64_t at = made.address();
-    n.regions.add(key, at, length, a.Ptag);
-    n.regions.all[key] = {std::move(made),       protection, at, length, a.EnableRdmaWrite != 0,
-                          a.EnableRdmaRead != 0, false};
+    try {
+        region_table::details& kept = n.regions.all[key];
+        n.regions.add(key, at, length, a.Ptag);
+        kept = {std::move(made), protection, at, length, a.EnableRdmaWrite != 0, a.EnableRdmaRead != 0, false};
+    } catch (const std::bad_alloc&) {
+        n.regions.all.erase(key);
+        return VIP_ERROR_RESOURCE;
+    }
     return VIP_SUCCESS;
 }
 

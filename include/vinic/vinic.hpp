@@ -297,6 +297,23 @@ struct cq_attributes {
     std::uint32_t queues_max = 16384;                      ///< send and receive queues it can serve; it never overflows
     bool thread_safe = false;                              ///< several threads may poll it at once
     nanoseconds spin_max = std::chrono::microseconds(20);  ///< how long wait() spins before it sleeps, at most
+    std::uint32_t vector = 0;  ///< below nic::vectors(): by whose settings its sleepers are woken
+};
+
+/// How a completion vector wakes who sleeps on its completion queues.  With a period, the first completion that
+/// somebody sleeps for does not wake him at once, but when the period is over or `count` completions have come,
+/// together with those of the vector's other queues: fewer wake-ups for later ones.
+struct vector_settings {
+    bool masked = false;      ///< nobody is woken; who would have been, is when it is unmasked
+    std::uint32_t count = 0;  ///< at most 65535; 0: the period alone counts.  More than 1 needs a period
+    nanoseconds period{0};    ///< at most 1 s; 0: at once
+    friend bool operator==(const vector_settings&, const vector_settings&) = default;
+};
+
+struct vector_status {
+    vector_settings settings;
+    std::uint32_t pending = 0;  ///< completion queues with completions of which nobody has been told yet
+    friend bool operator==(const vector_status&, const vector_status&) = default;
 };
 
 struct vi_attributes {
@@ -662,6 +679,18 @@ public:
     [[nodiscard]] result<completion_queue> create_completion_queue(const cq_attributes& attributes = {});
     /// Memory of the device, rounded up to whole pages: the native backing.
     [[nodiscard]] result<buffer> allocate(std::size_t bytes);
+
+    /// Completion vectors, numbered from 0: the function's, which all its processes share.  Direct placement has one,
+    /// which always wakes at once.
+    [[nodiscard]] std::uint32_t vectors() const noexcept;
+    /// Changes a vector at once, for every process of the function; what waits in it is delivered, unless it is
+    /// masked now.  A reset of the function takes the settings back.  A vector delays wake-ups only: poll() finds
+    /// every completion at once, and who sleeps in wait() or commit_wait() looks every 10 ms by himself.
+    /// Errors: invalid_argument (no such vector, settings beyond their limits), not_supported (direct placement).
+    [[nodiscard]] result<void> set_vector(std::uint32_t index, const vector_settings& settings);
+    /// errc::invalid_argument: no such vector.
+    [[nodiscard]] result<vector_status> vector(std::uint32_t index) const;
+
     /// errc::name_in_use when that address has a listener.
     [[nodiscard]] result<listener> listen(const address& at);
     /// Finds a datagram VI by the name given to bind.

@@ -253,6 +253,7 @@ struct cq_entry {
     word32 attached;
     word32 queues_max;
     word32 bell;                      ///< 1: also ring the process' bell (fd)
+    word32 vector;                    ///< isolated placement: the completion vector that it belongs to, else 0
     alignas(line_size) word32 armed;  ///< 1: the owner sleeps or wants its fd written
     word32 wakes;                     ///< futex
 };

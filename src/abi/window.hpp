@@ -36,6 +36,8 @@ inline constexpr std::uint64_t window_magic = 0x3177'6369'6e69'76ULL;  // "vinic
 inline constexpr std::uint32_t context_count = 64;        ///< processes that may use one function at a time
 inline constexpr std::uint32_t function_count_max = 257;  ///< the PF is function 0, VF i is function i + 1
 
+inline constexpr std::uint32_t vectors_max = 64;  ///< completion vectors of a function
+
 /// Windows have this many chunks at least: tables and control area lie before first_chunk.
 inline constexpr std::uint32_t window_chunks_least = 8;
 
@@ -54,7 +56,7 @@ struct identity_page {
     word32 contexts_max;
     word32 vis_max;  ///< VIs that the function may have at a time
     word32 regions_max;
-    std::uint32_t reserved_;
+    word32 vectors;                                          ///< completion vectors, 1 to vectors_max
     alignas(line_size) word32 context_epoch[context_count];  ///< 0 = the device serves no such context any more:
                                                              ///< nothing of it is touched from now on
 };
@@ -108,6 +110,14 @@ enum class verb : std::uint32_t {
     disconnect = 19,    ///< v0 VI, v1 base -> r0 the state word it had before.  VI idle (a datagram VI stays connected:
                         ///< its receives begin at the base now); on return nothing posted before is touched
     break_link = 20,    ///< v0 VI, v1 state word: breaks that connection as a local error
+    vector = 21,        ///< v0 vector, v1 vector_flag, v2 completions, v3 nanoseconds of moderation -> r0 completion
+                        ///< queues that wait in it, r1 vector_flag, r2 and r3 as v2 and v3.  On return no wake-up of
+                        ///< a vector that is masked now is on its way
+};
+
+enum vector_flag : std::uint64_t {
+    change_vector = 1,  ///< request: not only to be told
+    vector_masked = 2,
 };
 
 struct vi_description {

@@ -113,6 +113,29 @@ std::string configuration_text(const object& reply) {
     return text;
 }
 
+/// One line per completion vector.
+std::string vectors_text(const object& function) {
+    std::string text = "\nVectors of " + text_of(function, "name") + ":\n";
+    const value* found = find(function, "vectors");
+    const auto* vectors = found != nullptr ? std::get_if<list>(&found->is) : nullptr;
+    std::size_t number = 0;
+    for (const value& each : vectors != nullptr ? *vectors : list{}) {
+        const auto* v = std::get_if<object>(&each.is);
+        if (v == nullptr) {
+            continue;
+        }
+        const value* masked = find(*v, "masked");
+        const auto* is_masked = masked != nullptr ? std::get_if<bool>(&masked->is) : nullptr;
+        const std::uint64_t period_ns = number_of(*v, "period_ns");
+        const std::uint64_t count = number_of(*v, "count");
+        text += "    " + std::to_string(number++) + ": " + (is_masked != nullptr && *is_masked ? "masked" : "open") +
+                ", " + std::to_string(number_of(*v, "pending")) + " pending, " +
+                (period_ns == 0 ? "wakes at once" : "wakes after " + vinicd::time_text(period_ns)) +
+                (period_ns == 0 || count == 0 ? "" : " or " + std::to_string(count) + " completions") + "\n";
+    }
+    return text;
+}
+
 /// Puts the configuration space into each function; as text, too.
 outcome<std::string> add_configurations(function_client& client, std::vector<object>& functions) {
     std::string text;
@@ -121,7 +144,7 @@ outcome<std::string> add_configurations(function_client& client, std::vector<obj
         if (!reply) {
             return std::unexpected(reply.error());
         }
-        text += configuration_text(*reply);
+        text += vectors_text(each) + configuration_text(*reply);
         object configuration;
         for (const auto& [key, content] : *reply) {
             if (key != "schema" && key != "name") {

@@ -74,6 +74,8 @@ errc control::execute(abi::verb what, call& c) {
             return disconnect(c);
         case verb::break_link:
             return break_link(c);
+        case verb::vector:
+            return vector(c);
     }
     return errc::not_supported;
 }
@@ -171,6 +173,10 @@ void control::drop_context(function& f, std::uint32_t context, bool died) {
         engines_.doorbells.remove_context(f.number, context);
     }
     engines_.quiesce();
+    {
+        const std::lock_guard lock(engines_.board);  // engines deliver under it
+        f.vectors.forget(context);
+    }
     std::atomic_ref(f.contexts_used).fetch_sub(1, std::memory_order_relaxed);
     f.window.identity().context_epoch[context].store_release(0);
 }

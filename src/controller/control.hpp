@@ -91,6 +91,7 @@ private:
     /// Whether messages of this connection are still on their way and could get there.
     [[nodiscard]] bool is_busy(const vi& v);
     [[nodiscard]] errc break_link(call& c);
+    [[nodiscard]] errc vector(call& c);
     void destroy(vi& v, abi::break_reason peers);
     void stop_filling(const vi& v);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.

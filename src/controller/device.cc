@@ -30,6 +30,8 @@ result<void> check(const function_options& o, const std::string& name) {
         why = "it may have 1 to 1048576 regions";
     } else if (o.contexts_max == 0 || o.contexts_max > abi::context_count) {
         why = "it serves 1 to 64 processes";
+    } else if (o.vectors == 0 || o.vectors > abi::vectors_max) {
+        why = "it has 1 to 64 completion vectors";
     } else if (q.weight == 0 || q.weight > 10000) {
         why = "a weight is 1 to 10000";
     } else if (q.priority > 7) {
@@ -105,11 +107,13 @@ result<void> device::state::renew_window(function& f) {
     id.contexts_max.store_relaxed(f.options.contexts_max);
     id.vis_max.store_relaxed(f.options.vis_max);
     id.regions_max.store_relaxed(f.options.regions_max);
+    id.vectors.store_relaxed(f.vectors.count());
     id.magic.store_release(abi::window_magic);
     if (f.window.bytes() != 0) {
         f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
     }
     f.window = std::move(*made);
+    f.vectors.reset(f.times);
     f.dirty = false;
     f.handed_out = false;
     f.vis_high = 0;
@@ -150,7 +154,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     }
     try {
         for (std::uint32_t i = 0; i <= options.functions; ++i) {
-            st->functions.push_back(std::make_unique<function>(i, options.defaults));
+            st->functions.push_back(std::make_unique<function>(i, options.defaults, st->deliveries));
             if (auto r = st->renew_window(*st->functions.back()); !r) {
                 return std::unexpected(r.error());
             }
@@ -161,6 +165,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     configuration_options pci;
     pci.vfs_total = options.functions;
     pci.window_bytes = options.defaults.window_bytes;
+    pci.vectors = static_cast<std::uint16_t>(options.defaults.vectors);
     auto space = configuration_space::create(pci);
     if (!space) {
         return std::unexpected(space.error());
@@ -169,7 +174,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     if (auto r = st->configuration->bring_up(configuration_base, options.functions); !r) {
         return std::unexpected(r.error());
     }
-    st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_kicks);
+    st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_kicks, st->deliveries);
     st->control = std::make_unique<class control>(st->functions, *st->engines, options.vis_total);
     for (const auto& f : st->functions) {
         st->engines->scheduler.set_service(f->number, f->options.quality, clock_ns());
@@ -242,6 +247,9 @@ result<function_status> device::status(std::uint32_t number) const {
     for (std::uint32_t i = 0; i < f.vis_high; ++i) {
         const vi* v = f.find(i);
         s.vis_connected += v != nullptr && !v->is_datagram() && v->link.load() == abi::link::connected ? 1u : 0u;
+    }
+    for (std::uint32_t i = 0; i < f.vectors.count(); ++i) {
+        s.vectors.push_back(f.vectors.status(i));
     }
     s.counters = since(state_->counted(f), f.before);
     return s;
@@ -321,7 +329,7 @@ result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::
         effects = state_->configuration->write(number, offset, width, value);
         state_->allow_all();
     }
-    if (effects.bus_master) {
+    if (effects.bus_master || effects.vectors) {
         state_->engines->quiesce();
     }
     return effects.reset ? reset(number) : result<void>{};
@@ -347,6 +355,7 @@ result<void> device::reset(std::uint32_t number) {
         const std::lock_guard hold(state_->control->mutex);
         f.counters.resets.fetch_add(1);
         f.misbehaved = false;
+        f.vectors.reset(f.times);
         if (f.present && f.contexts_used == 0) {  // it may have been removed meanwhile
             if (auto r = state_->renew_window(f); !r) {
                 return r;

@@ -26,6 +26,7 @@ struct function_options {
     std::uint32_t vis_max = 4096;             ///< at most 65536
     std::uint32_t regions_max = 65536;        ///< at most 1048576
     std::uint32_t contexts_max = 64;          ///< processes at a time, at most 64
+    std::uint32_t vectors = 4;                ///< completion vectors, at most 64
     bool enabled = true;
 };
 
@@ -76,6 +77,7 @@ struct function_status {
     std::uint32_t vis = 0;
     std::uint32_t vis_connected = 0;
     std::uint32_t regions = 0;
+    std::vector<vector_status> vectors;
     function_counters counters;
 };
 
@@ -159,7 +161,8 @@ public:
     /// 4096 bytes of the function's configuration space.
     [[nodiscard]] result<std::vector<std::byte>> configuration(std::uint32_t function) const;
     /// Writes 1, 2 or 4 bytes of it, as a driver of that function would: a VF without bus master moves nothing
-    /// until it has it again, a function-level reset is reset().
+    /// until it has it again, one without MSI-X, or with all vectors masked, wakes nobody, a function-level reset is
+    /// reset().
     [[nodiscard]] result<void> configure(std::uint32_t function, std::uint32_t offset, std::uint32_t width,
                                          std::uint32_t value);
     [[nodiscard]] const device_options& options() const noexcept;

@@ -12,6 +12,7 @@
 #include <array>
 
 #include "controller/device_state.hpp"
+#include "controller/notify.hpp"
 
 namespace vinic::controller {
 
@@ -91,7 +92,11 @@ result<void> device::state::is_present(const function& f) {
 /// Under control->mutex.
 void device::state::allow_all() {
     for (const auto& f : functions) {
-        engines->allow(*f, configuration->bus_master(f->number));
+        const bool may_write = configuration->bus_master(f->number);
+        engines->allow(*f, may_write);
+        f->vectors.enable(may_write && configuration->msix_enabled(f->number) && !configuration->msix_masked(f->number),
+                          f->times);
+        deliver_due(*f);
     }
 }
 
@@ -161,6 +166,7 @@ result<void> device::add(std::uint32_t number, const service& wanted) {
         f.present = true;
         state_->configuration->set_present(number, true);
         (void)state_->configuration->write(number, pci::command_status, 2, pci::command_bus_master);
+        (void)state_->configuration->write(number, pci::msix + 2, 2, pci::msix_enable);
         state_->allow_all();
     }
     state_->tell(event_kind::added, f, 0, 0, {});

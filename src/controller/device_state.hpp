@@ -23,6 +23,7 @@ struct device::state {
     device_options options;
     kicks doorbell_kicks;
     kicks mailbox_kicks;
+    delivery_times deliveries;
     std::vector<std::unique_ptr<function>> functions;
     std::unique_ptr<class engines> engines;
     std::unique_ptr<class control> control;

@@ -6,6 +6,12 @@
 
 namespace vinic::controller {
 
+namespace {
+
+constexpr std::uint64_t delivery_bytes = 512;  ///< what a wake-up outside of a lease costs its function
+
+}  // namespace
+
 // -- receivers that are not ready -------------------------------------------------------------------
 
 bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
@@ -84,6 +90,36 @@ void engines::publish_break(vi& v) noexcept {
         publish_state(*x);
         signal(*x, abi::send_queue);
         signal(*x, abi::receive_queue);
+    }
+    call_for_deliveries();
+}
+
+// -- vectors --------------------------------------------------------------------------------------
+
+void engines::deliver(std::uint64_t now_ns) noexcept {
+    waiting_cq due[deliveries_max];
+    std::size_t room = deliveries_max;
+    deliveries_.begin_look();
+    ++delivery_turn_;
+    for (std::size_t i = 0; i < functions_.size(); ++i) {
+        function& f = *functions_[(delivery_turn_ + i) % functions_.size()];
+        if (deliveries_.of(f.number) <= now_ns && room != 0) {
+            const std::size_t n = f.vectors.take_due(now_ns, std::span(due).first(room), deliveries_);
+            for (std::size_t k = 0; k < n; ++k) {
+                wake(f.window, due[k]);
+                scheduler.charge_receiver(f.number, delivery_bytes, now_ns);
+            }
+            room -= n;
+        }
+        deliveries_.expect(deliveries_.of(f.number));
+    }
+}
+
+/// What an engine leaves in a vector it finds before it sleeps.  Others leave something under the board, and so does an
+/// engine say that it sleeps.
+void engines::call_for_deliveries() noexcept {
+    if (deliveries_.next() != delivery_times::never && sleepers_.load(std::memory_order_relaxed) == leases_.size()) {
+        kicks_.wake();
     }
 }
 

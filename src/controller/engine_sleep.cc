@@ -45,7 +45,7 @@ bool engines::prepare_sleep(std::uint32_t number, std::uint64_t now_ns, std::uin
         }
     }
     bool may = watched_.empty() && rings_at_ == rings_count_ && doorbells.arm_all() && !scheduler.can_serve();
-    until_ns = now_ns + options_.sleep_ns;
+    until_ns = std::min(now_ns + options_.sleep_ns, std::max(deliveries_.next(), now_ns + 1000));
     if (const std::uint64_t t = scheduler.next_time(); t != 0) {
         may = may && t > now_ns;
         until_ns = std::min(until_ns, t);

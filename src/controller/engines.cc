@@ -26,12 +26,13 @@ std::uint64_t clock_ns() noexcept {
 }
 
 engines::engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions,
-                 const kicks& doorbell_kicks)
+                 const kicks& doorbell_kicks, delivery_times& deliveries)
     : scheduler(options.scheduling),
       doorbells(cold_after_passes, &clock_ns),
       options_(options),
       functions_(functions),
       kicks_(doorbell_kicks),
+      deliveries_(deliveries),
       looking_(options.scheduling.engines),
       leases_(options.scheduling.engines),
       is_idle_(options.scheduling.engines) {
@@ -177,6 +178,9 @@ void engines::collect(std::uint64_t now_ns) {
     if (now_ns >= next_expiry_look_ns_) {
         next_expiry_look_ns_ = now_ns + expiry_look_ns;
         expire_waits(now_ns);
+    }
+    if (now_ns >= deliveries_.next()) {
+        deliver(now_ns);
     }
 }
 

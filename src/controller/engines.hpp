@@ -46,7 +46,7 @@ private:
 class engines {
 public:
     engines(const device_options& options, std::vector<std::unique_ptr<function>>& functions,
-            const kicks& doorbell_kicks);
+            const kicks& doorbell_kicks, delivery_times& deliveries);
     ~engines();
     engines(const engines&) = delete;
     engines& operator=(const engines&) = delete;
@@ -88,6 +88,10 @@ private:
     void resume_sender_of(vi& receiver, std::uint64_t now_ns);
     void end_wait(vi& v) noexcept;
     void expire_waits(std::uint64_t now_ns) noexcept;
+    /// Wakes clients whose vectors let them be woken now.
+    void deliver(std::uint64_t now_ns) noexcept;
+    /// Something may have been left in a vector while no engine was awake.
+    void call_for_deliveries() noexcept;
     void watch(vi& v, std::uint64_t now_ns);
     void unwatch(std::size_t at, std::uint64_t now_ns);
     /// Before an engine sleeps.  False: there is something to do.
@@ -106,6 +110,8 @@ private:
     const device_options& options_;
     std::vector<std::unique_ptr<function>>& functions_;
     const kicks& kicks_;
+    delivery_times& deliveries_;
+    std::size_t delivery_turn_ = 0;
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint32_t> sleepers_{0};
     std::atomic<std::uint32_t> looking_;  ///< engines that are awake and not inside a lease

@@ -13,41 +13,16 @@
 //   (engines::quiesce).
 #pragma once
 
-#include <sys/mman.h>
-
 #include <array>
 #include <atomic>
 #include <memory>
-#include <new>
 #include <set>
 
 #include "controller/device.hpp"
+#include "controller/vectors.hpp"
 #include "controller/window.hpp"
 
 namespace vinic::controller {
-
-/// An array of zeroes that takes memory only where it is used, and never moves.
-template <class T>
-class sparse_array {
-public:
-    explicit sparse_array(std::size_t count) : count_(count) {
-        void* p = ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED) {
-            throw std::bad_alloc();
-        }
-        data_ = static_cast<T*>(p);
-    }
-    sparse_array(const sparse_array&) = delete;
-    sparse_array& operator=(const sparse_array&) = delete;
-    ~sparse_array() { ::munmap(data_, bytes()); }
-    [[nodiscard]] T& operator[](std::size_t i) const noexcept { return data_[i]; }
-    [[nodiscard]] std::size_t size() const noexcept { return count_; }
-
-private:
-    [[nodiscard]] std::size_t bytes() const noexcept { return count_ * sizeof(T); }
-    T* data_ = nullptr;
-    std::size_t count_;
-};
 
 /// Registered memory.  Engines read it while it changes, so `key` makes it valid and the rest is behind it.
 struct region {
@@ -148,8 +123,8 @@ struct live_counters {
 };
 
 struct function {
-    function(std::uint32_t n, const function_options& o)
-        : number(n), options(o), regions(abi::region_count), vis(abi::vi_count) {}
+    function(std::uint32_t n, const function_options& o, delivery_times& t)
+        : number(n), options(o), regions(abi::region_count), vis(abi::vi_count), vectors(n, o.vectors), times(t) {}
     std::uint32_t number;
     function_options options;
     class window window;
@@ -163,6 +138,8 @@ struct function {
     std::array<struct context, abi::context_count> contexts;
     sparse_array<region> regions;
     sparse_array<std::atomic<vi*>> vis;
+    completion_vectors vectors;
+    delivery_times& times;
     std::uint32_t contexts_used = 0;
     std::uint32_t vis_used = 0;
     std::uint32_t regions_used = 0;

@@ -1,9 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/notify.hpp"
 
+#include "controller/executor.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {
+
+void wake(const window& w, waiting_cq cq) noexcept {
+    abi::cq_entry& entry = w.at<abi::cq_entry>(abi::cqs_offset)[cq.index];
+    if (entry.armed.exchange(0) == 0) {
+        return;
+    }
+    entry.wakes.fetch_add(1);
+    os::futex_wake(&entry.wakes.raw_, wakes_max);
+    if (entry.bell.load_relaxed() != 0) {
+        abi::word32& bell = w.process(cq.context).bell;
+        bell.fetch_add(1);
+        os::futex_wake(&bell.raw_, wakes_max);
+    }
+}
+
+void deliver_due(function& f) noexcept {
+    waiting_cq due[deliveries_max];
+    for (std::size_t n = 1; n != 0;) {
+        n = f.vectors.take_due(clock_ns(), due, f.times);
+        for (std::size_t i = 0; i < n; ++i) {
+            wake(f.window, due[i]);
+        }
+    }
+}
 
 void signal(vi& v, abi::queue_kind q) noexcept {
     const window& w = v.owner->window;
@@ -29,14 +54,19 @@ void signal(vi& v, abi::queue_kind q) noexcept {
     if ((summary[leaf / 64].load_relaxed() & summary_bit) == 0) {
         summary[leaf / 64].fetch_or(summary_bit);
     }
-    if (cq.armed.load_relaxed() != 0 && cq.armed.exchange(0) != 0) {
-        cq.wakes.fetch_add(1);
-        os::futex_wake(&cq.wakes.raw_, wakes_max);
-        if (cq.bell.load_relaxed() != 0) {
-            abi::word32& bell = w.process(v.context).bell;
-            bell.fetch_add(1);
-            os::futex_wake(&bell.raw_, wakes_max);
-        }
+    if (cq.armed.load_relaxed() == 0) {
+        return;
+    }
+    completion_vectors& vectors = v.owner->vectors;
+    const std::uint32_t vector = vectors.valid(cq.vector.load_relaxed());
+    if (vectors.is_open(vector)) {
+        wake(w, {index, v.context});
+        return;
+    }
+    waiting_cq now[deliveries_max];
+    const std::size_t n = vectors.arrived(vector, {index, v.context}, clock_ns(), now, v.owner->times);
+    for (std::size_t i = 0; i < n; ++i) {
+        wake(w, now[i]);
     }
 }
 

@@ -13,8 +13,17 @@ namespace vinic::controller {
 /// would keep an engine in the kernel.
 inline constexpr int wakes_max = 64;
 
-/// Marks queue q of v in its completion queue's ready bits and wakes the client if it sleeps.  The bits lie where
-/// the client says, if that is in its window.
+/// Queues that are woken in one go, so that nobody else waits for long.
+inline constexpr std::size_t deliveries_max = 16;
+
+/// Wakes who sleeps on a completion queue, if somebody does.
+void wake(const window& w, waiting_cq cq) noexcept;
+
+/// Wakes all whose time has come.  Under control->mutex.
+void deliver_due(function& f) noexcept;
+
+/// Marks queue q of v in its completion queue's ready bits and wakes the client if it sleeps, as soon as
+/// the queue's vector lets it.  The bits lie where the client says, if that is in its window.
 void signal(vi& v, abi::queue_kind q) noexcept;
 
 /// As signal, but only if the client is not looking at the queue's ring itself.

@@ -233,6 +233,29 @@ errc control::break_link(call& c) {
     return errc::ok;
 }
 
+// -- vectors ------------------------------------------------------------------------------------
+
+errc control::vector(call& c) {
+    if (c.v[0] >= c.f.vectors.count()) {
+        return errc::invalid_argument;
+    }
+    const auto index = static_cast<std::uint32_t>(c.v[0]);
+    if ((c.v[1] & abi::change_vector) != 0) {
+        if (const errc how = c.f.vectors.set(index, (c.v[1] & abi::vector_masked) != 0, c.v[2], c.v[3], c.f.times);
+            how != errc::ok) {
+            return how;
+        }
+        deliver_due(c.f);
+        engines_.quiesce();
+    }
+    const vector_status now = c.f.vectors.status(index);
+    c.r[0] = now.pending;
+    c.r[1] = now.settings.masked ? std::uint64_t{abi::vector_masked} : 0;
+    c.r[2] = now.settings.count;
+    c.r[3] = static_cast<std::uint64_t>(now.settings.period.count());
+    return errc::ok;
+}
+
 // -- regions ------------------------------------------------------------------------------------
 
 errc control::register_region(call& c) {

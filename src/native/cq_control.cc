@@ -146,6 +146,10 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         return std::unexpected(state_->fail(
             errc::invalid_argument, "creating a completion queue: queues_max is 1 to 131072, spin_max not negative"));
     }
+    if (attributes.vector >= vectors()) {
+        return std::unexpected(state_->fail(errc::invalid_argument, "creating a completion queue: there is no vector " +
+                                                                        std::to_string(attributes.vector)));
+    }
     auto made = std::make_shared<detail::cq_state>();
     made->nic = state_;
     made->nic_memory = state_->memory.get();
@@ -171,6 +175,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         e.attached.store_relaxed(0);
         e.bell.store_relaxed(0);
         e.armed.store_relaxed(0);
+        e.vector.store_relaxed(attributes.vector);
         made->entry = &e;
         if (auto r = made->set_capacity(attributes.queues_max); !r) {
             made->entry = nullptr;

@@ -44,6 +44,17 @@ std::uint16_t routing_id_of(std::uint32_t function, controller::configuration_vi
     return static_cast<std::uint16_t>(id);
 }
 
+json vectors_of(const controller::function_status& s) {
+    json all = json::array();
+    for (const vector_status& v : s.vectors) {
+        all.push_back({{"masked", v.settings.masked},
+                       {"pending", v.pending},
+                       {"count", v.settings.count},
+                       {"period_ns", v.settings.period.count()}});
+    }
+    return all;
+}
+
 json counters_of(const controller::function_counters& c) {
     json values = json::object();
     for (const counter& each : counters()) {
@@ -196,6 +207,7 @@ administration::reply administration::function(std::uint32_t number) const {
                      {"regions_max", status->options.regions_max},
                      {"window_bytes", status->options.window_bytes},
                      {"epoch", status->epoch},
+                     {"vectors", vectors_of(*status)},
                      {"counters", counters_of(status->counters)}};
     return {std::move(document)};
 }

@@ -207,6 +207,8 @@ constexpr std::array all_settings = {
             [](options& o, choice w) { return put_number(o.device.defaults.regions_max, w, 1, 1048576); }},
     setting{"contexts", "N", "Processes that use a function at a time, 1 to 64 (default: 64)",
             [](options& o, choice w) { return put_number(o.device.defaults.contexts_max, w, 1, 64); }},
+    setting{"vectors", "N", "Completion vectors of a function, 1 to 64 (default: 4)",
+            [](options& o, choice w) { return put_number(o.device.defaults.vectors, w, 1, 64); }},
     setting{"foreign", "on|off", "Reach memory of clients outside their windows (default: on)",
             [](options& o, choice w) { return put_truth(o.device.foreign_memory, w); }},
     setting{"idle-spin", "TIME", "How long an engine without work looks before it sleeps (default: 50us); 0: not",

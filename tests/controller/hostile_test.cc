@@ -166,6 +166,22 @@ void flip(raw_client& c, random_source& r) {
     }
 }
 
+/// Sleeps on queues of no vector in particular, while vectors open and close.
+void confuse_vectors(raw_client& c, random_source& r) {
+    for (int i = 0; i < 16; ++i) {
+        abi::cq_entry& cq = c.at<abi::cq_entry>(abi::cqs_offset)[below(r, 4)];
+        cq.vector.store_relaxed(static_cast<std::uint32_t>(below(r, 2) == 0 ? below(r, 5) : nasty(r)));
+        cq.bitmap.store_relaxed(abi::make_bitmap(raw_client::data_offset, 12));
+        cq.armed.store_relaxed(1);
+        cq.bell.store_relaxed(static_cast<std::uint32_t>(below(r, 2)));
+        const auto vi = static_cast<std::uint32_t>(below(r, 8));
+        c.entry(vi).notify[below(r, 2)].store_relaxed(1);
+        c.post_receive(vi, victims_key, 0, 64);
+        c.post(vi, opcode::send, victims_key, 0, 8);
+    }
+    (void)c.call(abi::verb::vector, {below(r, 5), nasty(r), below(r, 4), below(r, 2) == 0 ? 0 : below(r, 100'000)});
+}
+
 /// Takes its own pages away.
 void punch(raw_client& c, random_source& r) {
     ::madvise(c.at<std::byte>(raw_client::rings_offset + below(r, 64) * abi::page_size), abi::page_size, MADV_REMOVE);
@@ -182,7 +198,7 @@ void attack(device& d, std::uint32_t function, std::uint64_t seed, const std::at
         }
         const std::uint64_t rounds = 50 + below(r, 1000);
         for (std::uint64_t i = 0; i < rounds && !over.load(); ++i) {
-            switch (below(r, 8)) {
+            switch (below(r, 9)) {
                 case 0:
                     scribble(c, r);
                     break;
@@ -194,6 +210,9 @@ void attack(device& d, std::uint32_t function, std::uint64_t seed, const std::at
                     break;
                 case 3:
                     punch(c, r);
+                    break;
+                case 4:
+                    confuse_vectors(c, r);
                     break;
                 default:
                     post_garbage(c, r);

@@ -78,6 +78,7 @@ vis = 100
 vis-total = 1000
 regions = 200
 contexts = 3
+vectors = 16
 foreign = false
 idle-spin = "1ms"
 yield = "on"
@@ -117,6 +118,7 @@ TEST(config, every_key_is_understood) {
     EXPECT_EQ(o.device.vis_total, 1000U);
     EXPECT_EQ(o.device.defaults.regions_max, 200U);
     EXPECT_EQ(o.device.defaults.contexts_max, 3U);
+    EXPECT_EQ(o.device.defaults.vectors, 16U);
     EXPECT_FALSE(o.device.foreign_memory);
     EXPECT_EQ(o.device.idle_spin_ns, 1'000'000U);
     EXPECT_EQ(o.yield, yield_choice::on);
@@ -161,6 +163,8 @@ TEST(config, every_mistake_is_refused_with_its_line_and_a_cure) {
         {"vis-total = 0", "from 1 to 16842752"},
         {"regions = 1048577", "from 1 to 1048576"},
         {"contexts = 65", "from 1 to 64"},
+        {"vectors = 0", "from 1 to 64"},
+        {"vectors = 65", "from 1 to 64"},
         {"foreign = \"maybe\"", "'maybe' does not do: write on or off"},
         {"foreign = 1", "write on or off"},
         {"idle-spin = \"1h\"", "'1h' is no time: write microseconds"},

@@ -387,12 +387,10 @@ result<void> configuration_space::bring_up(std::uint64_t base, std::uint32_t vfs
         return std::unexpected(refuse("the functions' memory does not fit above that address"));
     }
     (void)write(0, command_status, 2, command_memory | command_bus_master);
-    (void)write(0, msix + 2, 2, msix_enable);
     (void)write(0, sriov + sriov_number, 2, vfs);
     (void)write(0, sriov + sriov_control, 2, sriov_enable | sriov_memory);
     for (std::uint32_t function = 1; function <= vfs; ++function) {
         (void)write(function, command_status, 2, command_bus_master);
-        (void)write(function, msix + 2, 2, msix_enable);
     }
     return {};
 }

@@ -76,7 +76,7 @@ public:
                                 std::uint32_t value) noexcept;
     /// All that can be read; 0xff everywhere if the function is not there.
     [[nodiscard]] image_bytes image(std::uint32_t function) const noexcept;
-    /// What firmware and a driver would write: addresses from `base` on, `vfs` VFs, memory, bus master and MSI-X on.
+    /// What firmware and a driver would write: addresses from `base` on, `vfs` VFs, memory and bus master on.
     /// errc::invalid_argument: more VFs than there are, or no room above base.
     [[nodiscard]] result<void> bring_up(std::uint64_t base, std::uint32_t vfs);
 

@@ -174,6 +174,9 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     if (auto r = st->configuration->bring_up(configuration_base, options.functions); !r) {
         return std::unexpected(r.error());
     }
+    for (const auto& f : st->functions) {  // as their drivers would
+        (void)st->configuration->write(f->number, pci::msix + 2, 2, pci::msix_enable);
+    }
     st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_kicks, st->deliveries);
     st->control = std::make_unique<class control>(st->functions, *st->engines, options.vis_total);
     for (const auto& f : st->functions) {

@@ -125,6 +125,16 @@ class Commands(house.Case):
         self.assertIn("PF cannot", self.refused("function", "remove", "pf"))
         self.assertIn("there is no function 'vf9'", self.refused("function", "add", "vf9"))
         self.assertEqual(self.json("function", "remove", "vf1"), [{"name": "vf1", "removed": True}])
+    @house.needs_real
+    def test_vectors(self):
+        closed = {"masked": False, "pending": 0, "count": 0, "period_ns": 0}
+        self.assertEqual(self.json("function", "show", "vf1")[0]["vectors"], [closed] * 4)
+        text = self.vinic("function", "show", "vf1", "-d")
+        self.assertIn("Vectors of vf1:\n    0: open, 0 pending, wakes at once\n", text)
+        self.assertIn("MSI-X: Enable+ Count=4 Masked-", text)
+        self.start("--functions", "1", "--vectors", "9", "--socket", self.path + "9", path=False)
+        other = self.json("function", "show", "pf", device="vinicd:" + self.path + "9")
+        self.assertEqual(len(other[0]["vectors"]), 9)
 
     def test_details(self):
         text = self.vinic("function", "show", "vf1", "-d")

@@ -39,6 +39,15 @@ def needs_double(test):
     return run
 
 
+def needs_real(test):
+    def run(self):
+        if not REAL:
+            self.skipTest("what the double does not do")
+        test(self)
+    run.__name__ = test.__name__
+    return run
+
+
 def attach_packet(function, magic=MAGIC, version=VERSION, kind=1):
     return struct.pack("<QIIII", magic, version, kind, function, 0)
 

@@ -133,8 +133,8 @@ class Commands(house.Case):
         self.assertIn("Vectors of vf1:\n    0: open, 0 pending, wakes at once\n", text)
         self.assertIn("MSI-X: Enable+ Count=4 Masked-", text)
         self.start("--functions", "1", "--vectors", "9", "--socket", self.path + "9", path=False)
-        other = self.json("function", "show", "pf", device="vinicd:" + self.path + "9")
-        self.assertEqual(len(other[0]["vectors"]), 9)
+        other = json.loads(self.vinic("function", "show", "pf", "-j", device="vinicd:" + self.path + "9"))
+        self.assertEqual(len(other["functions"][0]["vectors"]), 9)
 
     def test_details(self):
         text = self.vinic("function", "show", "vf1", "-d")

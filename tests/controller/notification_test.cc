@@ -235,6 +235,22 @@ TEST_P(NotificationTest, AResetAndANewTenantBeginWithOpenVectors) {
     }
 }
 
+TEST_P(NotificationTest, AFunctionThatWasRemovedComesBackWithOpenVectors) {
+    ASSERT_EQ(receiver->set(0, abi::vector_masked), errc::ok);
+    receiver->arm();
+    send();
+    receiver.reset();
+    ASSERT_TRUE(nic->remove(2));
+    ASSERT_TRUE(nic->add(2, {}));
+    EXPECT_EQ(nic->status(2)->vectors[0], vector_status{});
+    receiver.emplace(*nic, 2, 5);
+    ASSERT_EQ(sender->call(abi::verb::disconnect, {vi, sender->base_of(vi)}).code, errc::ok);
+    ASSERT_EQ(raw_client::connect(*sender, vi, receiver->client, vi), errc::ok);
+    receiver->arm();
+    send();
+    EXPECT_EQ(receiver->wakes(), 1u);
+}
+
 /// Whatever is set meanwhile, who sleeps is woken: nobody looks by himself here.
 TEST_P(NotificationTest, NoWakeUpIsLostWhileSettingsChange) {
     const std::uint64_t seed = std::random_device{}();

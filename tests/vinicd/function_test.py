@@ -125,6 +125,7 @@ class Commands(house.Case):
         self.assertIn("PF cannot", self.refused("function", "remove", "pf"))
         self.assertIn("there is no function 'vf9'", self.refused("function", "add", "vf9"))
         self.assertEqual(self.json("function", "remove", "vf1"), [{"name": "vf1", "removed": True}])
+
     @house.needs_real
     def test_vectors(self):
         closed = {"masked": False, "pending": 0, "count": 0, "period_ns": 0}

@@ -44,7 +44,7 @@ struct vector_protocol {
         word value = 0;
         word wake = 0;
         word seen = 0;
-        word armed_before = 0;
+        word part = 0;  // of the code that runs
     };
     struct ghost {
         word unused = 0;
@@ -88,87 +88,104 @@ struct vector_protocol {
         }
     }
 
+    /// Parts: 0 publish and ask, 1 keep back or not, 2 wake.
     bool complete(context& t) const {
         auto& l = t.locals();
-        MODEL_BEGIN(t);
-        for (l.i = 1; l.i <= messages; ++l.i) {
-            MODEL_STEP(t);
-            t.store(completions, l.i);
-            MODEL_STEP(t);
-            t.fetch_or(ready, 1);
-            MODEL_STEP(t);
-            l.armed_before = t.load(armed);
-            if (l.armed_before == 0) {
-                continue;
-            }
-            MODEL_STEP(t);
-            l.wake = t.load(closed) == 0 ? 1 : 0;
-            if (l.wake == 0) {
-                if (wrong == broken::masked_read_before_lock) {
-                    MODEL_STEP(t);
-                    l.seen = t.load(masked);
-                }
-                do {
-                    MODEL_STEP(t);
-                    l.value = t.compare_swap(lock, 0, 1) ? 1 : 0;
-                } while (l.value == 0);
-                if (wrong != broken::masked_read_before_lock) {
-                    MODEL_STEP(t);
-                    l.wake = t.load(closed) == 0 ? 1 : 0;
-                }
-                if (l.wake == 0) {
-                    MODEL_STEP(t);
-                    t.store(pending, 1);
-                    if (wrong == broken::armed_taken_when_kept) {
-                        MODEL_STEP(t);
-                        t.exchange(armed, 0);
-                    }
-                    MODEL_STEP(t);
-                    l.value = t.load(counted);
-                    MODEL_STEP(t);
-                    t.store(counted, static_cast<word>(l.value + 1));
-                    l.wake = count != 0 && l.value + 1 >= count ? 1 : 0;
-                    MODEL_STEP(t);
-                    l.value = t.load(masked);
-                    l.value = wrong == broken::masked_read_before_lock ? l.seen : l.value;
-                    l.wake = l.value == 0 ? l.wake : word{0};
-                    if (l.value == 0 && l.wake == 0) {
-                        if (wrong == broken::next_before_due) {
-                            MODEL_STEP(t);
-                            t.exchange(next, 1);
-                        }
-                        MODEL_STEP(t);
-                        t.exchange(due, 1);
-                        if (wrong != broken::next_before_due) {
-                            MODEL_STEP(t);
-                            t.exchange(next, 1);
-                        }
-                    } else if (l.wake != 0) {
-                        if (wrong != broken::count_forgets_pending) {
-                            MODEL_STEP(t);
-                            t.store(pending, 0);
-                        }
-                        MODEL_STEP(t);
-                        t.store(counted, 0);
-                        MODEL_STEP(t);
-                        t.store(due, 0);
-                        l.wake = wrong == broken::count_forgets_pending ? word{0} : word{1};
-                    }
-                }
-                MODEL_STEP(t);
-                t.store(lock, 0);
-            }
-            if (l.wake != 0) {
-                MODEL_STEP(t);
-                l.value = t.exchange(armed, 0);
-                if (l.value != 0) {
-                    MODEL_STEP(t);
-                    t.fetch_add(wakes, 1);
-                    MODEL_STEP(t);
-                    t.futex_wake(wakes);
-                }
+        while (l.i != messages) {
+            if (!(l.part == 0 ? publish(t) : l.part == 1 ? keep_back(t) : wake_up(t))) {
+                return false;
             }
         }
+        return true;
+    }
+
+    bool publish(context& t) const {
+        auto& l = t.locals();
+        MODEL_BEGIN(t);
+        MODEL_STEP(t);
+        t.store(completions, static_cast<word>(l.i + 1));
+        MODEL_STEP(t);
+        t.fetch_or(ready, 1);
+        MODEL_STEP(t);
+        l.value = t.load(armed);
+        if (l.value != 0) {
+            MODEL_STEP(t);
+            l.value = t.load(closed);
+            l.part = l.value == 0 ? 2 : 1;
+        } else {
+            ++l.i;
+        }
+        MODEL_END(t);
+    }
+
+    bool keep_back(context& t) const {
+        auto& l = t.locals();
+        MODEL_BEGIN(t);
+        if (wrong == broken::masked_read_before_lock) {
+            MODEL_STEP(t);
+            l.seen = t.load(masked);
+        }
+        do {
+            MODEL_STEP(t);
+            l.value = t.compare_swap(lock, 0, 1) ? 1 : 0;
+        } while (l.value == 0);
+        l.wake = 0;
+        if (wrong != broken::masked_read_before_lock) {
+            MODEL_STEP(t);
+            l.wake = t.load(closed) == 0 ? 1 : 0;
+            MODEL_STEP(t);
+            l.seen = t.load(masked);
+        }
+        if (l.wake == 0) {
+            MODEL_STEP(t);
+            t.store(pending, 1);
+            if (wrong == broken::armed_taken_when_kept) {
+                MODEL_STEP(t);
+                t.exchange(armed, 0);
+            }
+            MODEL_STEP(t);
+            l.value = t.load(counted);
+            MODEL_STEP(t);
+            t.store(counted, static_cast<word>(l.value + 1));
+            l.wake = l.seen == 0 && count != 0 && l.value + 1 >= count ? 1 : 0;
+            if (l.wake != 0) {
+                if (wrong != broken::count_forgets_pending) {
+                    MODEL_STEP(t);
+                    t.store(pending, 0);
+                }
+                MODEL_STEP(t);
+                t.store(counted, 0);
+                MODEL_STEP(t);
+                t.store(due, 0);
+                l.wake = wrong == broken::count_forgets_pending ? word{0} : word{1};
+            } else if (l.seen == 0) {
+                MODEL_STEP(t);
+                t.exchange(wrong == broken::next_before_due ? next : due, 1);
+                MODEL_STEP(t);
+                t.exchange(wrong == broken::next_before_due ? due : next, 1);
+            }
+        }
+        MODEL_STEP(t);
+        t.store(lock, 0);
+        l.seen = 0;
+        l.part = l.wake != 0 ? 2 : 0;
+        l.i = static_cast<word>(l.i + (l.part == 0 ? 1 : 0));
+        MODEL_END(t);
+    }
+
+    bool wake_up(context& t) const {
+        auto& l = t.locals();
+        MODEL_BEGIN(t);
+        MODEL_STEP(t);
+        l.value = t.exchange(armed, 0);
+        if (l.value != 0) {
+            MODEL_STEP(t);
+            t.fetch_add(wakes, 1);
+            MODEL_STEP(t);
+            t.futex_wake(wakes);
+        }
+        l.part = l.wake = 0;
+        ++l.i;
         MODEL_END(t);
     }
 

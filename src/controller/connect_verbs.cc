@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// connect_verbs.cc -- names, listeners, and the two ways to connect.
+// connect_verbs.cc -- requests, and the two ways to connect.
 //
 //   requester                         device                               listener
 //   connect --> VI connecting, request pending --- arrivals + 1 --------> take_request -> ticket
@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "controller/control.hpp"
+#include "controller/names.hpp"
 #include "controller/notify.hpp"
 #include "os/sync.hpp"
 
@@ -15,31 +16,8 @@ namespace vinic::controller {
 
 namespace {
 
-// Each function's own, so that none can take the others'.
-constexpr std::uint32_t names_max = abi::name_count / 4;
-constexpr std::uint32_t requests_max = abi::request_count / 4;
-
-/// An address as one string, empty if it is none.
-std::string key_of(const abi::address_key& a) {
-    if (a.name_bytes == 0 || a.name_bytes > abi::name_bytes_max ||
-        a.discriminator_bytes > abi::discriminator_bytes_max) {
-        return {};
-    }
-    std::string key(a.name, a.name_bytes);
-    key.push_back('\0');
-    key.append(reinterpret_cast<const char*>(a.discriminator), a.discriminator_bytes);
-    return key;
-}
-
-abi::address_key address_of(const std::string& key) noexcept {
-    abi::address_key a{};
-    const std::size_t end = key.find('\0');
-    a.name_bytes = static_cast<std::uint16_t>(end);
-    a.discriminator_bytes = static_cast<std::uint16_t>(key.size() - end - 1);
-    std::memcpy(a.name, key.data(), end);
-    std::memcpy(a.discriminator, key.data() + end + 1, key.size() - end - 1);
-    return a;
-}
+constexpr std::uint32_t requests_max =
+    abi::request_count / 4;  ///< each function's own, so that none can take the others'
 
 abi::answer_mail clipped(std::uint32_t bytes, const std::uint8_t* data) noexcept {
     abi::answer_mail out{};
@@ -68,115 +46,25 @@ abi::peer_description describe(const vi& v) noexcept {
     return p;
 }
 
-void bump(abi::word32& word) noexcept {
-    word.fetch_add(1);
-    os::futex_wake(&word.raw_, wakes_max);
-}
-
 }  // namespace
 
-// -- names --------------------------------------------------------------------------------------
-
-control::names::iterator control::find_listener(const call& c, std::uint64_t entry) {
-    return std::find_if(names_.begin(), names_.end(), [&](const auto& n) {
-        return n.second.owner == &c.f && n.second.context == c.context && n.second.target == nullptr &&
-               n.second.entry == entry;
-    });
-}
-
-errc control::enter_name(const std::string& key, const name& n) {
-    if (!names_.try_emplace(key, n).second) {
-        return errc::name_in_use;
-    }
-    ++n.owner->names_used;
-    return errc::ok;
-}
-
-errc control::listen(call& c) {
-    const std::string key = key_of(c.as<abi::address_key>());
-    if (key.empty() || c.v[0] >= abi::name_count) {
-        return errc::invalid_argument;
-    }
-    if (c.f.names_used == names_max) {
-        return errc::limit_reached;
-    }
-    if (find_listener(c, c.v[0]) != names_.end()) {
-        return errc::busy;
-    }
-    return enter_name(key, {&c.f, c.context, static_cast<std::uint32_t>(c.v[0]), nullptr});
-}
-
-errc control::bind(call& c) {
-    vi* v = c.own_vi(c.v[0]);
-    const std::string key = key_of(c.as<abi::address_key>());
-    if (v == nullptr) {
-        return errc::invalid_handle;
-    }
-    if (key.empty() || !v->is_datagram()) {
-        return errc::invalid_argument;
-    }
-    if (c.f.names_used == names_max) {
-        return errc::limit_reached;
-    }
-    return enter_name(key, {&c.f, c.context, 0, v});
-}
-
-void control::close_name(names::iterator at, abi::request_state how) {
-    const name gone = at->second;
-    for (auto it = requests_.begin(); it != requests_.end();) {
-        const auto here = it++;
-        if (gone.target == nullptr && here->second.to == at->first) {
-            settle(here, how, nullptr, {});
-        }
-    }
-    names_.erase(at);
-    --gone.owner->names_used;
-    if (gone.target == nullptr) {
-        bump(gone.owner->window.at<abi::name_entry>(abi::names_offset)[gone.entry].arrivals);
-    }
-}
-
-errc control::unlisten(call& c) {
-    const auto at = find_listener(c, c.v[0]);
-    if (at == names_.end()) {
-        return errc::invalid_handle;
-    }
-    close_name(at, abi::request_state::closed);
-    return errc::ok;
-}
-
-void control::forget_names_of(const vi& v) {
-    if (v.is_datagram()) {
-        v.owner->names_used -=
-            static_cast<std::uint32_t>(std::erase_if(names_, [&](const auto& n) { return n.second.target == &v; }));
-    }
-}
-
-errc control::resolve(call& c) {
-    const auto at = names_.find(key_of(c.as<abi::address_key>()));
-    if (at == names_.end() || at->second.target == nullptr) {
-        return errc::no_listener;
-    }
-    c.r[0] = at->second.target->address();
-    return errc::ok;
-}
-
-errc control::list_names(call& c) {
-    constexpr std::size_t most = abi::mail_payload_bytes / sizeof(abi::address_key);
-    std::size_t n = 0;
-    auto at = names_.begin();
-    std::advance(at, std::min<std::uint64_t>(c.v[0], names_.size()));
-    for (; at != names_.end() && n < most; ++at, ++n) {
-        const abi::address_key a = address_of(at->first);
-        std::memcpy(c.answer + n * sizeof a, &a, sizeof a);
-    }
-    c.answer_bytes = static_cast<std::uint32_t>(n * sizeof(abi::address_key));
-    c.r[0] = at == names_.end() ? 0 : c.v[0] + n;
-    c.r[1] = n;
-    return errc::ok;
-}
-
 // -- requests -----------------------------------------------------------------------------------
+
+control::wishes::iterator control::first_wish(std::string_view from, std::string_view to) {
+    return wishes_.lower_bound(std::tuple(from, to, std::uint64_t{0}));
+}
+
+bool control::is_wish(wishes::iterator at, std::string_view from, std::string_view to) const {
+    return at != wishes_.end() && std::get<0>(*at) == from && std::get<1>(*at) == to;
+}
+
+void control::forget_request(requests::iterator at) {
+    const request& r = at->second;
+    wishes_.erase(r.wish);
+    --r.from->owner->requests_used;
+    r.from->request = 0;
+    requests_.erase(at);
+}
 
 void control::link(vi& a, vi& b) {
     const std::lock_guard lock(engines_.board);
@@ -200,16 +88,14 @@ void control::link(vi& a, vi& b) {
 }
 
 void control::settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer) {
-    const request r = std::move(at->second);
-    requests_.erase(at);
-    --r.from->owner->requests_used;
-    vi& v = *r.from;
-    v.request = 0;
+    vi& v = *at->second.from;
+    const std::uint32_t entry = at->second.entry;
+    forget_request(at);
     if (how != abi::request_state::accepted) {
         const std::lock_guard lock(engines_.board);
         become(v, abi::link::idle);
     }
-    abi::request_entry& e = v.owner->window.at<abi::request_entry>(abi::requests_offset)[r.entry];
+    abi::request_entry& e = v.owner->window.at<abi::request_entry>(abi::requests_offset)[entry];
     std::memcpy(e.answer, answer.data, sizeof e.answer);
     e.answer_bytes = static_cast<std::uint16_t>(answer.data_bytes);
     e.peer_vi = peer != nullptr ? peer->index : abi::none32;
@@ -236,7 +122,14 @@ errc control::enter_request(vi& v, std::uint64_t base, std::uint64_t entry, requ
     const std::lock_guard lock(engines_.board);
     r.from = &v;
     r.entry = static_cast<std::uint32_t>(entry);
-    requests_.emplace(last_ticket_ + 1, std::move(r));
+    const auto entered = wishes_.emplace(r.local, r.to.empty() ? r.remote : r.to, last_ticket_ + 1).first;
+    r.wish = entered;
+    try {
+        requests_.emplace(last_ticket_ + 1, std::move(r));
+    } catch (const std::bad_alloc&) {
+        wishes_.erase(entered);
+        throw;
+    }
     v.base = base;
     v.request = ++last_ticket_;
     ++v.owner->requests_used;
@@ -279,10 +172,8 @@ errc control::connect_peer(call& c) {
         return errc::invalid_argument;
     }
     // Oldest first: tickets count up.
-    const auto other = std::find_if(requests_.begin(), requests_.end(), [&](const auto& x) {
-        return x.second.to.empty() && x.second.local == r.remote && x.second.remote == r.local;
-    });
-    const std::uint64_t other_ticket = other == requests_.end() ? 0 : other->first;
+    const auto other = first_wish(r.remote, r.local);
+    const std::uint64_t other_ticket = is_wish(other, r.remote, r.local) ? std::get<2>(*other) : 0;
     if (const errc e = enter_request(*v, c.v[1], c.v[2], std::move(r)); e != errc::ok) {
         return e;
     }
@@ -312,9 +203,7 @@ errc control::give_up(call& c) {
     if (v->request == 0) {
         return errc::invalid_state;
     }
-    requests_.erase(v->request);
-    --v->owner->requests_used;
-    v->request = 0;
+    forget_request(requests_.find(v->request));
     const std::lock_guard lock(engines_.board);
     become(*v, abi::link::idle);
     return errc::ok;
@@ -325,8 +214,11 @@ errc control::take_request(call& c) {
     if (n == names_.end()) {
         return errc::invalid_handle;
     }
-    const auto at = std::find_if(requests_.begin(), requests_.end(),
-                                 [&](const auto& x) { return !x.second.taken && x.second.to == n->first; });
+    auto at = requests_.end();
+    for (auto it = first_wish({}, n->first); at == requests_.end() && is_wish(it, {}, n->first); ++it) {
+        at = requests_.find(std::get<2>(*it));
+        at = at->second.taken ? requests_.end() : at;
+    }
     if (at == requests_.end()) {
         return errc::not_done;
     }

@@ -143,42 +143,4 @@ bool control::is_busy(function& f, std::uint32_t context) {
     return false;
 }
 
-void control::drop_context(function& f, std::uint32_t context, bool died) {
-    const std::lock_guard hold(mutex);
-    struct context& at = f.contexts[context];
-    if (!at.active) {
-        return;
-    }
-    at.active = false;
-    for (auto it = names_.begin(); it != names_.end();) {
-        const auto here = it++;
-        if (here->second.owner == &f && here->second.context == context) {
-            close_name(here, abi::request_state::failed);
-        }
-    }
-    for (std::uint32_t i = 0; i < f.vis_high; ++i) {
-        if (vi* x = f.find(i); x != nullptr && x->context == context) {
-            destroy(*x, died ? abi::break_reason::peer_died : abi::break_reason::remote_disconnect);
-        }
-    }
-    for (std::uint32_t i = 0; i < f.regions_high; ++i) {
-        region& r = f.regions[i];
-        if (r.key.load(std::memory_order_relaxed) != 0 && r.context == context) {
-            r.key.store(0, std::memory_order_release);
-            --f.regions_used;
-        }
-    }
-    {
-        const std::lock_guard lock(engines_.board);
-        engines_.doorbells.remove_context(f.number, context);
-    }
-    engines_.quiesce();
-    {
-        const std::lock_guard lock(engines_.board);  // engines deliver under it
-        f.vectors.forget(context);
-    }
-    std::atomic_ref(f.contexts_used).fetch_sub(1, std::memory_order_relaxed);
-    f.window.identity().context_epoch[context].store_release(0);
-}
-
 }  // namespace vinic::controller

@@ -15,8 +15,10 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
+#include <tuple>
 
 #include "controller/engines.hpp"
 
@@ -35,11 +37,14 @@ public:
     serving serve(function& f, std::uint32_t context);
     /// Whether messages that a context's VIs have posted are still on their way and could get there.
     [[nodiscard]] bool is_busy(function& f, std::uint32_t context);
-    /// Ends everything that a context has: VIs, regions, names, requests.
+    /// Ends everything that a context has: VIs, regions, names, requests.  In slices, so that nobody waits for it who
+    /// asks for something else; until it is over nobody enters as that context.
     void drop_context(function& f, std::uint32_t context, bool died);
+    /// One slice of it.  False: there is nothing left.
+    [[nodiscard]] bool drop_slice(function& f, std::uint32_t context, bool died, bool only_if_misbehaved = false);
 
     /// Guards all of it; taken before the board.
-    std::mutex mutex;
+    board_lock mutex;
 
 private:
     struct call {
@@ -66,8 +71,11 @@ private:
         std::uint32_t entry;  ///< listener: name entry of its window
         vi* target;           ///< bound datagram VI, nullptr: a listener
     };
+    /// From (empty: it is for a listener), to, ticket: how requests are found by name.
+    using wishes = std::set<std::tuple<std::string, std::string, std::uint64_t>, std::less<>>;
     struct request {
         vi* from;
+        wishes::iterator wish;
         std::uint32_t entry;  ///< request entry of its window
         std::string to;       ///< the listener's name; empty: peer-to-peer
         std::string local;
@@ -77,7 +85,13 @@ private:
     };
     using names = std::map<std::string, name>;
     using requests = std::map<std::uint64_t, request>;
+    /// By function, context and name entry.
+    using listeners = std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, names::iterator>;
 
+    // drop_context.cc; true: there is more
+    [[nodiscard]] bool drop_names(function& f, std::uint32_t context);
+    [[nodiscard]] bool drop_vis(function& f, std::uint32_t context, bool died);
+    [[nodiscard]] bool drop_regions(function& f, std::uint32_t context);
     [[nodiscard]] errc dispatch(abi::verb what, call& c) noexcept;
     [[nodiscard]] errc execute(abi::verb what, call& c);
     // vi_verbs.cc
@@ -92,7 +106,10 @@ private:
     [[nodiscard]] bool is_busy(const vi& v);
     [[nodiscard]] errc break_link(call& c);
     [[nodiscard]] errc vector(call& c);
-    void destroy(vi& v, abi::break_reason peers);
+    void destroy(std::span<vi* const> vis, abi::break_reason peers);
+    /// The two halves of unlink(), before and after quiescing; under the board.
+    void detach(vi& v, abi::break_reason peers);
+    void let_go(vi& v);
     void stop_filling(const vi& v);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
     std::uint64_t unlink(vi& v, abi::break_reason peers);
@@ -117,13 +134,22 @@ private:
     void settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer);
     void link(vi& a, vi& b);
     void close_name(names::iterator at, abi::request_state how);
-    void forget_names_of(const vi& v);
+    [[nodiscard]] listeners::iterator first_listener(const function& f, std::uint32_t context);
+    /// The oldest request from one name to another; is_wish: whether it is one.
+    [[nodiscard]] wishes::iterator first_wish(std::string_view from, std::string_view to);
+    [[nodiscard]] bool is_wish(wishes::iterator at, std::string_view from, std::string_view to) const;
+    void forget_request(requests::iterator at);
+    /// At most so many names of a datagram VI.  False: it has more.
+    bool forget_names_of(const vi& v, std::uint32_t most);
     void become(vi& v, abi::link l);
 
     std::vector<std::unique_ptr<function>>& functions_;
     class engines& engines_;
     names names_;
+    listeners listeners_;
+    std::multimap<const vi*, names::iterator> bound_;
     requests requests_;
+    wishes wishes_;  ///< of all requests
     std::uint64_t last_ticket_ = 0;
     std::uint32_t vis_total_;  ///< of all functions
     std::uint32_t vis_used_ = 0;

@@ -46,7 +46,7 @@ bool device::state::serve_function(function& f, std::uint64_t now_ns, bool& serv
 /// Malicious-driver detection: who breaks the rules all the time is cut off.
 void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
     const std::uint64_t seen = f.counters.malformed_descriptors.load() + f.counters.mailbox_ignored.load();
-    if (seen == f.violations_seen) {
+    if (seen == f.violations_seen || f.cutting_off) {
         return;
     }
     if (now_ns - f.violations_since_ns > 1'000'000'000) {
@@ -58,15 +58,22 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
         return;
     }
     f.violations_seen = seen;
-    {
-        const std::lock_guard hold(control->mutex);
-        f.misbehaved = true;
-    }
+    const std::lock_guard hold(control->mutex);
+    f.misbehaved = true;
+    f.cutting_off = true;
+}
+
+/// A slice: others' requests come between.  False: it is done.
+bool device::state::cut_off(function& f) {
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {
-        control->drop_context(f, c, true);
+        if (control->drop_slice(f, c, true, true)) {
+            return true;
+        }
     }
+    f.cutting_off = false;
     tell(event_kind::misbehaved, f, 0, 0,
          "more than " + std::to_string(options.violations_per_second) + " malformed descriptors or forged requests");
+    return false;
 }
 
 void device::state::serve_mailboxes() noexcept {
@@ -80,13 +87,14 @@ void device::state::serve_mailboxes() noexcept {
         more = false;
         const std::uint64_t now = os::now_ns();
         for (const auto& f : functions) {
+            try {
+                more = (f->cutting_off && cut_off(*f)) || more;
+            } catch (const std::bad_alloc&) {
+                // Nobody is told, but it is done.
+            }
             if (std::atomic_ref(f->contexts_used).load(std::memory_order_relaxed) != 0) {
                 limited = !serve_function(*f, now, more) || limited;
-                try {
-                    look_for_violations(*f, now);
-                } catch (const std::bad_alloc&) {
-                    limited = true;  // looked for again soon
-                }
+                look_for_violations(*f, now);
             }
         }
     }
@@ -151,7 +159,7 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
             return std::unexpected(refuse(errc::invalid_argument, "context " + std::to_string(context)));
         }
         struct context& at = f.contexts[context];
-        if (epoch != f.epoch || at.active) {
+        if (epoch != f.epoch || at.active || at.leaving) {
             return std::unexpected(refuse(errc::busy, "context " + std::to_string(context) + " of function " +
                                                           function_name(number) + " is in use"));
         }

@@ -39,6 +39,7 @@ struct device::state {
     void tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id, std::string text);
     [[nodiscard]] result<void> renew_window(function& f);
     void serve_mailboxes() noexcept;
+    [[nodiscard]] bool cut_off(function& f);
     void look_for_violations(function& f, std::uint64_t now_ns);
     [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns, bool& served);
     [[nodiscard]] result<void> admits(const function& f) const;

@@ -26,9 +26,11 @@ namespace vinic::controller {
 class board_lock {
 public:
     void lock() {
-        wanted_.fetch_add(1, std::memory_order_relaxed);
-        mutex_.lock();
-        wanted_.fetch_sub(1, std::memory_order_relaxed);
+        if (!mutex_.try_lock()) {
+            wanted_.fetch_add(1, std::memory_order_relaxed);
+            mutex_.lock();
+            wanted_.fetch_sub(1, std::memory_order_relaxed);
+        }
     }
     void unlock() { mutex_.unlock(); }
     void lock_as_engine() {

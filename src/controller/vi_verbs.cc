@@ -125,33 +125,35 @@ void control::stop_filling(const vi& v) {
     to->receive_lock.clear(std::memory_order_release);
 }
 
-std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
-    std::uint64_t word = 0;
-    {
-        const std::lock_guard lock(engines_.board);
-        const abi::link l = v.link.load();
-        word = abi::make_state(v.epoch, l, v.reason);
-        if (v.request != 0) {
-            requests_.erase(v.request);
-            --v.owner->requests_used;
-            v.request = 0;
-        }
-        if (l == abi::link::connected && !v.is_datagram()) {
-            engines_.break_link(v, abi::break_reason::none, peers);
-        }
-        engines_.withdraw(v);
+void control::detach(vi& v, abi::break_reason peers) {
+    if (v.request != 0) {
+        forget_request(requests_.find(v.request));
     }
-    engines_.quiesce();
-    if (v.is_datagram() && v.pending != nullptr) {
-        stop_filling(v);
+    if (v.link.load() == abi::link::connected && !v.is_datagram()) {
+        engines_.break_link(v, abi::break_reason::none, peers);
     }
-    const std::lock_guard lock(engines_.board);
+    engines_.withdraw(v);
+}
+
+void control::let_go(vi& v) {
     engines_.publish_break(v);
     if (v.peer != nullptr) {
         v.peer->peer = nullptr;
         v.peer = nullptr;
     }
     v.pending.reset();  // nobody holds a lease: v has left `connected`, and the leases of before are over
+}
+
+std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
+    std::uint64_t word = 0;
+    {
+        const std::lock_guard lock(engines_.board);
+        word = abi::make_state(v.epoch, v.link.load(), v.reason);
+        detach(v, peers);
+    }
+    engines_.quiesce();
+    const std::lock_guard lock(engines_.board);
+    let_go(v);
     return word;
 }
 
@@ -188,21 +190,37 @@ errc control::disconnect(call& c) {
     return errc::ok;
 }
 
-void control::destroy(vi& v, abi::break_reason peers) {
-    forget_names_of(v);
-    function& f = *v.owner;
+/// Their names are gone.  Leases are waited for once for all of them.
+void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
     {
         const std::lock_guard lock(engines_.board);
-        f.vis[v.index].store(nullptr, std::memory_order_release);  // datagrams find it no more
-        if (v.is_datagram()) {
-            v.link.store(abi::link::idle);
+        for (vi* v : vis) {
+            function& f = *v->owner;
+            f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams find it no more
+            detach(*v, peers);
+            if (v->is_datagram()) {
+                v->link.store(abi::link::idle);
+            }
+            --f.vis_used;
+            --vis_used_;
         }
-        --f.vis_used;
-        --vis_used_;
     }
-    (void)unlink(v, peers);
-    v.entry->state.store_release(abi::make_state(v.epoch + 1, abi::link::none));
-    delete &v;
+    engines_.quiesce();
+    for (vi* v : vis) {
+        if (v->is_datagram() && v->pending != nullptr) {
+            stop_filling(*v);
+        }
+    }
+    {
+        const std::lock_guard lock(engines_.board);
+        for (vi* v : vis) {
+            let_go(*v);
+        }
+    }
+    for (vi* v : vis) {
+        v->entry->state.store_release(abi::make_state(v->epoch + 1, abi::link::none));
+        delete v;
+    }
 }
 
 errc control::destroy_vi(call& c) {
@@ -210,7 +228,8 @@ errc control::destroy_vi(call& c) {
     if (v == nullptr) {
         return errc::invalid_handle;
     }
-    destroy(*v, abi::break_reason::remote_disconnect);
+    (void)forget_names_of(*v, abi::name_count);
+    destroy({&v, 1}, abi::break_reason::remote_disconnect);
     return errc::ok;
 }
 

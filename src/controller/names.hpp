@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// names.hpp -- an address as the directory knows it, and how a listener hears of something.
+#pragma once
+
+#include <string>
+
+#include "abi/window.hpp"
+#include "controller/notify.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::controller {
+
+/// An address as one string, empty if it is none.
+inline std::string key_of(const abi::address_key& a) {
+    if (a.name_bytes == 0 || a.name_bytes > abi::name_bytes_max ||
+        a.discriminator_bytes > abi::discriminator_bytes_max) {
+        return {};
+    }
+    std::string key(a.name, a.name_bytes);
+    key.push_back('\0');
+    key.append(reinterpret_cast<const char*>(a.discriminator), a.discriminator_bytes);
+    return key;
+}
+
+inline abi::address_key address_of(const std::string& key) noexcept {
+    abi::address_key a{};
+    const std::size_t end = key.find('\0');
+    a.name_bytes = static_cast<std::uint16_t>(end);
+    a.discriminator_bytes = static_cast<std::uint16_t>(key.size() - end - 1);
+    std::memcpy(a.name, key.data(), end);
+    std::memcpy(a.discriminator, key.data() + end + 1, key.size() - end - 1);
+    return a;
+}
+
+inline void bump(abi::word32& word) noexcept {
+    word.fetch_add(1);
+    os::futex_wake(&word.raw_, wakes_max);
+}
+
+}  // namespace vinic::controller

@@ -652,6 +652,30 @@ struct open_options {
     std::string group = {};      ///< a new device is also open to this group (mode 0660 instead of 0600)
 };
 
+/// What a function of the isolated placement is given.
+struct service_level {
+    std::uint64_t guarantee_bytes_per_second = 0;  ///< whatever others do; 0: nothing
+    std::uint64_t cap_bytes_per_second = 0;        ///< 0: none
+    std::uint32_t weight = 0;                      ///< its share of what is left, 1 to 10000
+    std::uint32_t priority = 0;                    ///< a higher class is served first, 0 to 7
+    friend bool operator==(const service_level&, const service_level&) = default;
+};
+
+enum class device_event_kind : std::uint8_t {
+    service_changed = 1,   ///< the administrator has set what the function gets
+    reset_imminent = 2,    ///< connections are about to break; the function can be opened anew afterwards
+    removal_imminent = 3,  ///< likewise, and the function goes
+    device_stopping = 4,   ///< what is posted is done first, if the device's patience lasts
+};
+[[nodiscard]] VINIC_API const char* name(device_event_kind kind) noexcept;
+
+struct device_event {
+    device_event_kind kind = device_event_kind::service_changed;
+    service_level service;   ///< in force from then on
+    std::uint64_t lost = 0;  ///< events before this one that came and went unread
+    nanoseconds time_ns{0};  ///< CLOCK_MONOTONIC
+};
+
 /// An open device.
 class VINIC_API nic {
 public:
@@ -697,6 +721,12 @@ public:
     [[nodiscard]] result<datagram_address> resolve(const address& name);
     /// Names that have a listener or a bound datagram VI.
     [[nodiscard]] result<std::vector<address>> names();
+    /// The next thing that the device says about this nic's function since it was opened; each is told once, to
+    /// whichever thread asks.  The device keeps 16 and waits for nobody.  Errors: timed_out; peer_gone: the device is,
+    /// or has reset the function, and everything was read; not_supported (direct placement: there is no device).
+    [[nodiscard]] result<device_event> next_event(nanoseconds timeout);
+    /// What the function gets now.  errc::not_supported: direct placement.
+    [[nodiscard]] result<service_level> current_service_level() const;
     [[nodiscard]] const std::string& device_address() const noexcept;
 
 private:

@@ -26,11 +26,12 @@
 //   and the bytes that messages bring.  It believes nothing that it reads there.
 #pragma once
 
+#include "abi/notices.hpp"
 #include "abi/vi.hpp"
 
 namespace vinic::abi {
 
-inline constexpr std::uint32_t window_version = 2;
+inline constexpr std::uint32_t window_version = 3;
 inline constexpr std::uint64_t window_magic = 0x3177'6369'6e69'76ULL;  // "vinicw1"
 
 inline constexpr std::uint32_t context_count = 64;        ///< processes that may use one function at a time
@@ -59,6 +60,7 @@ struct identity_page {
     word32 vectors;                                          ///< completion vectors, 1 to vectors_max
     alignas(line_size) word32 context_epoch[context_count];  ///< 0 = the device serves no such context any more:
                                                              ///< nothing of it is touched from now on
+    notice_board notices;
 };
 static_assert(sizeof(identity_page) <= page_size);
 

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "controller/device_state.hpp"
+#include "controller/notices.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {
@@ -114,6 +115,9 @@ result<void> device::state::renew_window(function& f) {
     }
     f.window = std::move(*made);
     f.vectors.reset(f.times);
+    f.notices = 0;
+    f.services = 0;
+    publish_service(f, false);
     f.dirty = false;
     f.handed_out = false;
     f.vis_high = 0;
@@ -198,7 +202,7 @@ result<void> device::start() {
 }
 
 void device::drain(nanoseconds at_most) {
-    state_->draining.store(true);
+    state_->begin_to_end();
     const auto end = std::chrono::steady_clock::now() + at_most;
     while (!state_->engines->idle() && std::chrono::steady_clock::now() < end) {
         std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -207,7 +211,7 @@ void device::drain(nanoseconds at_most) {
 
 void device::stop() noexcept {
     state& s = *state_;
-    s.draining.store(true);
+    s.begin_to_end();
     if (!s.stopping.exchange(true)) {
         s.engines->stop();
         s.mailbox_kicks.wake();
@@ -276,9 +280,15 @@ result<void> device::state::put_service(function& f, const service& wanted) {
                                                                   "device is said to move " +
                                                                   std::to_string(all)));
     }
+    const bool is_new = f.options.quality != wanted;
     f.options.quality = wanted;
-    const std::lock_guard lock(engines->board);
-    engines->scheduler.set_service(f.number, wanted, clock_ns());
+    {
+        const std::lock_guard lock(engines->board);
+        engines->scheduler.set_service(f.number, wanted, clock_ns());
+    }
+    if (is_new && f.present) {
+        publish_service(f, true);
+    }
     return {};
 }
 
@@ -349,6 +359,7 @@ result<void> device::reset(std::uint32_t number) {
         if (auto r = state::is_present(f); !r) {
             return r;
         }
+        tell_users(f, abi::notice::reset_imminent);
         f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::resetting));
     }
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "controller/device_state.hpp"
+#include "controller/notices.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {
@@ -60,6 +61,9 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
     f.violations_seen = seen;
     const std::lock_guard hold(control->mutex);
     f.misbehaved = true;
+    if (f.present) {
+        tell_users(f, abi::notice::reset_imminent);
+    }
     f.cutting_off = true;
 }
 
@@ -96,6 +100,18 @@ void device::state::serve_mailboxes() noexcept {
                 limited = !serve_function(*f, now, more) || limited;
                 look_for_violations(*f, now);
             }
+        }
+    }
+}
+
+void device::state::begin_to_end() noexcept {
+    if (draining.exchange(true)) {
+        return;
+    }
+    const std::lock_guard hold(control->mutex);
+    for (const auto& f : functions) {
+        if (f->present) {
+            tell_users(*f, abi::notice::device_stopping);
         }
     }
 }

@@ -12,6 +12,7 @@
 #include <array>
 
 #include "controller/device_state.hpp"
+#include "controller/notices.hpp"
 #include "controller/notify.hpp"
 
 namespace vinic::controller {
@@ -125,6 +126,7 @@ result<void> device::remove(std::uint32_t number) {
             return r;
         }
         f.present = false;  // from here on nobody enters
+        tell_users(f, abi::notice::removal_imminent);
         f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
     }
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {

@@ -49,6 +49,8 @@ struct device::state {
     [[nodiscard]] function_counters counted(const function& f) const;
     [[nodiscard]] result<void> put_service(function& f, const service& wanted);
     void allow_all();
+    /// Lets nobody in any more, and says so.
+    void begin_to_end() noexcept;
 };
 
 }  // namespace vinic::controller

@@ -131,9 +131,11 @@ struct function {
     function_options options;
     class window window;
     std::uint32_t epoch = 0;
-    bool present = true;       ///< not removed; without it there is no window
-    function_counters before;  ///< what its predecessors of the same number had counted
-    bool handed_out = false;   ///< the window, and to whose processes
+    bool present = true;         ///< not removed; without it there is no window
+    function_counters before;    ///< what its predecessors of the same number had counted
+    std::uint32_t notices = 0;   ///< told in this window
+    std::uint32_t services = 0;  ///< written there
+    bool handed_out = false;     ///< the window, and to whose processes
     uid_t handed_to = 0;
     bool dirty = false;               ///< somebody has used the window
     std::atomic<bool> allowed{true};  ///< bus master: engines work for it, and touch its window

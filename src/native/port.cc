@@ -33,7 +33,8 @@ errc code_of(std::uint32_t code) noexcept {
 }  // namespace
 
 port::port(device::memory& m) noexcept
-    : memory_(m),
+    : notices(m.identity().notices),
+      memory_(m),
       box_(*m.at<abi::mailbox>(abi::mailbox_offset(m.self()))),
       last_(box_.response.sequence.load_acquire()) {}
 

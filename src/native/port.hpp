@@ -12,6 +12,7 @@
 #include <span>
 
 #include "device/memory.hpp"
+#include "native/notices.hpp"
 
 namespace vinic::detail {
 
@@ -40,6 +41,9 @@ public:
 
     /// Has the device look at VI `vi`, waking it if it sleeps.  What is to be seen was written before.
     void ring(std::uint32_t vi) noexcept;
+
+    /// What the device has told its function since this nic is open.
+    notice_reader notices;
 
     /// Whether the device is gone for this process, once and for all: it died, or has reset the function.
     [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }

@@ -73,6 +73,10 @@ constexpr auto cause_names =
     std::to_array<const char*>({"none", "local_error", "remote_error", "remote_disconnect", "peer_died"});
 static_assert(cause_names.size() == static_cast<std::size_t>(break_cause::peer_died) + 1);
 
+constexpr auto device_event_names = std::to_array<const char*>(
+    {"none", "service_changed", "reset_imminent", "removal_imminent", "device_stopping"});
+static_assert(device_event_names.size() == static_cast<std::size_t>(device_event_kind::device_stopping) + 1);
+
 template <class Table, class Code>
 constexpr auto& look_up(const Table& table, Code code) noexcept {
     const auto i = static_cast<std::size_t>(code);
@@ -89,6 +93,7 @@ const char* name(backing b) noexcept { return look_up(backing_names, b); }
 const char* name(reliability r) noexcept { return look_up(reliability_names, r); }
 const char* name(vi_state s) noexcept { return look_up(state_names, s); }
 const char* name(break_cause c) noexcept { return look_up(cause_names, c); }
+const char* name(device_event_kind k) noexcept { return look_up(device_event_names, k); }
 
 namespace {
 

@@ -661,6 +661,7 @@ struct service_level {
     friend bool operator==(const service_level&, const service_level&) = default;
 };
 
+/// What the device tells the users of a function.
 enum class device_event_kind : std::uint8_t {
     service_changed = 1,   ///< the administrator has set what the function gets
     reset_imminent = 2,    ///< connections are about to break; the function can be opened anew afterwards

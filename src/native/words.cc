@@ -73,8 +73,8 @@ constexpr auto cause_names =
     std::to_array<const char*>({"none", "local_error", "remote_error", "remote_disconnect", "peer_died"});
 static_assert(cause_names.size() == static_cast<std::size_t>(break_cause::peer_died) + 1);
 
-constexpr auto device_event_names = std::to_array<const char*>(
-    {"none", "service_changed", "reset_imminent", "removal_imminent", "device_stopping"});
+constexpr auto device_event_names =
+    std::to_array<const char*>({"none", "service_changed", "reset_imminent", "removal_imminent", "device_stopping"});
 static_assert(device_event_names.size() == static_cast<std::size_t>(device_event_kind::device_stopping) + 1);
 
 template <class Table, class Code>

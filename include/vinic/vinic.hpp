@@ -310,8 +310,9 @@ struct vector_settings {
     friend bool operator==(const vector_settings&, const vector_settings&) = default;
 };
 
+/// What nic::vector() returns.
 struct vector_status {
-    vector_settings settings;
+    vector_settings settings;   ///< in force
     std::uint32_t pending = 0;  ///< completion queues with completions of which nobody has been told yet
     friend bool operator==(const vector_status&, const vector_status&) = default;
 };
@@ -670,11 +671,12 @@ enum class device_event_kind : std::uint8_t {
 };
 [[nodiscard]] VINIC_API const char* name(device_event_kind kind) noexcept;
 
+/// What nic::next_event() returns.
 struct device_event {
-    device_event_kind kind = device_event_kind::service_changed;
-    service_level service;   ///< in force from then on
-    std::uint64_t lost = 0;  ///< events before this one that came and went unread
-    nanoseconds time_ns{0};  ///< CLOCK_MONOTONIC
+    device_event_kind kind = device_event_kind::service_changed;  ///< what happens
+    service_level service;                                        ///< in force from then on
+    std::uint64_t lost = 0;                                       ///< events before this one that came and went unread
+    nanoseconds time_ns{0};                                       ///< CLOCK_MONOTONIC
 };
 
 /// An open device.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// function_show.cc -- `vinic function show|set|reset`, and a vinicd among the devices.
+// function_show.cc -- `vinic function show|set|reset|config|add|remove`, and a vinicd among the devices.
 #include "cli/function_show.hpp"
 
 #include <algorithm>
+#include <charconv>
 
 #include "vinicd/units.hpp"
 
@@ -241,6 +242,52 @@ outcome<std::string> add_vf(const function_options& o) {
 
 outcome<std::string> remove_vf(const function_options& o) {
     return change_function(o, "remove", [](const std::string& f, const object&) { return "removed " + f + "\n"; });
+}
+
+std::optional<register_write> parse_register_write(std::string_view typed) {
+    const auto number = [](std::string_view text, std::uint32_t& to) {
+        const bool is_hex = text.starts_with("0x") || text.starts_with("0X");
+        text.remove_prefix(is_hex ? 2 : 0);
+        const auto [end, e] = std::from_chars(text.data(), text.data() + text.size(), to, is_hex ? 16 : 10);
+        return e == std::errc() && end == text.data() + text.size();
+    };
+    register_write w;
+    const std::size_t equals = typed.find('=');
+    if (equals == std::string_view::npos || !number(typed.substr(equals + 1), w.value)) {
+        return std::nullopt;
+    }
+    std::string_view where = typed.substr(0, equals);
+    if (where.size() > 2 && where[where.size() - 2] == '.') {
+        const char width = where.back();
+        w.width = width == 'b' ? 1 : width == 'w' ? 2 : width == 'l' ? 4 : 0;
+        where.remove_suffix(2);
+    }
+    return w.width != 0 && number(where, w.offset) ? std::optional(w) : std::nullopt;
+}
+
+outcome<std::string> configure_function(const function_config_options& o) {
+    auto client = function_client::open(o.device);
+    if (!client) {
+        return std::unexpected(client.error());
+    }
+    const auto wanted = wanted_function(o, *client);
+    if (!wanted) {
+        return std::unexpected(wanted.error());
+    }
+    object request{{"command", o.writes.empty() ? "configuration" : "configure"}, {"function", *wanted}};
+    list writes;
+    for (const register_write& w : o.writes) {
+        writes.emplace_back(object{{"offset", w.offset}, {"width", w.width}, {"value", w.value}});
+    }
+    if (!writes.empty()) {
+        request.emplace_back("writes", std::move(writes));
+    }
+    auto reply = client->ask(request);
+    if (!reply) {
+        return std::unexpected(reply.error());
+    }
+    std::erase_if(*reply, [](const auto& member) { return member.first == "schema"; });
+    return o.json ? document_of(*client, {std::move(*reply)}) : configuration_text(*reply).substr(1);
 }
 
 result<std::string> show_vinicd(const show_options& o) {

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,6 +27,19 @@ struct function_set_options : function_options {
     std::vector<std::pair<std::string, std::string>> settings;  ///< key of the request and what was typed
 };
 
+/// What is written to a function's configuration space.
+struct register_write {
+    std::uint32_t offset = 0;
+    std::uint32_t width = 4;
+    std::uint32_t value = 0;
+};
+/// "0x4.w=0x6": OFFSET[.b|.w|.l]=VALUE, as setpci has it; nothing if it is none.
+[[nodiscard]] std::optional<register_write> parse_register_write(std::string_view typed);
+
+struct function_config_options : function_options {
+    std::vector<register_write> writes;
+};
+
 struct watch_options : function_options {
     bool batch = false;       ///< lines instead of a screen
     std::uint64_t count = 0;  ///< stop after so many; 0: never
@@ -37,6 +52,8 @@ using printer = std::function<void(const std::string&)>;
 /// Sets, and shows what is in force then.
 [[nodiscard]] outcome<std::string> set_function(const function_set_options& o);
 [[nodiscard]] outcome<std::string> reset_function(const function_options& o);
+/// Writes, and shows the configuration space after that.
+[[nodiscard]] outcome<std::string> configure_function(const function_config_options& o);
 /// VFs come and go one at a time.
 [[nodiscard]] outcome<std::string> add_vf(const function_options& o);
 [[nodiscard]] outcome<std::string> remove_vf(const function_options& o);

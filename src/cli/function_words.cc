@@ -99,6 +99,25 @@ void add_function(CLI::App& app, int& exit_code, const printer& print, const com
     };
     add_change("reset", "Cut off who uses a function, and zero its memory", "The function: vf0, vf1, ... or pf",
                reset_function);
+    const auto configured = std::make_shared<function_config_options>();
+    CLI::App* config = object->add_subcommand("config", "Show a function's configuration space, or write to it");
+    config->add_option("FUNCTION", configured->function, "The function: vf0, vf1, ... or pf")->required();
+    add_common(*config, *configured);
+    config
+        ->add_option_function<std::vector<std::string>>(
+            "-w,--write",
+            [configured](const std::vector<std::string>& all) {
+                for (const std::string& typed : all) {
+                    configured->writes.push_back(parse_register_write(typed).value());
+                }
+            },
+            "1, 2 or 4 bytes, as setpci: 0x4.w=0x6 switches bus master on")
+        ->type_name("OFFSET[.b|.w|.l]=VALUE")
+        ->check([](const std::string& typed) {
+            return parse_register_write(typed) ? std::string()
+                                               : "'" + typed + "' is no write: 0x4.w=0x6 is one, with .b, .w or .l";
+        });
+    run_with(*config, configured, configure_function, exit_code, print, complain);
     add_change("add", "Bring back a VF that was removed, as if new", "The function: vf0, vf1, ...", add_vf);
     add_change("remove", "Cut off who uses a VF, and take it away", "The function: vf0, vf1, ...", remove_vf);
 }

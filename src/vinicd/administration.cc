@@ -99,19 +99,20 @@ administration::reply administration::dispatch(const peer& who, const request& r
         bool of_function;
     };
     static constexpr std::array commands = {
-        known{"functions", false},    known{"device", false}, known{"monitor", false},
-        known{"function", true},      known{"set", true},     known{"reset", true},
-        known{"configuration", true}, known{"add", true},     known{"remove", true}};
+        known{"functions", false}, known{"device", false},  known{"monitor", false},      known{"function", true},
+        known{"set", true},        known{"reset", true},    known{"configuration", true}, known{"add", true},
+        known{"remove", true},     known{"configure", true}};
     const auto* found = std::ranges::find_if(commands, [&](const known& k) { return r.command == k.command; });
     if (found == commands.end()) {
-        return {failure(errc::not_supported, "'" + r.command +
-                                                 "' is no command: send functions, function, configuration, device, "
-                                                 "set, reset, add, remove or monitor")};
+        return {failure(errc::not_supported,
+                        "'" + r.command +
+                            "' is no command: send functions, function, configuration, device, configure, "
+                            "set, reset, add, remove or monitor")};
     }
     std::uint32_t number = 0;
     for (const auto& [key, value] : r.document.items()) {
-        if (key == "command" || r.command == "set") {
-            continue;  // set looks at its own keys
+        if (key == "command" || r.command == "set" || r.command == "configure") {
+            continue;  // these look at their own keys
         }
         if (key != "function" || !found->of_function) {
             return {failure(errc::invalid_argument, "'" + key + "' means nothing to the command " + r.command)};
@@ -148,17 +149,8 @@ administration::reply administration::dispatch(const peer& who, const request& r
     if (r.command == "configuration") {
         return configuration(number);
     }
-    if (r.command == "set") {
-        return set(who, r, number);
-    }
-    if (r.command == "reset") {
-        return reset(who, number);
-    }
-    if (r.command == "add") {
-        return add(who, number);
-    }
-    if (r.command == "remove") {
-        return remove(who, number);
+    if (r.command != "monitor") {
+        return change(who, r, number);
     }
     monitor = true;
     return {{{"schema", schema}, {"monitor", true}}};

@@ -43,8 +43,11 @@ private:
     [[nodiscard]] reply function(std::uint32_t number) const;
     [[nodiscard]] reply configuration(std::uint32_t number) const;
     [[nodiscard]] reply whole_device(const peer& who) const;
+    // administration_change.cc
+    [[nodiscard]] reply change(const peer& who, const request& r, std::uint32_t number);
     [[nodiscard]] reply set(const peer& who, const request& r, std::uint32_t number);
     [[nodiscard]] reply reset(const peer& who, std::uint32_t number);
+    [[nodiscard]] reply configure(const peer& who, const request& r, std::uint32_t number);
     [[nodiscard]] reply add(const peer& who, std::uint32_t number);
     [[nodiscard]] reply remove(const peer& who, std::uint32_t number);
 

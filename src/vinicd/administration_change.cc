@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// administration_change.cc -- requests that change a function: set, reset, add, remove.
+// administration_change.cc -- requests that change a function: set, configure, reset, add, remove.
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "controller/configuration_registers.hpp"
 #include "vinicd/administration_parts.hpp"
 
 namespace vinic::vinicd {
@@ -30,11 +31,45 @@ std::optional<written> written_of(const json& value) {
     return std::nullopt;
 }
 
+struct register_write {
+    std::uint32_t offset = 0;
+    std::uint32_t width = 0;
+    std::uint32_t value = 0;
+};
+
+/// Nothing: it is none that the bus could carry.
+std::optional<register_write> write_of(const json& asked) {
+    register_write w;
+    if (!asked.is_object() || asked.size() != 3) {
+        return std::nullopt;
+    }
+    for (const auto& [key, to] :
+         {std::pair{"offset", &w.offset}, std::pair{"width", &w.width}, std::pair{"value", &w.value}}) {
+        const auto found = asked.find(key);
+        if (found == asked.end() || !found->is_number_unsigned() || found->get<std::uint64_t>() > UINT32_MAX) {
+            return std::nullopt;
+        }
+        *to = found->get<std::uint32_t>();
+    }
+    const bool is_width = w.width == 1 || w.width == 2 || w.width == 4;
+    const bool fits = is_width && w.offset % w.width == 0 && w.offset <= controller::pci::space_bytes - w.width &&
+                      (w.width == 4 || w.value >> 8 * w.width == 0);
+    return fits ? std::optional(w) : std::nullopt;
+}
+
 std::string only_administrators(const char* do_what) {
     return "only root and " + user_name(::geteuid()) + ", who runs this vinicd, may " + do_what;
 }
 
 }  // namespace
+
+administration::reply administration::change(const peer& who, const request& r, std::uint32_t number) {
+    return r.command == "set"         ? set(who, r, number)
+           : r.command == "reset"     ? reset(who, number)
+           : r.command == "configure" ? configure(who, r, number)
+           : r.command == "add"       ? add(who, number)
+                                      : remove(who, number);
+}
 
 administration::reply administration::set(const peer& who, const request& r, std::uint32_t number) {
     if (!access::may_administer(who)) {
@@ -76,6 +111,42 @@ administration::reply administration::set(const peer& who, const request& r, std
     }
     options_ = std::move(wanted);
     return function(number);
+}
+
+/// As a driver of the function would; nothing is written if one of the writes is wrong.
+administration::reply administration::configure(const peer& who, const request& r, std::uint32_t number) {
+    if (!access_.may_reset(number, who)) {
+        return {failure(errc::permission_denied, "only root, " + user_name(::geteuid()) + " and the function's owner " +
+                                                     user_name(access_.owner(number)) +
+                                                     " may write to its configuration space")};
+    }
+    std::vector<register_write> writes;
+    for (const auto& [key, value] : r.document.items()) {
+        if (key == "command" || key == "function") {
+            continue;
+        }
+        if (key != "writes" || !value.is_array()) {
+            return {failure(errc::invalid_argument, "'" + key + "' means nothing to the command configure")};
+        }
+        for (const json& each : value) {
+            const auto understood = write_of(each);
+            if (!understood) {
+                return {failure(errc::invalid_argument,
+                                "a write has an offset below 4096, a width of 1, 2 or 4 bytes that divides it, and a "
+                                "value of that width")};
+            }
+            writes.push_back(*understood);
+        }
+    }
+    if (writes.empty()) {
+        return {failure(errc::invalid_argument, "\"writes\" are missing, such as [{\"offset\": 4, ...}]")};
+    }
+    for (const register_write& w : writes) {
+        if (const auto done = device_.configure(number, w.offset, w.width, w.value); !done) {
+            return {failure(done.error().code, done.error().doing)};
+        }
+    }
+    return configuration(number);
 }
 
 administration::reply administration::reset(const peer& who, std::uint32_t number) {

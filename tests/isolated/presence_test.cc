@@ -73,5 +73,38 @@ TEST(presence, that_ends_is_told_to_who_used_it_and_to_who_comes) {
     EXPECT_EQ(multi::code_of(mine.nic.listen("mine")), vinic::errc::peer_gone) << "the old one stays gone";
 }
 
+/// Writes two bytes of vf0's configuration space, as its driver would.
+[[nodiscard]] bool write_register(const daemon& d, int offset, int value) {
+    return !d.ask(R"({"command": "configure", "function": "vf0", "writes": [{"offset": )" + std::to_string(offset) +
+                  R"(, "width": 2, "value": )" + std::to_string(value) + "}]}")
+                .contains("\"error\"");
+}
+
+TEST(configuration, without_bus_master_moves_nothing_and_a_reset_by_register_is_one) {
+    constexpr int command = 4;
+    constexpr int bus_master = 4;
+    constexpr int device_control = 0x48;
+    constexpr int function_level_reset = 0x8000;
+    daemon d;
+    multi::endpoint mine(must(vinic::nic::open(d.address("vf0"))));
+    multi::endpoint other(must(vinic::nic::open(d.address("vf1"))));
+    auto listener = must(other.nic.listen("other"));
+    std::jthread accepts([&] { other.accept_from(listener); });
+    mine.connect_to("other");
+    accepts.join();
+    ASSERT_TRUE(write_register(d, command, 0));
+    must(other.vi.post_receive(other.at(0, 64), 1));
+    must(mine.vi.post_send(mine.at(0, 64), 2));
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    EXPECT_EQ(d.number("vf0", "tx_messages"), 0u);
+    ASSERT_TRUE(write_register(d, command, bus_master));
+    EXPECT_EQ(mine.next().status, vinic::status::success);
+    EXPECT_EQ(other.next().status, vinic::status::success);
+    must(mine.vi.post_receive(mine.at(0, 64), 3));
+    ASSERT_TRUE(write_register(d, device_control, function_level_reset));
+    EXPECT_EQ(mine.next().status, vinic::status::connection_lost);
+    EXPECT_TRUE(multi::comes_true([&] { return other.vi.state() == vinic::vi_state::error; }));
+}
+
 }  // namespace
 }  // namespace torture

@@ -38,6 +38,9 @@ class Administration(house.Case):
                               ({"command": "function", "function": "vf3"}, "vf0 to vf2"),
                               ({"command": "function", "function": 1}, "a \"function\" is missing"),
                               ({"command": "functions", "function": "vf1"}, "means nothing"),
+                              ({"command": "configure", "function": "vf1"}, "are missing"),
+                              ({"command": "configure", "function": "vf1", "writes": 4}, "means nothing"),
+                              ({"command": "configure", "function": "vf1", "writes": [{"offset": 4}]}, "a write has"),
                               ({"command": "set", "function": "vf1"}, "nothing to set"),
                               ({"command": "set", "function": "vf1", "speed": 1}, "is no setting"),
                               ({"command": "set", "function": "vf1", "weight": 0}, "from 1 to 10000"),
@@ -51,7 +54,7 @@ class Administration(house.Case):
             self.assertIn(word, reply.get("error", {}).get("message", ""), request)
         self.assertEqual(connection.ask(command="function", function="vf1")["weight"], 1)
         device = connection.ask(command="device")
-        self.assertEqual(device["refused_requests"], 15)
+        self.assertEqual(device["refused_requests"], 18)
 
     def test_a_configuration_space_has_4096_bytes(self):
         self.start()
@@ -143,6 +146,10 @@ class Rights(house.Case):
         setting = {"command": "set", "function": "vf1", "weight": 9}
         self.assertEqual(self.ask(setting)["error"]["code"], "permission_denied")
         self.assertEqual(self.ask({"command": "reset", "function": "vf1"})["name"], "vf1")
+        writes = [{"offset": 4, "width": 2, "value": 4}]
+        self.assertEqual(self.ask({"command": "configure", "function": "vf1", "writes": writes})["name"], "vf1")
+        self.assertEqual(self.ask({"command": "configure", "function": "vf2", "writes": writes})["error"]["code"],
+                         "permission_denied")
         for command in ("remove", "add"):
             reply = self.ask({"command": command, "function": "vf1"})
             self.assertEqual(reply["error"]["code"], "permission_denied", reply)

@@ -246,6 +246,11 @@ result<std::vector<std::byte>> device::configuration(std::uint32_t number) const
     return std::vector<std::byte>(4096, std::byte{0xff});  // as a bus without an answer reads
 }
 
+result<void> device::configure(std::uint32_t number, std::uint32_t, std::uint32_t, std::uint32_t) {
+    const std::lock_guard lock(state_->mutex);
+    return state_->find(number) == nullptr ? result<void>(no_function()) : result<void>();
+}
+
 const device_options& device::options() const noexcept { return state_->options; }
 
 void device::on_event(std::function<void(const event&)> handler) { state_->handler = std::move(handler); }

@@ -137,6 +137,30 @@ class Commands(house.Case):
         other = json.loads(self.vinic("function", "show", "pf", "-j", device="vinicd:" + self.path + "9"))
         self.assertEqual(len(other["functions"][0]["vectors"]), 9)
 
+    def test_registers_are_written_as_setpci_does(self):
+        def registers(*words):
+            shown = self.json("function", "config", "vf1", *words)[0]
+            return {r["name"]: r["value"] for r in shown["registers"]}
+        self.assertIn("Configuration space of vf1:", self.vinic("function", "config", "vf1"))
+        epoch = self.json("function", "show", "vf1")[0]["epoch"]
+        client = self.client(2, 0)
+        if house.REAL:
+            self.assertEqual(registers()["command.bus_master"], 1)
+            self.assertEqual(registers("--write", "4.w=0")["command.bus_master"], 0)
+            self.assertEqual(registers("--write", "0x4.w=0x4", "--write", "0x82.w=0x8000")["command.bus_master"], 1)
+            self.assertEqual(self.json("function", "show", "vf1")[0]["contexts"], 1)
+            self.vinic("function", "config", "vf1", "--write", "0x48.w=0x8000")  # function-level reset
+            self.assertTrue(client.has_hung_up())
+            self.assertEqual(self.json("function", "show", "vf1")[0]["epoch"], epoch + 1)
+            self.assertEqual(registers()["command.bus_master"], 0)
+        for typed in ("4", "x=1", "4.q=1", "4.w=", "=1", "4.w=0x1ffffffff"):
+            self.assertIn("is no write", self.refused("function", "config", "vf1", "--write", typed, code=2))
+        for typed in ("4096=0", "3.w=0", "4.b=256", "2=0"):
+            self.assertIn("a write has an offset below 4096",
+                          self.refused("function", "config", "vf1", "--write", "4.w=4", "--write", typed))
+        if house.REAL:
+            self.assertEqual(registers()["command.bus_master"], 0, "one wrong write, and none is done")
+
     def test_details(self):
         text = self.vinic("function", "show", "vf1", "-d")
         for word in ("vis_max 4096", "window_bytes 536870912", "doorbells ", "Configuration space of vf1:"):

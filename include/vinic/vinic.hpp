@@ -665,7 +665,7 @@ struct service_level {
 /// What the device tells the users of a function.
 enum class device_event_kind : std::uint8_t {
     service_changed = 1,   ///< the administrator has set what the function gets
-    reset_imminent = 2,    ///< connections are about to break; the function can be opened anew afterwards
+    reset_imminent = 2,    ///< connections are about to break; it can be opened anew then, unless it broke rules
     removal_imminent = 3,  ///< likewise, and the function goes
     device_stopping = 4,   ///< what is posted is done first, if the device's patience lasts
 };

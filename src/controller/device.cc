@@ -280,7 +280,9 @@ result<void> device::state::put_service(function& f, const service& wanted) {
                                                                   "device is said to move " +
                                                                   std::to_string(all)));
     }
-    const bool is_new = f.options.quality != wanted;
+    const service& now = f.options.quality;
+    const bool is_new = now.guarantee != wanted.guarantee || now.cap != wanted.cap || now.weight != wanted.weight ||
+                        now.priority != wanted.priority;
     f.options.quality = wanted;
     {
         const std::lock_guard lock(engines->board);
@@ -354,30 +356,34 @@ result<void> device::reset(std::uint32_t number) {
         return std::unexpected(found.error());
     }
     function& f = **found;
+    const std::lock_guard alone(state_->presence);
     {
         const std::lock_guard hold(state_->control->mutex);
         if (auto r = state::is_present(f); !r) {
             return r;
         }
+        f.resetting = true;
         tell_users(f, abi::notice::reset_imminent);
         f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::resetting));
     }
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {
         state_->control->drop_context(f, c, true);
     }
+    result<void> renewed;
     {
         const std::lock_guard hold(state_->control->mutex);
         f.counters.resets.fetch_add(1);
         f.misbehaved = false;
+        f.resetting = false;
         f.vectors.reset(f.times);
-        if (f.present && f.contexts_used == 0) {  // it may have been removed meanwhile
-            if (auto r = state_->renew_window(f); !r) {
-                return r;
-            }
+        try {
+            renewed = state_->renew_window(f);
+        } catch (const std::bad_alloc&) {
+            renewed = std::unexpected(refuse(errc::out_of_memory, "making a window"));
         }
     }
     state_->tell(event_kind::reset, f, 0, 0, {});
-    return {};
+    return renewed;
 }
 
 }  // namespace vinic::controller

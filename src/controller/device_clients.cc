@@ -123,6 +123,9 @@ result<void> device::state::admits(const function& f) const {
     if (auto r = is_present(f); !r) {
         return r;
     }
+    if (f.resetting) {
+        return std::unexpected(refuse(errc::busy, "function " + function_name(f.number) + " is being reset"));
+    }
     if (f.options.enabled && !f.misbehaved && !draining.load()) {
         return {};
     }

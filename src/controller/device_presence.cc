@@ -99,6 +99,8 @@ void device::state::allow_all() {
                           f->times);
         deliver_due(*f);
     }
+    const std::lock_guard lock(engines->board);
+    engines->call_for_deliveries();
 }
 
 bool device::has(std::uint32_t number) const {

@@ -34,8 +34,16 @@ bool control::drop_slice(function& f, std::uint32_t context, bool died, bool onl
         at.active = false;
         at.leaving = true;
         at.drop_next = 0;
+        at.forget_next = 0;
     }
-    if (drop_names(f, context) || drop_vis(f, context, died) || drop_regions(f, context)) {
+    if (drop_names(f, context) || drop_vis(f, context, died)) {
+        return true;
+    }
+    if (drop_regions(f, context)) {
+        engines_.quiesce();  // before anybody may register these keys anew
+        return true;
+    }
+    if (f.vectors.forget(context, at.forget_next, looks_of_a_slice)) {
         return true;
     }
     {
@@ -43,10 +51,6 @@ bool control::drop_slice(function& f, std::uint32_t context, bool died, bool onl
         engines_.doorbells.remove_context(f.number, context);
     }
     engines_.quiesce();
-    {
-        const std::lock_guard lock(engines_.board);  // engines deliver under it
-        f.vectors.forget(context);
-    }
     at.leaving = false;
     std::atomic_ref(f.contexts_used).fetch_sub(1, std::memory_order_relaxed);
     f.window.identity().context_epoch[context].store_release(0);

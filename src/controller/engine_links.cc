@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // engine_links.cc -- connections as engines meet them: a receiver that is not ready, and a break.
+#include <algorithm>
+
 #include "controller/engines.hpp"
 #include "controller/notify.hpp"
 
@@ -8,7 +10,8 @@ namespace vinic::controller {
 
 namespace {
 
-constexpr std::uint64_t delivery_bytes = 512;  ///< what a wake-up outside of a lease costs its function
+constexpr std::uint64_t delivery_bytes = 512;  ///< what wake-ups outside of a lease cost their function at least
+constexpr std::size_t deliveries_of_a_turn = 4;
 
 }  // namespace
 
@@ -96,23 +99,44 @@ void engines::publish_break(vi& v) noexcept {
 
 // -- vectors --------------------------------------------------------------------------------------
 
-void engines::deliver(std::uint64_t now_ns) noexcept {
-    waiting_cq due[deliveries_max];
-    std::size_t room = deliveries_max;
+/// Some of one function, and the next one's the next time: wake-ups are system calls on words that their client may
+/// have taken away, so that this is no work to be done under the board.  It is a lease to whoever waits for these.
+void engines::deliver(std::uint32_t number) noexcept {
+    const std::uint64_t begun = clock_ns();
+    if (begun < deliveries_.next()) {
+        return;
+    }
+    waiting_cq due[deliveries_of_a_turn];
+    std::size_t n = 0;
+    function* whose = nullptr;
+    std::atomic<std::uint32_t>& mark = leases_[number].count;
+    board.lock_as_engine();
+    mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // before anything is taken
     deliveries_.begin_look();
-    ++delivery_turn_;
+    const std::size_t first = delivery_turn_;
     for (std::size_t i = 0; i < functions_.size(); ++i) {
-        function& f = *functions_[(delivery_turn_ + i) % functions_.size()];
-        if (deliveries_.of(f.number) <= now_ns && room != 0) {
-            const std::size_t n = f.vectors.take_due(now_ns, std::span(due).first(room), deliveries_);
-            for (std::size_t k = 0; k < n; ++k) {
-                wake(f.window, due[k]);
-                scheduler.charge_receiver(f.number, delivery_bytes, now_ns);
-            }
-            room -= n;
+        const std::size_t at = (first + i) % functions_.size();
+        function& f = *functions_[at];
+        if (n == 0 && deliveries_.of(f.number) <= begun) {
+            n = f.vectors.take_due(begun, due, deliveries_);
+            whose = &f;
+            delivery_turn_ = at + 1;
         }
         deliveries_.expect(deliveries_.of(f.number));
     }
+    board.unlock();
+    for (std::size_t i = 0; i < n; ++i) {
+        wake(whose->window, due[i]);
+    }
+    const std::uint64_t ended = clock_ns();
+    board.lock_as_engine();
+    if (n != 0) {
+        const double worth = static_cast<double>(options_.scheduling.bytes_per_second) / 1e9;
+        const auto bytes = static_cast<std::uint64_t>(static_cast<double>(ended - begun) * worth);
+        scheduler.charge_receiver(whose->number, std::max(bytes, delivery_bytes), ended);
+    }
+    mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    board.unlock();
 }
 
 /// What an engine leaves in a vector it finds before it sleeps.  Others leave something under the board, and so does an

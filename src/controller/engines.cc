@@ -179,9 +179,6 @@ void engines::collect(std::uint64_t now_ns) {
         next_expiry_look_ns_ = now_ns + expiry_look_ns;
         expire_waits(now_ns);
     }
-    if (now_ns >= deliveries_.next()) {
-        deliver(now_ns);
-    }
 }
 
 /// Looking at a ring directly costs its client no doorbell and the device no search; only few can have that.
@@ -314,6 +311,9 @@ void engines::run(std::uint32_t number, executor& ex) noexcept {
     engine_time time;
     std::uint64_t idle_since = clock_ns();
     for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {
+        if (deliveries_.next() != delivery_times::never) {
+            deliver(number);
+        }
         if (work_once(number, ex, time)) {
             idle_since = 0;
             if (options_.yield && turns % 64 == 0) {

@@ -75,6 +75,9 @@ public:
     /// Returns when the leases of this moment have ended.  Not under the board.
     void quiesce() noexcept;
 
+    /// Something may have been left in a vector while no engine was awake.  Under the board.
+    void call_for_deliveries() noexcept;
+
 private:
     static constexpr std::uint64_t collect_ns_max = 10'000;
     static constexpr std::size_t looks_between_clocks = 4;
@@ -91,9 +94,7 @@ private:
     void end_wait(vi& v) noexcept;
     void expire_waits(std::uint64_t now_ns) noexcept;
     /// Wakes clients whose vectors let them be woken now.
-    void deliver(std::uint64_t now_ns) noexcept;
-    /// Something may have been left in a vector while no engine was awake.
-    void call_for_deliveries() noexcept;
+    void deliver(std::uint32_t number) noexcept;
     void watch(vi& v, std::uint64_t now_ns);
     void unwatch(std::size_t at, std::uint64_t now_ns);
     /// Before an engine sleeps.  False: there is something to do.

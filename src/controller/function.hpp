@@ -41,8 +41,9 @@ struct transfer;
 /// One open nic.
 struct context {
     bool active = false;
-    bool leaving = false;         ///< what it had is being ended: nobody may be this context yet
-    std::uint32_t drop_next = 0;  ///< VI, then region, that is looked at next for that
+    bool leaving = false;           ///< what it had is being ended: nobody may be this context yet
+    std::uint32_t drop_next = 0;    ///< VI, then region, that is looked at next for that
+    std::uint32_t forget_next = 0;  ///< completion queue, likewise
     std::uint32_t epoch = 0;
     credentials who;
     std::uint32_t mail_sequence = 0;
@@ -155,6 +156,7 @@ struct function {
     std::uint64_t violations_seen = 0;  ///< at the last look
     std::uint64_t violations_since_ns = 0;
     bool cutting_off = false;          ///< the mailbox thread is ending what a function had that misbehaved
+    bool resetting = false;            ///< nobody enters meanwhile
     bool misbehaved = false;           ///< disabled until it is reset
     std::uint32_t next_mail = 0;       ///< mailbox: whose turn it is
     std::uint64_t verb_credit_ns = 0;  ///< mailbox: when the next request may be served

@@ -45,14 +45,15 @@ result<void> kicks::renew(std::uint32_t function) {
     if (function >= fds_.size()) {
         fds_.resize(function + 1);
     }
+    os::unique_fd made(make_event());
+    if (!made || !add(epoll_.get(), made.get(), function)) {
+        return std::unexpected(refuse("making a function's event descriptor"));
+    }
     os::unique_fd& fd = fds_[function];
     if (fd) {
         ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);  // clients may keep it open
     }
-    fd.reset(make_event());
-    if (!fd || !add(epoll_.get(), fd.get(), function)) {
-        return std::unexpected(refuse("making a function's event descriptor"));
-    }
+    fd = std::move(made);
     return {};
 }
 

@@ -22,11 +22,9 @@ void wake(const window& w, waiting_cq cq) noexcept {
 
 void deliver_due(function& f) noexcept {
     waiting_cq due[deliveries_max];
-    for (std::size_t n = 1; n != 0;) {
-        n = f.vectors.take_due(clock_ns(), due, f.times);
-        for (std::size_t i = 0; i < n; ++i) {
-            wake(f.window, due[i]);
-        }
+    const std::size_t n = f.vectors.take_due(clock_ns(), due, f.times);
+    for (std::size_t i = 0; i < n; ++i) {
+        wake(f.window, due[i]);
     }
 }
 

@@ -19,7 +19,7 @@ inline constexpr std::size_t deliveries_max = 16;
 /// Wakes who sleeps on a completion queue, if somebody does.
 void wake(const window& w, waiting_cq cq) noexcept;
 
-/// Wakes all whose time has come.  Under control->mutex.
+/// Wakes some whose time has come; engines wake the others (engines::call_for_deliveries).  Under control->mutex.
 void deliver_due(function& f) noexcept;
 
 /// Marks queue q of v in its completion queue's ready bits and wakes the client if it sleeps, as soon as

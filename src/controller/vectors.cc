@@ -21,6 +21,7 @@ void completion_vectors::append(std::uint32_t index, waiting_cq cq) noexcept {
     (v.last == nowhere ? v.first : waiting_[v.last].next) = cq.index;
     v.last = cq.index;
     ++v.waiting;
+    high_ = std::max(high_, cq.index + 1);
 }
 
 void completion_vectors::remove(std::uint32_t cq) noexcept {
@@ -139,17 +140,14 @@ void completion_vectors::enable(bool yes, delivery_times& times) {
     publish(times);
 }
 
-void completion_vectors::forget(std::uint32_t context) {
+bool completion_vectors::forget(std::uint32_t context, std::uint32_t& next, std::uint32_t most) {
     const std::lock_guard hold(mutex_);
-    for (std::uint32_t i = 0; i < count_; ++i) {
-        for (std::uint32_t cq = vectors_[i].first; cq != nowhere;) {
-            const place p = waiting_[cq];
-            if (p.context == context) {
-                remove(cq);
-            }
-            cq = p.next;
+    for (std::uint32_t n = 0; n < most && next < high_; ++n, ++next) {
+        if (waiting_[next].vector != 0 && waiting_[next].context == context) {
+            remove(next);
         }
     }
+    return next < high_;
 }
 
 void completion_vectors::reset(delivery_times& times) {

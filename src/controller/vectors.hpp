@@ -89,8 +89,9 @@ public:
     [[nodiscard]] vector_status status(std::uint32_t index) const;
     /// MSI-X is on, not masked, and the function may write: all its vectors.
     void enable(bool yes, delivery_times& times);
-    /// Nothing of that context waits any more.
-    void forget(std::uint32_t context);
+    /// Takes out what waits of a context that has no VI any more, from queue `next` on and at most so many queues;
+    /// false: that was all.
+    [[nodiscard]] bool forget(std::uint32_t context, std::uint32_t& next, std::uint32_t most);
     /// As at first, but for enable().
     void reset(delivery_times& times);
 
@@ -125,6 +126,7 @@ private:
     mutable std::mutex mutex_;
     bool enabled_ = true;
     std::uint32_t turn_ = 0;
+    std::uint32_t high_ = 0;  ///< behind the last queue that ever waited
     std::array<vector, abi::vectors_max> vectors_;
     sparse_array<place> waiting_;  ///< by queue
 };

@@ -266,6 +266,8 @@ errc control::vector(call& c) {
         }
         deliver_due(c.f);
         engines_.quiesce();
+        const std::lock_guard lock(engines_.board);
+        engines_.call_for_deliveries();
     }
     const vector_status now = c.f.vectors.status(index);
     c.r[0] = now.pending;

@@ -102,7 +102,8 @@ enum class verb : std::uint32_t {
     unlisten = 9,           ///< v0 name entry.  Pending requests end as request_state::closed
     bind = 10,              ///< v0 VI; payload address_key
     resolve = 11,           ///< payload address_key -> r0 datagram address
-    names = 12,    ///< v0 cursor (0 at first) -> r0 next cursor (0 at the end), r1 count; payload address_key[count]
+    names = 12,    ///< payload the last address_key that is known, nothing at first -> r0 1: there are more, r1 count;
+                   ///< payload address_key[count]
     connect = 13,  ///< v0 VI, v1 base, v2 request entry of the window; payload connect_mail
     connect_peer = 14,  ///< v0 VI, v1 base, v2 request entry; payload peer_mail
     give_up = 15,       ///< v0 VI -> errc::ok: the request is withdrawn, VI idle; errc::invalid_state: settled already

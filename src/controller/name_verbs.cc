@@ -121,14 +121,13 @@ errc control::resolve(call& c) {
 errc control::list_names(call& c) {
     constexpr std::size_t most = abi::mail_payload_bytes / sizeof(abi::address_key);
     std::size_t n = 0;
-    auto at = names_.begin();
-    std::advance(at, std::min<std::uint64_t>(c.v[0], names_.size()));
+    auto at = c.payload_bytes == 0 ? names_.begin() : names_.upper_bound(key_of(c.as<abi::address_key>()));
     for (; at != names_.end() && n < most; ++at, ++n) {
         const abi::address_key a = address_of(at->first);
         std::memcpy(c.answer + n * sizeof a, &a, sizeof a);
     }
     c.answer_bytes = static_cast<std::uint32_t>(n * sizeof(abi::address_key));
-    c.r[0] = at == names_.end() ? 0 : c.v[0] + n;
+    c.r[0] = at == names_.end() ? 0 : 1;
     c.r[1] = n;
     return errc::ok;
 }

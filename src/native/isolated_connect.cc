@@ -103,11 +103,11 @@ result<void> request_state::answer_isolated(vi_state* vi, std::span<const std::b
 result<std::vector<address>> names_isolated(nic_state& nic) {
     constexpr std::size_t keys_max = abi::mail_payload_bytes / sizeof(abi::address_key);
     std::vector<address> all;
-    std::uint64_t cursor = 0;
-    do {
-        abi::address_key keys[keys_max];
-        const auto r =
-            nic.isolated->call(abi::verb::names, {cursor}, {}, std::as_writable_bytes(std::span(keys, keys_max)));
+    abi::address_key keys[keys_max];
+    std::span<const abi::address_key> last;
+    for (bool more = true; more;) {
+        const auto r = nic.isolated->call(abi::verb::names, {}, std::as_bytes(last),
+                                          std::as_writable_bytes(std::span(keys, keys_max)));
         if (!r.ok()) {
             return std::unexpected(nic.fail(r.code, "listing names"));
         }
@@ -115,8 +115,9 @@ result<std::vector<address>> names_isolated(nic_state& nic) {
         for (std::size_t i = 0; i < count; ++i) {
             all.push_back(to_address(keys[i]));
         }
-        cursor = r.value[0];
-    } while (cursor != 0);
+        more = r.value[0] != 0 && count != 0;
+        last = std::span(keys).first(count).last(std::min<std::size_t>(count, 1));
+    }
     return all;
 }
 

@@ -56,9 +56,9 @@ std::uint32_t guess(std::mt19937& random) {
         case 0:
             return secret_key;
         case 1:
-            return secret_key ^ 1u << random() % 32;
+            return secret_key ^ 1U << random() % 32;
         case 2:
-            return (random() % 64) << 8 | random() % 16;
+            return static_cast<std::uint32_t>(random() % 64 << 8 | random() % 16);
         default:
             return static_cast<std::uint32_t>(random());
     }

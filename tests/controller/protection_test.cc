@@ -132,5 +132,35 @@ TEST(quotas, of_the_device_are_shared_by_its_functions_and_given_back) {
     EXPECT_EQ(device::create(o).error().code, errc::invalid_argument);
 }
 
+TEST(names, may_hold_any_bytes_and_are_listed_as_they_were_given) {
+    const auto nic = device::create(three_functions()).value();
+    ASSERT_TRUE(nic->start());
+    raw_client c(*nic, 1, 0);
+    std::vector<abi::address_key> given;
+    for (std::uint32_t i = 0; i < 20; ++i) {
+        abi::address_key a{};
+        a.name_bytes = static_cast<std::uint16_t>(i % 3 == 0 ? abi::name_bytes_max : 2);
+        a.discriminator_bytes = static_cast<std::uint16_t>(i % 2 == 0 ? abi::discriminator_bytes_max : i);
+        a.name[0] = static_cast<char>(i);  // zero bytes lie behind it, and once in front
+        std::memset(a.discriminator, static_cast<int>(i), a.discriminator_bytes);
+        ASSERT_EQ(c.call(abi::verb::listen, {i}, a).code, errc::ok) << i;
+        given.push_back(a);
+    }
+    std::vector<abi::address_key> listed;
+    for (bool more = true; more;) {
+        const auto r = listed.empty() ? c.call(abi::verb::names, {}) : c.call(abi::verb::names, {}, listed.back());
+        ASSERT_EQ(r.code, errc::ok);
+        ASSERT_LE(listed.size() + r.r[1], given.size());
+        listed.resize(listed.size() + r.r[1]);
+        std::memcpy(&listed[listed.size() - r.r[1]], r.payload.data(), r.r[1] * sizeof(abi::address_key));
+        more = r.r[0] != 0;
+    }
+    ASSERT_EQ(listed.size(), given.size());
+    for (const abi::address_key& a : given) {
+        EXPECT_TRUE(
+            std::ranges::any_of(listed, [&](const abi::address_key& b) { return std::memcmp(&a, &b, sizeof a) == 0; }));
+    }
+}
+
 }  // namespace
 }  // namespace vinic::controller

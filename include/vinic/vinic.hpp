@@ -313,7 +313,7 @@ struct vector_settings {
 /// What nic::vector() returns.
 struct vector_status {
     vector_settings settings;   ///< in force
-    std::uint32_t pending = 0;  ///< completion queues with completions of which nobody has been told yet
+    std::uint32_t pending = 0;  ///< completion queues to be told of, some of which may have been polled meanwhile
     friend bool operator==(const vector_status&, const vector_status&) = default;
 };
 

@@ -110,7 +110,6 @@ private:
     /// The two halves of unlink(), before and after quiescing; under the board.
     void detach(vi& v, abi::break_reason peers);
     void let_go(vi& v);
-    void stop_filling(const vi& v);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
     std::uint64_t unlink(vi& v, abi::break_reason peers);
     // connect_verbs.cc

@@ -44,6 +44,8 @@ public:
 
     /// The thread has slept, or given its core away, for reasons of its own.
     void rested() noexcept { marked_ns_ = 0; }
+    /// The thread waited for what engines share, which no lease is to blame for.
+    void waited() noexcept { ++excused_sleeps_; }
     /// There is nothing to do: the moment to ask the kernel, and not when a message has come.
     void idle(std::uint64_t now_ns) noexcept {
         if (now_ns - marked_ns_ > mark_ns_max / 2) {
@@ -64,7 +66,7 @@ public:
             return wall;
         }
         const thread_usage u = usage_();
-        const bool slept = u.sleeps != marked_.sleeps;
+        const bool slept = u.sleeps - marked_.sleeps > excused_sleeps_;
         const std::uint64_t passed = now_ns - marked_ns_;
         const std::uint64_t ran = std::min(u.cpu_ns - marked_.cpu_ns, passed);
         const std::uint64_t taken = slept ? 0 : passed - ran;
@@ -76,12 +78,14 @@ private:
     void mark(std::uint64_t now_ns, const thread_usage& u) noexcept {
         marked_ns_ = now_ns;
         marked_ = u;
+        excused_sleeps_ = 0;
     }
 
     source usage_;
     std::uint64_t begun_ns_ = 0;
     std::uint64_t marked_ns_ = 0;
     thread_usage marked_;
+    std::uint64_t excused_sleeps_ = 0;  ///< since the mark
 };
 
 }  // namespace vinic::controller

@@ -44,8 +44,7 @@ engines::~engines() { stop(); }
 void engines::start() {
     for (std::uint32_t i = 0; i < options_.scheduling.engines; ++i) {
         // Whatever needs memory, before there is a thread that could only end for want of it.
-        auto ex =
-            std::make_unique<executor>(functions_.data(), static_cast<std::uint32_t>(functions_.size()), options_);
+        auto ex = std::make_unique<executor>(functions_, options_);
         if (is_one_of_many()) {
             ex->on_long_lease([this] { call_a_looker(); });
         }
@@ -267,7 +266,9 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
 }
 
 bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
-    board.lock_as_engine();
+    if (board.lock_as_engine()) {
+        time.waited();
+    }
     std::uint64_t now = clock_ns();
     collect(now);
     const std::optional<grant> g = scheduler.next(now);
@@ -298,7 +299,9 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
     now = clock_ns();
     const std::uint64_t engine_ns = time.end(now);
 
-    board.lock_as_engine();
+    if (board.lock_as_engine()) {
+        time.waited();
+    }
     settle(*v, *g, end, engine_ns, now);
     latest_lease_ns_ = now;
     looks(1);

@@ -33,11 +33,16 @@ public:
         }
     }
     void unlock() { mutex_.unlock(); }
-    void lock_as_engine() {
+    /// Returns whether it had to wait for another one.
+    bool lock_as_engine() {
         while (wanted_.load(std::memory_order_relaxed) != 0) {
             std::this_thread::yield();
         }
-        mutex_.lock();
+        const bool free = mutex_.try_lock();
+        if (!free) {
+            mutex_.lock();
+        }
+        return !free;
     }
 
 private:

@@ -27,9 +27,8 @@ T copy_once(const T& from) noexcept {
 
 }  // namespace
 
-executor::executor(const std::unique_ptr<function>* functions, std::uint32_t count, const device_options& options)
+executor::executor(function_list functions, const device_options& options)
     : functions_(functions),
-      count_(count),
       foreign_memory_(options.foreign_memory),
       lease_ns_(options.lease_ns),
       scratch_(std::make_unique_for_overwrite<transfer>()) {}

@@ -57,8 +57,8 @@ struct lease_end {
 /// Not thread-safe: one per engine.
 class executor {
 public:
-    /// `functions`: by number, as many as `count`.
-    executor(const std::unique_ptr<function>* functions, std::uint32_t count, const device_options& options);
+    /// `functions`: by number.
+    executor(function_list functions, const device_options& options);
     ~executor();
     executor(const executor&) = delete;
     executor& operator=(const executor&) = delete;
@@ -106,7 +106,6 @@ private:
     [[nodiscard]] bool is_over() noexcept;
     [[nodiscard]] bool keep(vi& v) noexcept;
     [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
-    void stop_filling(const vi& v, const transfer& t) const noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
     [[nodiscard]] outcome stopped(const vi& v, copied how, bool outward) const noexcept;
@@ -116,8 +115,7 @@ private:
     [[nodiscard]] outcome refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept;
     void complete(vi& v, vi& to, const transfer& t, enum status s, std::uint8_t flags, std::uint32_t bytes) noexcept;
 
-    const std::unique_ptr<function>* functions_;
-    std::uint32_t count_;
+    function_list functions_;
     bool foreign_memory_;
     std::uint64_t lease_ns_;
     std::unique_ptr<transfer> scratch_;

@@ -17,10 +17,13 @@
 #include <atomic>
 #include <memory>
 #include <set>
+#include <span>
+#include <thread>
 
 #include "controller/device.hpp"
 #include "controller/vectors.hpp"
 #include "controller/window.hpp"
+#include "os/sync.hpp"
 
 namespace vinic::controller {
 
@@ -168,6 +171,39 @@ struct function {
 
 inline std::uint64_t vi::address() const noexcept {
     return index | std::uint64_t{owner->number} << 16 | std::uint64_t{d.generation} << 32;
+}
+
+using function_list = std::span<const std::unique_ptr<function>>;
+
+/// What stands now where an address was given out; it may be another VI than that of the address' generation.
+[[nodiscard]] inline vi* find(function_list functions, std::uint64_t address) noexcept {
+    const std::uint64_t number = address >> 16 & 0xffff;
+    return number < functions.size() ? functions[number]->find(address & 0xffff) : nullptr;
+}
+
+/// Held by whoever fills the receives of a datagram VI, or flushes them.
+/// Not taken under the board: an engine may hold it for a whole lease.
+class receives_lock {
+public:
+    explicit receives_lock(vi& v) noexcept : held_(v.receive_lock) {
+        for (int tries = 0; held_.test_and_set(std::memory_order_acquire); ++tries) {
+            tries < 100 ? os::spin_pause() : std::this_thread::yield();
+        }
+    }
+    ~receives_lock() { held_.clear(std::memory_order_release); }
+    receives_lock(const receives_lock&) = delete;
+    receives_lock& operator=(const receives_lock&) = delete;
+
+private:
+    std::atomic_flag& held_;
+};
+
+/// A long datagram of v that was on its way to `to` will not be finished: the receiver may be filled by others.
+inline void stop_filling(vi* to, const vi& v) noexcept {
+    if (to != nullptr) {
+        const receives_lock hold(*to);
+        to->filled_by = to->filled_by == &v ? nullptr : to->filled_by;
+    }
 }
 
 }  // namespace vinic::controller

@@ -57,7 +57,7 @@ bool executor::keep(vi& v) noexcept {
 /// A message for which there is no memory ends, and with it a reliable connection; the device goes on.
 executor::outcome executor::give_up(vi& v, const transfer& t) noexcept {
     if (v.is_datagram()) {
-        stop_filling(v, t);
+        stop_filling(find(functions_, t.remote_address), v);
     }
     return fail(v, status::unreachable_memory);
 }

@@ -4,12 +4,10 @@
 //
 // docs/design.md, "Outcomes", says how each ends; the same table holds for direct placement.
 #include <algorithm>
-#include <thread>
 
 #include "controller/executor.hpp"
 #include "controller/notify.hpp"
 #include "device/copy.hpp"
-#include "os/sync.hpp"
 
 namespace vinic::controller {
 
@@ -222,8 +220,7 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
 
 executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
     const auto generation = static_cast<std::uint32_t>(t.remote_address >> 32);
-    const auto number = static_cast<std::uint32_t>(t.remote_address >> 16 & 0xffff);
-    vi* to = number < count_ ? functions_[number]->find(t.remote_address & 0xffff) : nullptr;
+    vi* to = find(functions_, t.remote_address);
     if (to == nullptr || !to->is_datagram() || to->d.generation != generation) {
         count(v.owner->counters.rx_unknown_destination_drops);
         v.entry->counters[abi::tx_datagram_drops].fetch_add(1);
@@ -236,9 +233,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         count(to->owner->counters.rx_no_descriptor_drops);
         return {};
     }
-    while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
-        os::spin_pause();
-    }
+    const receives_lock hold(*to);
     outcome o;
     const std::uint64_t now = clock_ns();
     const bool is_taken = to->filled_by != nullptr && to->filled_by != &v && now < to->filled_until_ns;
@@ -262,22 +257,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         count(to->owner->counters.rx_no_descriptor_drops);
         o = {};
     }
-    to->receive_lock.clear(std::memory_order_release);
     return o;
-}
-
-/// A long datagram will not be finished: its receiver may be filled by others.
-void executor::stop_filling(const vi& v, const transfer& t) const noexcept {
-    const auto number = static_cast<std::uint32_t>(t.remote_address >> 16 & 0xffff);
-    vi* to = number < count_ ? functions_[number]->find(t.remote_address & 0xffff) : nullptr;
-    if (to == nullptr) {
-        return;
-    }
-    while (to->receive_lock.test_and_set(std::memory_order_acquire)) {
-        os::spin_pause();
-    }
-    to->filled_by = to->filled_by == &v ? nullptr : to->filled_by;
-    to->receive_lock.clear(std::memory_order_release);
 }
 
 // -- remote memory --------------------------------------------------------------------------------

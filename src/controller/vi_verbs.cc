@@ -2,7 +2,6 @@
 //
 // vi_verbs.cc -- VIs and regions come, change and go.
 #include <bit>
-#include <thread>
 
 #include "controller/control.hpp"
 #include "controller/executor.hpp"
@@ -35,13 +34,6 @@ bool is_valid(const window& w, const abi::vi_description& d) noexcept {
            d.cq[0] < abi::cq_count && d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count &&
            d.cq_bit[1] < 2 * abi::vi_count && is_ring(w, d.send_ring, d.send_depth, sizeof(abi::send_descriptor)) &&
            is_ring(w, d.receive_ring, d.receive_depth, sizeof(abi::receive_slot));
-}
-
-/// Keeps engines from filling v's receives.  Not under the board: an engine may hold it for a whole lease.
-void hold_receives(vi& v) noexcept {
-    while (v.receive_lock.test_and_set(std::memory_order_acquire)) {
-        std::this_thread::yield();
-    }
 }
 
 }  // namespace
@@ -112,19 +104,6 @@ void control::become(vi& v, abi::link l) {
     publish_state(v);
 }
 
-/// A long datagram of v that was under way will not be finished.
-void control::stop_filling(const vi& v) {
-    const std::uint64_t destination = v.pending->remote_address;
-    const std::uint64_t number = destination >> 16 & 0xffff;
-    vi* to = number < functions_.size() ? functions_[number]->find(destination & 0xffff) : nullptr;
-    if (to == nullptr) {
-        return;
-    }
-    hold_receives(*to);
-    to->filled_by = to->filled_by == &v ? nullptr : to->filled_by;
-    to->receive_lock.clear(std::memory_order_release);
-}
-
 void control::detach(vi& v, abi::break_reason peers) {
     if (v.request != 0) {
         forget_request(requests_.find(v.request));
@@ -176,10 +155,9 @@ errc control::disconnect(call& c) {
     if (v->is_datagram()) {
         // What it has sent goes on; what it was to receive begins anew.
         c.r[0] = abi::make_state(v->epoch, abi::link::connected);
-        hold_receives(*v);
+        const receives_lock hold(*v);
         v->receive_next = static_cast<std::uint32_t>(c.v[1]);
         v->filled_by = nullptr;
-        v->receive_lock.clear(std::memory_order_release);
         return errc::ok;
     }
     c.r[0] = unlink(*v, abi::break_reason::remote_disconnect);
@@ -208,7 +186,7 @@ void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
     engines_.quiesce();
     for (vi* v : vis) {
         if (v->is_datagram() && v->pending != nullptr) {
-            stop_filling(*v);
+            stop_filling(find(functions_, v->pending->remote_address), *v);
         }
     }
     {

@@ -93,6 +93,28 @@ TEST(engine_time, of_what_was_taken_before_a_lease_makes_it_no_cheaper_than_an_o
     EXPECT_EQ(e.time.end(e.now), 60'000u);
 }
 
+TEST(engine_time, takes_a_wait_for_the_other_engines_for_no_lease_that_slept) {
+    engine e;
+    e.time.begin(e.now);
+    e.runs(1'000);
+    (void)e.time.end(e.now);
+    e.sleeps(20'000);
+    e.time.waited();
+    e.time.begin(e.now);
+    e.runs(30'000);
+    e.is_put_aside(800'000);
+    EXPECT_EQ(e.time.end(e.now), engine_time::charge_least_ns) << "the host took it, not a page";
+    // One wait excuses one sleep, and only since the last look.
+    e.time.waited();
+    e.time.begin(e.now);
+    e.sleeps(100'000);
+    e.sleeps(200'000);
+    EXPECT_EQ(e.time.end(e.now), 300'000u);
+    e.time.begin(e.now);
+    e.sleeps(100'000);
+    EXPECT_EQ(e.time.end(e.now), 100'000u);
+}
+
 TEST(engine_time, starts_anew_after_a_rest) {
     engine e;
     e.time.begin(e.now);

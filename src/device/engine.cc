@@ -21,9 +21,11 @@ place inline_place(const memory& m, const std::byte* data, std::uint64_t bytes) 
 
 }  // namespace
 
+/// A connection that is broken already ended first: with a peer that dies its keys go, and what refuses them is not it.
 outcome route::fail(enum status senders) noexcept {
-    if (reliable) {
-        (void)break_link(*device, *from, connected, abi::break_reason::local_error, abi::break_reason::remote_error);
+    if (reliable &&
+        !break_link(*device, *from, connected, abi::break_reason::local_error, abi::break_reason::remote_error)) {
+        return status_of(moved::broken, true);
     }
     return senders;
 }
@@ -70,11 +72,18 @@ bool route::check_remote(const operation& op, std::uint64_t bytes, access rights
            check(*device, to_domain, op.remote_key, op.remote_address, bytes, static_cast<std::uint32_t>(rights), out);
 }
 
-place route::local_place(const operation& op, std::uint32_t segment) const noexcept {
+bool route::local_place(const operation& op, std::uint32_t segment, place& out) const noexcept {
     const abi::segment& s = op.segments[segment];
-    place p;
-    (void)check(*device, from_domain, s.key, s.address, s.length, no_rights, p);
-    return p;
+    out = {};
+    return s.length == 0 || check(*device, from_domain, s.key, s.address, s.length, no_rights, out);
+}
+
+bool route::local_source(const operation& op, std::uint32_t segment, place& out) const noexcept {
+    if (op.inline_data != nullptr) {
+        out = inline_place(*device, op.inline_data, op.length);
+        return true;
+    }
+    return local_place(op, segment, out);
 }
 
 enum status route::status_of(moved how, bool outward) const noexcept {
@@ -116,7 +125,7 @@ outcome route::run(const operation& op) noexcept {
 /// Moves the gather list of `op` into the scatter list of `d`; both were measured already.
 moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept {
     std::uint32_t segment = 0;
-    place source = op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : place{};
+    place source;
     std::uint64_t left = op.length;
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
         const abi::segment& s = target.segment_of(d, fill, i);
@@ -131,7 +140,9 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
         target_place.length = std::min(target_place.length, left);
         while (target_place.length != 0) {
             while (source.length == 0) {
-                source = local_place(op, segment++);
+                if (!local_source(op, segment++, source)) {
+                    return moved::unmapped_from;
+                }
             }
             place to_now = target_place;
             place from_now = source;
@@ -170,9 +181,11 @@ outcome route::send(const operation& op) noexcept {
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
         place sink = inline_place(*device, to_payload, op.length);
-        for (std::uint32_t i = 0; i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
-            const place source =
-                op.inline_data != nullptr ? inline_place(*device, op.inline_data, op.length) : local_place(op, i);
+        for (std::uint32_t i = 0; i < sources_of(op); ++i) {
+            place source;
+            if (!local_source(op, i, source)) {
+                return fail(status::local_protection);
+            }
             if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
                 how != moved::all) {
                 return stopped(how, true);
@@ -211,10 +224,11 @@ outcome route::write(const operation& op) noexcept {
         }
         return refuse_access(to->rx_write_refusals);
     }
-    for (std::uint32_t i = 0; op.length != 0 && i < (op.inline_data != nullptr ? 1u : op.segment_count); ++i) {
-        const place source = op.inline_data != nullptr    ? inline_place(*device, op.inline_data, op.length)
-                             : op.segments[i].length != 0 ? local_place(op, i)
-                                                          : place{};
+    for (std::uint32_t i = 0; op.length != 0 && i < sources_of(op); ++i) {
+        place source;
+        if (!local_source(op, i, source)) {
+            return fail(status::local_protection);
+        }
         if (const moved how = move(*device, sink, source, true, from->state, connected, foreign_copies);
             how != moved::all) {
             return stopped(how, true);
@@ -261,10 +275,10 @@ outcome route::read(const operation& op) noexcept {
         return refuse_access(to->rx_read_refusals);
     }
     for (std::uint32_t i = 0; i < op.segment_count; ++i) {
-        if (op.segments[i].length == 0) {
-            continue;
+        place sink;
+        if (!local_place(op, i, sink)) {
+            return fail(status::local_protection);
         }
-        const place sink = local_place(op, i);
         if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
             how != moved::all) {
             return stopped(how, false);
@@ -295,7 +309,10 @@ outcome route::atomic(const operation& op) noexcept {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
     }
     // Where the result goes is settled first: an atomic that has happened cannot be run again.
-    place sink = local_place(op, 0);
+    place sink;
+    if (!local_place(op, 0, sink)) {
+        return fail(status::local_protection);
+    }
     const piece result = next_piece(*device, sink, 8);
     if (result.moving) {
         return outcome::moving();

@@ -227,7 +227,15 @@ private:
     [[nodiscard]] bool check_local(const operation& op, std::uint32_t rights) const noexcept;
     [[nodiscard]] bool check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag,
                                     place& out) const noexcept;
-    [[nodiscard]] place local_place(const operation& op, std::uint32_t segment) const noexcept;
+    /// Where a segment of the initiator lies.  Asked after check_local() as late as possible, and may differ from it:
+    /// regions close, and processes die, while a message is on its way.
+    [[nodiscard]] bool local_place(const operation& op, std::uint32_t segment, place& out) const noexcept;
+    /// Likewise, or all of the inline data.
+    [[nodiscard]] bool local_source(const operation& op, std::uint32_t segment, place& out) const noexcept;
+    /// Of local_source().
+    [[nodiscard]] static std::uint32_t sources_of(const operation& op) noexcept {
+        return op.inline_data != nullptr ? 1u : op.segment_count;
+    }
     [[nodiscard]] moved scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept;
     /// `outward`: the move was from the initiator to the target.
     [[nodiscard]] enum status status_of(moved how, bool outward) const noexcept;

@@ -280,25 +280,38 @@ bool mesh::take_census_when_calm(multi::census& out) {
             return false;
         }
         out = *now;
-        // A last scan for the dead may hold the lock at this moment.
-        if ((out.processes == options_.seats && out.lock == 0) || failed() || steady::now() > end) {
+        // A last scan for the dead may hold the lock at this moment, or a late connection be ending.
+        const bool calm = out.processes == options_.seats && out.lock == 0 && (!base_ || is_like_base(out));
+        if (calm || failed() || steady::now() > end) {
             return !failed();
         }
         pause(5ms);
     }
 }
 
-bool mesh::same_as_base(const multi::census& now) {
-    multi::census expected = base_;
+bool mesh::is_like_base(const multi::census& now) const {
+    multi::census expected = *base_;
     // How many chunks an arena needs depends on what was allocated when; at most one more each.
-    if (now.chunks <= base_.chunks + options_.seats) {
+    if (now.chunks <= base_->chunks + options_.seats) {
         expected.chunks = now.chunks;
     }
-    if (now.same_entries(expected) && now.stray_blocks == 0 && now.lock == 0) {
+    return now.same_entries(expected) && now.stray_blocks == 0 && now.lock == 0;
+}
+
+/// Counts once everybody is calm, at the beginning and after the deaths: then nothing more may be there.
+bool mesh::check_census() {
+    multi::census now;
+    if (!take_census_when_calm(now)) {
+        return false;
+    }
+    if (!base_) {
+        base_ = now;
+    }
+    if (is_like_base(now)) {
         return true;
     }
     std::ostringstream text;
-    text << "leaked: now " << now << "; at the beginning " << base_;
+    text << "leaked: now " << now << "; at the beginning " << *base_;
     book_->fail("%s", text.str().c_str());
     return false;
 }
@@ -341,17 +354,15 @@ bool mesh::run() {
     for (std::uint32_t i = 0; i < options_.seats; ++i) {
         take_seat(i);
     }
-    bool well = reach(phase::settle) && take_census_when_calm(base_);
+    bool well = reach(phase::settle) && check_census();
     book_->now.store(phase::work);
     while (well && !failed() && killed_ < options_.kills &&
            (options_.seconds_max == 0 || steady::now() - start < std::chrono::seconds(options_.seconds_max))) {
         kill_one();
     }
-    multi::census now;
-    well = well && !failed() && reach(phase::settle) && take_census_when_calm(now) && same_as_base(now);
+    well = well && !failed() && reach(phase::settle) && check_census();
     audit(well);
-    well = well && !failed() && reach(phase::exam) && reach(phase::settle) && take_census_when_calm(now) &&
-           same_as_base(now);
+    well = well && !failed() && reach(phase::exam) && reach(phase::settle) && check_census();
     audit(well);
     well = well && !failed() && leave();
     report(start);

@@ -68,7 +68,8 @@ private:
     /// Of all windows together, where there are several.
     [[nodiscard]] vinic::result<multi::census> count() const;
     [[nodiscard]] bool take_census_when_calm(multi::census& out);
-    [[nodiscard]] bool same_as_base(const multi::census& now);
+    [[nodiscard]] bool is_like_base(const multi::census& now) const;
+    [[nodiscard]] bool check_census();
     [[nodiscard]] bool leave();
     [[nodiscard]] bool failed() const noexcept { return book_->failures.load() != 0; }
     void report(std::chrono::steady_clock::time_point start) const;
@@ -81,7 +82,7 @@ private:
     std::uint64_t stopped_ = 0;
     std::uint64_t audited_ = 0;
     std::uint64_t first_unaudited_ = 1;
-    multi::census base_;
+    std::optional<multi::census> base_;
     std::chrono::steady_clock::time_point last_audit_{};
 };
 

@@ -89,18 +89,12 @@ void participant::run() {
 }
 
 void participant::step() {
-    seat& me = book_.seat_of[options_.seat];
-    const phase now = book_.now.load();
-    switch (now) {
+    switch (book_.now.load()) {
         case phase::work:
             work();
             break;
         case phase::settle:
-            if (me.done_with.load() != phase::settle) {
-                settle();
-            } else {
-                poll(1ms);
-            }
+            settle();  // also when calm already: a slow peer may have asked for a connection before it knew
             break;
         case phase::exam:
             exam();

@@ -400,9 +400,9 @@ public:
     /// writing rights for memory that was registered for reading only; errc::busy: as close().
     [[nodiscard]] result<void> set_attributes(const domain& to, vinic::access rights);
 
-    /// Deregisters.  On return no engine touches the memory any more and adopted pages are private
-    /// again with their contents.  errc::busy: a transfer that uses the region does not end (its
-    /// initiator is stopped inside it); the key is already refused and close() may be called again.
+    /// Deregisters.  On return no engine touches the memory and adopted pages are private again with their
+    /// contents; a message that was on its way is whole, or has failed.  errc::busy: a transfer that uses the
+    /// region does not end (its initiator is stopped inside it); the key is refused, close() may be called again.
     [[nodiscard]] result<void> close();
 
 private:

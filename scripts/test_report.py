@@ -6,14 +6,14 @@ Prints four figures: passed, failed, skipped, unsteady. To stderr goes what the 
 had to say.
 
 A test is unsteady if it failed among the others and passed when it was run again alone: its verdict depended on
-when the machine ran what. That is told and counted, and is no failure. A crash, a hang and what a sanitizer says are
-never forgiven: they are there, however seldom.
+when the machine ran what. That is told and counted, and is no failure. A crash, a hang, what a sanitizer says and
+what a seed has found are never forgiven: they are there, however seldom.
 """
 import re
 import sys
 import xml.etree.ElementTree
 
-FINDS = "Sanitizer|ERROR: libFuzzer"
+FINDS = "Sanitizer|ERROR: libFuzzer|[Ss]eed|SEED"
 LINES = 60  # of what a test printed last: enough for one assertion and one stack
 
 

@@ -46,7 +46,8 @@ class Judge(unittest.TestCase):
             self.assertEqual(verdict(case("fail"), case("run"), word), "failed", word)
 
     def test_finds_are_not_forgiven(self):
-        for said in ("WARNING: ThreadSanitizer: race", "ERROR: AddressSanitizer: x", "==1== ERROR: libFuzzer: x"):
+        for said in ("WARNING: ThreadSanitizer: race", "ERROR: AddressSanitizer: x", "==1== ERROR: libFuzzer: x",
+                     "the seed was 7"):
             self.assertEqual(verdict(case("fail", said), case("run")), "failed", said)
 
     def test_a_report_that_is_not_there_has_no_tests(self):

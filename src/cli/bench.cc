@@ -60,7 +60,7 @@ void add_common(CLI::App& command, typed& words) {
         ->delimiter(',')
         ->expected(2)
         ->check(CLI::NonNegativeNumber);
-    command.add_option("--device", wanted.device, "Device address shm:NAME (default: one made for the run)");
+    command.add_option("--device", wanted.device, "shm:NAME, or vinicd:PATH#vf3 (default: shm, made for the run)");
     command.add_option("--directory", wanted.directory, "Directory of the device file (default: as the library)");
     command.add_option("--memory", words.memory, "What the buffers are made of")
         ->capture_default_str()

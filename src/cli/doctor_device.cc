@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "cli/doctor.hpp"
+#include "cli/function_client.hpp"
 
 namespace vinic::cli {
 
@@ -147,7 +148,23 @@ void check_devices(const std::string& directory, findings& all) {
     }
 }
 
+/// A vinicd keeps its tables to itself; it is asked.
+void check_vinicd(const std::string& typed, findings& all) {
+    auto client = function_client::open(typed);
+    const auto told = client ? client->ask({{"command", "device"}}) : std::unexpected(client.error());
+    if (!told) {
+        all.push_back({"device", verdict::fail, told.error().sentence});
+        return;
+    }
+    all.push_back({"device", verdict::ok,
+                   typed + " is served; `vinic function show --device " + typed + "` tells what its functions do"});
+}
+
 void check_device(const std::string& typed, const std::string& directory, findings& all) {
+    if (is_vinicd(typed)) {
+        check_vinicd(typed, all);
+        return;
+    }
     const auto f = open_readable(typed, directory);
     if (!f) {
         all.push_back({"device", verdict::fail, f.error().message()});

@@ -37,6 +37,12 @@ outcome<void> monitor_functions(const watch_options& o, const printer& print) {
         return std::unexpected(client.error());
     }
     const std::string one = o.function.empty() ? client->function() : o.function;
+    if (!one.empty()) {
+        // It may be removed at the moment, and come; but it must be one that can.
+        if (const auto known = client->ask({{"command", "function"}, {"function", one}}); !known) {
+            return std::unexpected(known.error());
+        }
+    }
     if (const auto begun = client->ask({{"command", "monitor"}}); !begun) {
         return std::unexpected(begun.error());
     }

@@ -42,6 +42,16 @@ void run_with(CLI::App& command, std::shared_ptr<Options> o, Command run, int& e
     });
 }
 
+/// Whoever types 5 means 5 of something, and seldom bytes per second.
+vinicd::understood<std::uint64_t> parse_typed_rate(std::string_view text) {
+    auto rate = vinicd::parse_rate(text);
+    if (rate && *rate != 0 && text.find_first_not_of("0123456789.") == text.npos) {
+        const std::string typed(text);
+        return std::unexpected("'" + typed + "' has no unit: write " + typed + "MB/s, or what is meant");
+    }
+    return rate;
+}
+
 void add_set(CLI::App& object, int& exit_code, const printer& print, const complainer& complain) {
     const auto o = std::make_shared<function_set_options>();
     CLI::App* command = object.add_subcommand("set", "What a function gets, while it is in use");
@@ -53,7 +63,7 @@ void add_set(CLI::App& object, int& exit_code, const printer& print, const compl
                 option, [o, key](const std::string& typed) { o->settings.emplace_back(key, typed); }, help)
             ->type_name(kind);
     };
-    const auto rate = understood_by(vinicd::parse_rate, "");
+    const auto rate = understood_by(parse_typed_rate, "");
     const auto number = understood_by(vinicd::parse_number, "");
     std::vector<CLI::Option*> all = {
         add("--guarantee", "guarantee", "RATE", "What it gets whatever the others do: 2GB/s, none")->check(rate),

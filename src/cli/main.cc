@@ -259,7 +259,7 @@ void add_doctor(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("doctor", "Check this machine: cause and cure of what hinders vinic");
     const auto o = std::make_shared<show_options>();
     add_common(*command, *o);
-    command->add_option("DEVICE", o->device, "Look at this device closely, as NAME or shm:NAME");
+    command->add_option("DEVICE", o->device, "Look at this device closely: NAME, shm:NAME or vinicd:PATH");
     command->callback([o, &exit_code] {
         const diagnosis d = diagnose(*o);
         print(d.text);

@@ -147,6 +147,10 @@ std::vector<std::string> read_config(std::string_view text, const std::string& n
         std::string what(why.description());
         if (what.find("leading zeroes") != std::string::npos) {
             what += ": write a mode in quotes, such as mode = \"0660\"";
+        } else if (what.find("redefine") != std::string::npos) {
+            what += ": write each key once";
+        } else {
+            what += ": write key = value, and a value that is no mere number in quotes, such as \"64KiB\" or \"vf1\"";
         }
         r.complain(why.source(), what);
     }

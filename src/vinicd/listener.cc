@@ -28,10 +28,10 @@ errc code_of(int os_errno) {
 
 result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
-    constexpr std::size_t bytes_max = sizeof address.sun_path - 1 - unfinished.size();
-    if (path.empty() || path.size() > bytes_max) {
+    static_assert(socket_path_bytes_max == sizeof address.sun_path - 1 - unfinished.size());
+    if (path.empty() || path.size() > socket_path_bytes_max) {
         return fail(errc::invalid_argument, 0,
-                    "socket " + path + ": a path has 1 to " + std::to_string(bytes_max) + " bytes here");
+                    "socket " + path + ": a path has 1 to " + std::to_string(socket_path_bytes_max) + " bytes here");
     }
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());

@@ -353,6 +353,10 @@ std::vector<std::string> contradictions(const options& o) {
         found.push_back("the reserved-queues add up to " + std::to_string(reserved) + ", but there are " +
                         std::to_string(scheduling.queues) + " queues: reserve fewer, or set queues higher");
     }
+    if (o.socket.size() > socket_path_bytes_max) {
+        found.push_back("the socket's path has " + std::to_string(o.socket.size()) + " bytes: name one with " +
+                        std::to_string(socket_path_bytes_max) + " at most");
+    }
     for (const auto& [function, choice] : o.functions) {
         if (function > o.device.functions) {
             found.push_back(place(function) + "function " + controller::function_name(function) +

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include <cstdint>
 #include <map>
@@ -24,6 +25,9 @@
 #include "vinicd/units.hpp"
 
 namespace vinic::vinicd {
+
+/// Of a socket's path: four letters of what the kernel takes go to the name it has until it listens.
+inline constexpr std::size_t socket_path_bytes_max = sizeof(sockaddr_un{}.sun_path) - 1 - 4;
 
 enum class log_level : std::uint8_t { error, warning, info, debug };
 enum class yield_choice : std::uint8_t { off, on, automatic };

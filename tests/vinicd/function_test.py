@@ -87,7 +87,8 @@ class Commands(house.Case):
         self.assertEqual((vf1["enabled"], vf1["owner"], vf1["weight"]), (False, "root", 10))
 
     def test_words_that_are_not_understood_are_2_and_what_is_refused_is_1(self):
-        for words, said in ((["--cap", "fast"], "is no rate"), (["--weight", "x"], "is no number"),
+        for words, said in ((["--cap", "fast"], "is no rate"), (["--cap", "5"], "has no unit: write 5MB/s"),
+                            (["--weight", "x"], "is no number"),
                             (["--enabled", "maybe"], "--enabled"), ([], "nothing to set")):
             self.assertIn(said, self.refused("function", "set", "vf1", *words, code=2))
         self.assertIn("required", self.refused("function", "set", code=2))
@@ -200,11 +201,23 @@ class Commands(house.Case):
 
     def test_commands_for_device_files_say_where_to_look(self):
         for words in (["vi", "show"], ["process", "show"], ["counter", "show"], ["cq", "show"], ["region", "show"],
-                      ["name", "show"], ["doctor"], ["device", "remove"]):
+                      ["name", "show"], ["device", "remove"]):
             done = subprocess.run([house.VINIC, *words, self.device], capture_output=True, text=True, check=False,
                                   timeout=house.PATIENCE_SECONDS)
             self.assertEqual(done.returncode, 1, words)
             self.assertIn("vinic function show --device " + self.device, done.stdout + done.stderr, words)
+
+    def test_doctor_asks_a_vinicd(self):
+        def doctor(device):
+            return subprocess.run([house.VINIC, "doctor", device], capture_output=True, text=True, check=False,
+                                  timeout=house.PATIENCE_SECONDS).stdout
+        self.assertRegex(doctor(self.device), "ok +device +" + self.device + " is served")
+        self.assertRegex(doctor(self.device + ".gone"), "fail +device")
+
+    def test_monitor_of_a_function_that_is_not_there_is_refused(self):
+        done = self.run_vinic("monitor", "vf99")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("there is no function 'vf99'", done.stderr)
 
     def test_top_in_lines(self):
         text = self.vinic("top", "-b", "-n", "2", "-i", "0.05")

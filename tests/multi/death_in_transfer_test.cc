@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// death_in_transfer_test.cc -- the dead are buried by whoever looks while others are in the midst of writing to them.
+//
+//   A connection breaks before its dead side's keys go. An engine that finds a key gone has found a death, not a
+//   receiver that gave it a bad descriptor.
+#include "multi/fixture.hpp"
+
+namespace multi {
+namespace {
+
+constexpr std::size_t piece_bytes = 256 << 10;
+constexpr std::uint32_t pieces = 8;
+constexpr int rounds = 20;
+
+TEST(killed_peer, is_no_bad_receiver_for_a_send_into_many_pieces) {
+    directory d;
+    endpoint_options options{.attributes = {}, .memory_bytes = pieces * piece_bytes};
+    options.attributes.segments_max = pieces;
+    endpoint me(d.open(), options);
+    int lost = 0;
+    for (int round = 0; round < rounds; ++round) {
+        process victim([&](channel& parent) {
+            endpoint mine(d.open(), options);
+            std::vector<vinic::segment> list;
+            for (std::uint32_t i = 0; i < pieces; ++i) {
+                list.push_back(mine.at(i * piece_bytes, piece_bytes));
+            }
+            must(mine.vi.post_receive(list, 1));
+            auto listener = must(mine.nic.listen("victim"));
+            parent.say("listening");
+            mine.accept_from(listener);
+            (void)parent.hear();
+        });
+        victim.hear("listening");
+        me.connect_to("victim");
+        victim.kill_now();
+        std::atomic<bool> go = false;
+        std::thread gravedigger([&] {
+            while (!go.load()) {
+            }
+            std::this_thread::sleep_for(std::chrono::microseconds(20 * round));
+            (void)d.open();  // whoever opens the device buries its dead
+        });
+        go.store(true);
+        must(me.vi.post_send(me.at(0, pieces * piece_bytes), 1));
+        const vinic::completion c = me.next();
+        gravedigger.join();
+        EXPECT_TRUE(c.status == vinic::status::success || c.status == vinic::status::connection_lost)
+            << vinic::name(c.status) << " in round " << round;
+        lost += c.status == vinic::status::connection_lost ? 1 : 0;
+        must(me.vi.disconnect());
+    }
+    RecordProperty("lost", lost);
+}
+
+}  // namespace
+}  // namespace multi

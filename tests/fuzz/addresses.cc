@@ -51,7 +51,7 @@ std::string random_device_address(input& in) {
     const std::uint8_t form = in.byte();
     if (form >= 224)
         return in.text(in.below(80));
-    std::string s = form >= 216 ? "udp:" : "shm:";
+    std::string s = form >= 220 ? "vinicd:" : form >= 216 ? "udp:" : "shm:";
     const std::size_t length = form < 128 ? 1 + in.below(8) : form < 160 ? 63 : form < 176 ? 64 : in.below(70);
     constexpr char fit[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     for (std::size_t i = 0; i < length; ++i) s += fit[in.byte() % (sizeof fit - 1)];
@@ -148,7 +148,9 @@ void try_addresses(const std::string& directory, std::span<const std::uint8_t> b
     {
         auto opened = vinic::nic::open(address, options);
         const errc e = outcome(opened);
-        if (!is_device_address(address))
+        if (address.starts_with("vinicd:"))
+            expect(e, errc::invalid_argument, "opening a vinicd with a directory");
+        else if (!is_device_address(address))
             expect(e, errc::unknown_address, "opening what is no address");
         else if (!options.group.empty())
             require(e == errc::ok || e == errc::invalid_argument || e == errc::permission_denied ||

@@ -3,13 +3,15 @@
 // main.cc -- kills processes that use a device, at random moments and at chosen instructions.
 //
 //     torture mesh [--seed N] [--kills N] [--seats N] [--seconds N] [--directory D] [--device vinicd:PATH]
-//                  [--pause]
+//                  [--pause] [--steal]
 //     torture step [--seed N] [--kills N] [--seconds N] [--directory D]
 //                  [--scenario NAME [--at N [--occurrence N]]] [--stride N]
 //
 //   mesh   a busy mesh of processes; a supervisor kills, stops and replaces them and audits every connection
 //   step   one process is led through a call instruction by instruction and killed there; the others must go on;
 //          --stride 1 kills at every single instruction of a scenario, one after the other
+//
+//   --steal   everybody is put aside at random meanwhile, as on a busy host: thieves.hpp (needs a real-time priority)
 //
 // The seed is printed and can be given again.  VINIC_LONG=1 makes both much longer: 5000 kills, and --stride 1.
 #include <stdlib.h>
@@ -20,12 +22,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
 
 #include "torture/mesh.hpp"
 #include "torture/step.hpp"
+#include "torture/thieves.hpp"
 
 namespace {
 
@@ -45,6 +49,7 @@ struct arguments {
     std::string directory;
     std::string device;
     bool pause = false;
+    bool steal = false;
 };
 
 bool to_number(std::string_view text, std::uint64_t& out) {
@@ -61,6 +66,10 @@ bool parse(int count, char** values, arguments& out) {
         const std::string_view flag = values[i];
         if (flag == "--pause") {
             out.pause = true;
+            continue;
+        }
+        if (flag == "--steal") {
+            out.steal = true;
             continue;
         }
         if (++i == count) {
@@ -146,20 +155,20 @@ int main(int count, char** values) {
     arguments a;
     if (!parse(count, values, a)) {
         std::fprintf(stderr,
-                     "usage: %s mesh [--seed N] [--kills N] [--seats 2..8] [--seconds N] [--directory D] [--pause]\n"
+                     "usage: %s mesh [--seed N] [--kills N] [--seats 2..8] [--seconds N] [--directory D]\n"
+                     "       [--device vinicd:PATH] [--pause] [--steal]\n"
                      "       %s step [--seed N] [--kills N] [--seconds N] [--directory D] [--scenario NAME "
-                     "[--at N [--occurrence N]]] [--stride N]\n",
+                     "[--at N [--occurrence N]]] [--stride N] [--steal]\n",
                      values[0], values[0]);
         return 2;
     }
     if (a.seed == 0) {
         a.seed = std::random_device()();
     }
-    if (a.mode == "step") {
-        if (const std::string why = torture::why_not_to_lead(); !why.empty()) {
-            std::printf("skipped: %s\n", why.c_str());
-            return skipped;
-        }
+    const std::string why = a.mode == "step" ? torture::why_not_to_lead() : a.steal ? torture::why_not_to_steal() : "";
+    if (!why.empty()) {
+        std::printf("skipped: %s\n", why.c_str());
+        return skipped;
     }
     const bool own_directory = a.directory.empty();
     if (own_directory) {
@@ -173,6 +182,10 @@ int main(int count, char** values) {
     std::fflush(stdout);
     bool well = false;
     try {
+        std::optional<torture::thieves> thieves;
+        if (a.steal) {
+            thieves.emplace(a.seed);
+        }
         well = a.mode == "mesh" ? run_mesh(a) : run_step(a);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "failed: %s\n", e.what());

@@ -38,7 +38,7 @@ outcome<void> monitor_functions(const watch_options& o, const printer& print) {
     }
     const std::string one = o.function.empty() ? client->function() : o.function;
     if (!one.empty()) {
-        // It may be removed at the moment, and come; but it must be one that can.
+        // Of one that is not there nothing would ever be told.
         if (const auto known = client->ask({{"command", "function"}, {"function", one}}); !known) {
             return std::unexpected(known.error());
         }

@@ -6,16 +6,19 @@
 //                  [--pause] [--steal]
 //     torture step [--seed N] [--kills N] [--seconds N] [--directory D]
 //                  [--scenario NAME [--at N [--occurrence N]]] [--stride N]
+//     torture steal [--seed N] -- COMMAND...
 //
 //   mesh   a busy mesh of processes; a supervisor kills, stops and replaces them and audits every connection
 //   step   one process is led through a call instruction by instruction and killed there; the others must go on;
 //          --stride 1 kills at every single instruction of a scenario, one after the other
+//   steal  runs a command while the cores are taken away at random; its exit code is the command's
 //
 //   --steal   everybody is put aside at random meanwhile, as on a busy host: thieves.hpp (needs a real-time priority)
 //
 // The seed is printed and can be given again.  VINIC_LONG=1 makes both much longer: 5000 kills, and --stride 1.
 #include <stdlib.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -50,6 +53,7 @@ struct arguments {
     std::string device;
     bool pause = false;
     bool steal = false;
+    char** command = nullptr;  ///< of steal: ends with nullptr
 };
 
 bool to_number(std::string_view text, std::uint64_t& out) {
@@ -71,6 +75,10 @@ bool parse(int count, char** values, arguments& out) {
         if (flag == "--steal") {
             out.steal = true;
             continue;
+        }
+        if (flag == "--" && out.mode == "steal" && i + 1 < count) {
+            out.command = values + i + 1;
+            break;
         }
         if (++i == count) {
             return false;
@@ -105,7 +113,24 @@ bool parse(int count, char** values, arguments& out) {
             return false;
         }
     }
-    return out.mode == "mesh" || out.mode == "step";
+    return out.mode == "steal" ? out.command != nullptr : out.mode == "mesh" || out.mode == "step";
+}
+
+/// The exit code of a command that runs among thieves.
+int run_robbed(const arguments& a) {
+    const torture::thieves thieves(a.seed);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::execvp(a.command[0], a.command);
+        std::perror(a.command[0]);
+        ::_exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || ::waitpid(pid, &status, 0) != pid) {
+        std::perror("running the command");
+        return 1;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /// A fresh directory on a memory file system, where there is one with room.
@@ -158,17 +183,23 @@ int main(int count, char** values) {
                      "usage: %s mesh [--seed N] [--kills N] [--seats 2..8] [--seconds N] [--directory D]\n"
                      "       [--device vinicd:PATH] [--pause] [--steal]\n"
                      "       %s step [--seed N] [--kills N] [--seconds N] [--directory D] [--scenario NAME "
-                     "[--at N [--occurrence N]]] [--stride N] [--steal]\n",
-                     values[0], values[0]);
+                     "[--at N [--occurrence N]]] [--stride N] [--steal]\n"
+                     "       %s steal [--seed N] -- COMMAND...\n",
+                     values[0], values[0], values[0]);
         return 2;
     }
     if (a.seed == 0) {
         a.seed = std::random_device()();
     }
-    const std::string why = a.mode == "step" ? torture::why_not_to_lead() : a.steal ? torture::why_not_to_steal() : "";
+    const std::string why = a.mode == "step"               ? torture::why_not_to_lead()
+                            : a.steal || a.mode == "steal" ? torture::why_not_to_steal()
+                                                           : "";
     if (!why.empty()) {
         std::printf("skipped: %s\n", why.c_str());
         return skipped;
+    }
+    if (a.mode == "steal") {
+        return run_robbed(a);
     }
     const bool own_directory = a.directory.empty();
     if (own_directory) {

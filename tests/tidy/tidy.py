@@ -16,6 +16,7 @@ so that tidy_test.py can try each of them on a few lines.
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -234,10 +235,11 @@ def read(path):
 
 def files_of(root):
     """What git knows or would add; without git, everything but build directories."""
-    listed = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "-z"],
-                            capture_output=True, check=False)
-    if listed.returncode == 0 and listed.stdout:
-        return sorted(path for path in listed.stdout.decode().split("\0") if path)
+    if shutil.which("git"):
+        listed = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "-z"],
+                                capture_output=True, check=False)
+        if listed.returncode == 0 and listed.stdout:
+            return sorted(path for path in listed.stdout.decode().split("\0") if path)
     found = []
     for directory, folders, names in os.walk(root):
         folders[:] = [f for f in folders if f not in ("build", ".git")]

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Each rule of tidy.py finds what it is there for, and leaves good files alone."""
+import os
 import sys
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 import tidy  # noqa: E402
@@ -69,6 +71,15 @@ class Tests(unittest.TestCase):
         page = ["| X1 | `no.test` is looked for here | `suite.name`, all of `other`, `test_it` |", "`no.test` nor here"]
         self.assertEqual(list(tidy.named_tests(page, known)), [])
         self.assertEqual(len(list(tidy.named_tests(["| X1 | duty | `suite.nothing` |"], known))), 1)
+
+
+class Files(unittest.TestCase):
+    def test_they_are_found_where_there_is_no_git(self):
+        root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+        with unittest.mock.patch.dict(os.environ, {"PATH": "/nowhere"}):
+            found = tidy.files_of(root)
+        self.assertIn("tests/tidy/tidy.py", found)
+        self.assertFalse([path for path in found if path.startswith("build/")])
 
 
 class Words(unittest.TestCase):

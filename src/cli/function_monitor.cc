@@ -16,12 +16,12 @@ std::string line_of(const object& event) {
     std::snprintf(moment, sizeof moment, "%llu.%06llu", static_cast<unsigned long long>(time / 1'000'000'000),
                   static_cast<unsigned long long>(time / 1000 % 1'000'000));
     std::string line = moment;
-    line += " " + printable(text_of(event, "function")) + " " + printable(text_of(event, "event"));
+    line += " " + text_of(event, "function") + " " + text_of(event, "event");
     if (const std::uint64_t process = number_of(event, "process_id"); process != 0) {
         line += ", context " + std::to_string(number_of(event, "context")) + ", process " + std::to_string(process);
     }
     if (const std::string words = text_of(event, "text"); !words.empty()) {
-        line += ": " + printable(words);
+        line += ": " + words;
     }
     if (const std::uint64_t lost = number_of(event, "lost"); lost != 0) {
         line += " (" + std::to_string(lost) + " events before it were lost)";

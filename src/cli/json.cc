@@ -39,23 +39,29 @@ struct converter {
 
 json json_of(const value& v) { return std::visit(converter{}, v.is); }
 
-value value_of(const json& j) {
+/// What nests more deeply than anything that vinicd says is not looked into.
+constexpr int depth_max = 16;
+
+value value_of(const json& j, int depth = 0) {
+    if (depth > depth_max) {
+        return {};
+    }
     if (j.is_object()) {
         object all;
         for (const auto& [key, content] : j.items()) {
-            all.emplace_back(key, value_of(content));
+            all.emplace_back(printable(key), value_of(content, depth + 1));
         }
         return all;
     }
     if (j.is_array()) {
         list all;
         for (const json& each : j) {
-            all.push_back(value_of(each));
+            all.push_back(value_of(each, depth + 1));
         }
         return all;
     }
     if (j.is_string()) {
-        return j.get<std::string>();
+        return printable(j.get<std::string>());
     }
     if (j.is_boolean()) {
         return j.get<bool>();

@@ -15,6 +15,8 @@
 #include <variant>
 #include <vector>
 
+#include "abi/printable.hpp"
+
 namespace vinic::cli {
 
 struct value;
@@ -60,9 +62,7 @@ struct table {
     std::vector<std::vector<value>> rows{};  ///< one value per column
 };
 
-/// Bytes that somebody else wrote, fit to be printed: valid UTF-8 stays, control characters and
-/// whatever is no UTF-8 becomes \xNN.
-[[nodiscard]] std::string printable(std::string_view bytes);
+using abi::printable;
 
 /// Two hexadecimal digits per byte.
 [[nodiscard]] std::string hex_digits(std::string_view bytes);
@@ -78,7 +78,7 @@ struct table {
 /// One JSON document, on one line (`compact`) or indented; without a newline at the end.
 [[nodiscard]] std::string to_json(const object& document, bool compact = false);
 
-/// What somebody else wrote: one JSON object, or nothing.  Numbers below zero become double.
+/// What somebody else wrote: one JSON object, or nothing.  Numbers below zero become double, words are printable.
 [[nodiscard]] std::optional<object> parse_json(std::string_view text);
 
 }  // namespace vinic::cli

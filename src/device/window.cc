@@ -28,6 +28,7 @@
 #include <cstring>
 #include <thread>
 
+#include "abi/printable.hpp"
 #include "device/memory.hpp"
 #include "device/processes.hpp"
 
@@ -233,7 +234,8 @@ result<os::unique_fd> memory::attach_window(std::uint32_t function) {
     if (reply.code != 0) {
         reply.why[sizeof reply.why - 1] = 0;
         return std::unexpected(
-            fail(code_of_device(reply.code), 0, reply.why[0] != 0 ? reply.why : "the device refuses this function"));
+            fail(code_of_device(reply.code), 0,
+                 reply.why[0] != 0 ? abi::printable(reply.why) : "the device refuses this function"));
     }
     if (reply.version != abi::window_version || !descriptors[0] || !descriptors[1] || !descriptors[2]) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the device is of another version of vinic"));

@@ -6,8 +6,10 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import house
@@ -313,6 +315,57 @@ class Commands(house.Case):
         self.assertIn(TOP_HEADINGS, page)
         for counter in self.function("vf0")["counters"]:
             self.assertIn(f"`{counter}`", page)
+
+
+class HostileServer(house.Case):
+    """Something that speaks as vinicd does, and puts escape sequences into its words."""
+
+    def serve(self, *replies):
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(listening.close)
+        listening.bind(self.path)
+        listening.listen()
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                for reply in replies:
+                    connection.recv(4096)
+                    for packet in reply if isinstance(reply, list) else [reply]:
+                        connection.send(packet if isinstance(packet, bytes) else json.dumps(packet).encode())
+                connection.recv(4096)
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, house.PATIENCE_SECONDS)
+
+    def shown(self, *arguments):
+        done = subprocess.run([house.VINIC, *arguments, "--device", "vinicd:" + self.path], capture_output=True,
+                              timeout=house.PATIENCE_SECONDS, check=False)
+        text = (done.stdout + done.stderr).decode()
+        self.assertEqual([c for c in text if c != "\n" and (c < " " or "\x7f" <= c < "\xa0")], [], text)
+        return text
+
+    EVIL = "\x1b]0;owned\x07 \x9b31m \x7f \r"
+    SEEN = "\\x1b]0;owned\\x07 \\xc2\\x9b31m \\x7f \\x0d"
+
+    def test_refusals(self):
+        self.serve({"schema": 1, "error": {"code": "busy", "message": self.EVIL}})
+        self.assertIn(self.SEEN, self.shown("function", "show"))
+
+    def test_values_as_text_and_as_json(self):
+        for option in ([], ["-j"]):
+            self.serve({"schema": 1, "name": self.EVIL, "owner": self.EVIL, "counters": {self.EVIL: 1}})
+            self.assertIn("owned", self.shown("function", "show", "vf0", *option))
+            os.unlink(self.path)
+
+    def test_events(self):
+        event = {"event": self.EVIL, "function": self.EVIL, "time_ns": 1, "text": self.EVIL, "lost": 0}
+        self.serve([{"schema": 1, "monitor": True}, event])
+        self.assertIn(self.SEEN, self.shown("monitor", "-n", "1"))
+
+    def test_a_reply_that_nests_deeply(self):
+        self.serve(b'{"functions":' + b"[" * 30000 + b"]" * 30000 + b"}")
+        self.assertIn("was given to this user", self.shown("function", "show"))
 
 
 if __name__ == "__main__":

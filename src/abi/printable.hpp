@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// printable.hpp -- words that another process wrote, fit for a terminal, a log and an error.
+//
+//   A name, an event, a refusal: whoever wrote it may have put an escape sequence into it.  Whatever comes from
+//   elsewhere and is shown to somebody passes here.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace vinic::abi {
+
+/// Valid UTF-8 stays; control characters, and whatever is no UTF-8, become \xNN.
+[[nodiscard]] std::string printable(std::string_view bytes);
+
+}  // namespace vinic::abi

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +13,8 @@
 namespace vinic::controller {
 
 namespace {
+
+constexpr unsigned noexec_seal = 0x8;  // MFD_NOEXEC_SEAL, which older headers do not know
 
 error refuse(const char* what) {
     const int e = errno;
@@ -25,9 +28,14 @@ error refuse(const char* what) {
 
 result<window> window::create(std::uint32_t function, std::uint64_t bytes) {
     window w;
-    w.fd_.reset(os::beyond_standard(
-        ::memfd_create(("vinic-window-" + std::to_string(function)).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING)));
-    if (!w.fd_) {
+    const std::string name = "vinic-window-" + std::to_string(function);
+    constexpr unsigned kind = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    w.fd_.reset(os::beyond_standard(::memfd_create(name.c_str(), kind | noexec_seal)));
+    if (!w.fd_ && errno == EINVAL) {  // before Linux 6.3
+        w.fd_.reset(os::beyond_standard(::memfd_create(name.c_str(), kind)));
+    }
+    // Who was given it can map it; nobody else opens it under /proc, and nobody executes it.
+    if (!w.fd_ || ::fchmod(w.fd_.get(), S_IRUSR | S_IWUSR) != 0) {
         return std::unexpected(refuse("creating a memory file (a limit on open files: ulimit -n)"));
     }
     if (::ftruncate(w.fd_.get(), static_cast<off_t>(bytes)) != 0) {

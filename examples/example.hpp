@@ -26,7 +26,7 @@ T must(vinic::result<T> outcome) {
     }
 }
 
-/// The device that an example opens, unless VINIC_DEVICE names another one, such as vinicd:/tmp/vinicd.socket#vf0.
+/// The device that an example opens, unless VINIC_DEVICE names another one, such as vinicd:PATH#vf0.
 inline std::string device(const char* address) {
     const char* other = std::getenv("VINIC_DEVICE");
     return other != nullptr && *other != 0 ? other : address;

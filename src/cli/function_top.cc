@@ -215,6 +215,12 @@ outcome<void> watch_functions(const watch_options& o, const printer& print) {
     for (std::uint64_t n = 0;
          (o.count == 0 || n < o.count) && wait(shown ? &*shown : nullptr, o.interval_seconds, by, paused); ++n) {
         auto now = take(*client, one);
+        if (!now) {  // whoever asks nothing for long is hung up on
+            if (auto again = function_client::open(o.device)) {
+                client = std::move(again);
+                now = take(*client, one);
+            }
+        }
         if (!now) {
             return std::unexpected(now.error());
         }

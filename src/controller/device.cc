@@ -294,7 +294,7 @@ result<void> device::state::put_service(function& f, const service& wanted) {
     return {};
 }
 
-result<void> device::set_service(std::uint32_t number, const service& wanted) {
+result<void> device::set_service(std::uint32_t number, const service& wanted, const std::string& by) {
     auto found = state_->find(number);
     if (!found) {
         return std::unexpected(found.error());
@@ -309,7 +309,7 @@ result<void> device::set_service(std::uint32_t number, const service& wanted) {
             return r;
         }
     }
-    state_->tell(event_kind::changed, f, 0, 0, {});
+    state_->tell(event_kind::changed, f, 0, 0, by);
     return {};
 }
 
@@ -326,7 +326,8 @@ result<std::vector<std::byte>> device::configuration(std::uint32_t number) const
     return std::vector<std::byte>(image.begin(), image.end());
 }
 
-result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::uint32_t width, std::uint32_t value) {
+result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::uint32_t width, std::uint32_t value,
+                               const std::string& by) {
     const auto found = state_->find(number);
     if (!found) {
         return std::unexpected(found.error());
@@ -347,10 +348,20 @@ result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::
     if (effects.bus_master || effects.vectors) {
         state_->engines->quiesce();
     }
-    return effects.reset ? reset(number) : result<void>{};
+    if (effects != configuration_effects{}) {
+        state_->tell(event_kind::changed, **found, 0, 0, by);
+    }
+    if (number == 0 && (effects.functions || effects.memory)) {
+        for (std::uint32_t f = 1; f < functions(); ++f) {
+            if (has(f)) {
+                state_->tell(event_kind::changed, *state_->functions[f], 0, 0, "registers of the PF, " + by);
+            }
+        }
+    }
+    return effects.reset ? reset(number, by) : result<void>{};
 }
 
-result<void> device::reset(std::uint32_t number) {
+result<void> device::reset(std::uint32_t number, const std::string& by) {
     auto found = state_->find(number);
     if (!found) {
         return std::unexpected(found.error());
@@ -382,7 +393,7 @@ result<void> device::reset(std::uint32_t number) {
             renewed = std::unexpected(refuse(errc::out_of_memory, "making a window"));
         }
     }
-    state_->tell(event_kind::reset, f, 0, 0, {});
+    state_->tell(event_kind::reset, f, 0, 0, by);
     return renewed;
 }
 

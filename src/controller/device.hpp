@@ -86,7 +86,7 @@ enum class event_kind : std::uint8_t {
     detached,    ///< it closed it
     died,        ///< it went without closing
     reset,       ///< function-level reset
-    changed,     ///< rates or quotas were set
+    changed,     ///< rates, quotas, rights or registers were set
     misbehaved,  ///< malformed descriptors or forged requests beyond a threshold: the function was quiesced
     added,       ///< a VF came, as if new
     removed,     ///< a VF went: who used it was cut off
@@ -143,28 +143,29 @@ public:
     void leave(std::uint32_t function, std::uint32_t context, std::uint32_t context_epoch, bool died);
 
     // -- administration -------------------------------------------------------------------------
+    // `by` is who asked for a change, in words: the text of its event.
     /// The PF included, and VFs that were removed: numbers are below it.
     [[nodiscard]] std::uint32_t functions() const noexcept;
     /// Takes one VF away while the others run: cut off as by a reset, its window's memory is given back, and every
     /// call with its number ends with errc::unknown_address until it is added.
-    [[nodiscard]] result<void> remove(std::uint32_t function);
+    [[nodiscard]] result<void> remove(std::uint32_t function, const std::string& by = {});
     /// Brings it back as if new: counters are 0, nobody may know its memory, it has bus master.  Refused as
     /// set_service(): it stays away.
-    [[nodiscard]] result<void> add(std::uint32_t function, const service& s = {});
+    [[nodiscard]] result<void> add(std::uint32_t function, const service& s = {}, const std::string& by = {});
     [[nodiscard]] bool has(std::uint32_t function) const;
     [[nodiscard]] result<function_status> status(std::uint32_t function) const;
     /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
-    [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s);
+    [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s, const std::string& by = {});
     /// Function-level reset: contexts are cut off, memory is zeroed, settings and counters stay.  A function that
     /// was disabled because it misbehaved is enabled again.
-    [[nodiscard]] result<void> reset(std::uint32_t function);
+    [[nodiscard]] result<void> reset(std::uint32_t function, const std::string& by = {});
     /// 4096 bytes of the function's configuration space.
     [[nodiscard]] result<std::vector<std::byte>> configuration(std::uint32_t function) const;
     /// Writes 1, 2 or 4 bytes of it, as a driver of that function would: a VF without bus master moves nothing
     /// until it has it again, one without MSI-X, or with all vectors masked, wakes nobody, a function-level reset is
-    /// reset().
+    /// reset().  Registers of the PF act on all VFs: those are told, too.
     [[nodiscard]] result<void> configure(std::uint32_t function, std::uint32_t offset, std::uint32_t width,
-                                         std::uint32_t value);
+                                         std::uint32_t value, const std::string& by = {});
     [[nodiscard]] const device_options& options() const noexcept;
     /// Called from the device's threads for each event; set before start().
     void on_event(std::function<void(const event&)> handler);

@@ -112,7 +112,7 @@ bool device::has(std::uint32_t number) const {
     return (*found)->present;
 }
 
-result<void> device::remove(std::uint32_t number) {
+result<void> device::remove(std::uint32_t number, const std::string& by) {
     const auto found = state_->find(number);
     if (!found) {
         return std::unexpected(found.error());
@@ -142,11 +142,11 @@ result<void> device::remove(std::uint32_t number) {
         f.window = {};
         f.misbehaved = false;
     }
-    state_->tell(event_kind::removed, f, 0, 0, {});
+    state_->tell(event_kind::removed, f, 0, 0, by);
     return {};
 }
 
-result<void> device::add(std::uint32_t number, const service& wanted) {
+result<void> device::add(std::uint32_t number, const service& wanted, const std::string& by) {
     const auto found = state_->find(number);
     if (!found) {
         return std::unexpected(found.error());
@@ -173,7 +173,7 @@ result<void> device::add(std::uint32_t number, const service& wanted) {
         (void)state_->configuration->write(number, pci::msix + 2, 2, pci::msix_enable);
         state_->allow_all();
     }
-    state_->tell(event_kind::added, f, 0, 0, {});
+    state_->tell(event_kind::added, f, 0, 0, by);
     return {};
 }
 

@@ -55,6 +55,26 @@ json vectors_of(const controller::function_status& s) {
     return all;
 }
 
+/// Parsing such a thing, and letting go of it, would cost more than any request.
+bool is_deep(std::string_view text) {
+    constexpr int depth_max = 8;
+    int depth = 0;
+    bool quoted = false;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (quoted && c == '\\') {
+            ++i;
+        } else if (c == '"') {
+            quoted = !quoted;
+        } else if (!quoted && (c == '[' || c == '{') && ++depth > depth_max) {
+            return true;
+        } else if (!quoted && (c == ']' || c == '}')) {
+            --depth;
+        }
+    }
+    return false;
+}
+
 json counters_of(const controller::function_counters& c) {
     json values = json::object();
     for (const counter& each : counters()) {
@@ -78,9 +98,11 @@ std::vector<controller::function_status> all_functions(const controller::device&
 std::string administration::answer(const peer& who, std::string_view text, bool& monitor) {
     ++counted_.requests;
     request r;
-    r.document = json::parse(text, nullptr, false);
     reply answered;
-    if (!r.document.is_object() || !r.document.contains("command") || !r.document["command"].is_string()) {
+    if (is_deep(text)) {
+        answered = {failure(errc::invalid_argument, "no request nests so deeply")};
+    } else if (r.document = json::parse(text, nullptr, false);
+               !r.document.is_object() || !r.document.contains("command") || !r.document["command"].is_string()) {
         answered = {
             failure(errc::invalid_argument, "this is no request: send one JSON object with a \"command\" per packet")};
     } else {
@@ -124,17 +146,17 @@ administration::reply administration::dispatch(const peer& who, const request& r
         }
         const std::string word = r.document["function"].get<std::string>();
         const auto known_number = controller::function_number(word);
-        if (!known_number || *known_number >= device_.functions()) {
+        const bool in_range = known_number && *known_number < device_.functions();
+        // Whose it is, and whether it is there, is told to those whom it concerns.
+        if (!access::may_administer(who) && !(in_range && access_.may_use(*known_number, who))) {
+            return {failure(errc::permission_denied, not_given(word))};
+        }
+        if (!in_range) {
             return {failure(errc::unknown_address, no_such_function(word, device_.functions()))};
         }
         number = *known_number;
         if (r.command != "add" && !device_.has(number)) {
             return {failure(errc::unknown_address, removed_function(word))};
-        }
-        if (!access_.may_use(number, who)) {
-            return {failure(errc::permission_denied, "function " + word + " belongs to " +
-                                                         user_name(access_.owner(number)) +
-                                                         ": only its users and the administrator may look at it")};
         }
     }
     if (r.command == "functions") {
@@ -152,24 +174,21 @@ administration::reply administration::dispatch(const peer& who, const request& r
     if (r.command != "monitor") {
         return change(who, r, number);
     }
+    if (!access_.is_tenant(who)) {
+        return {failure(errc::permission_denied, "no function was given to this user, so there is nothing to be told")};
+    }
     monitor = true;
     return {{{"schema", schema}, {"monitor", true}}};
 }
 
 administration::reply administration::functions(const peer& who) const {
     json names = json::array();
-    std::size_t hidden = 0;
     for (std::uint32_t f = 0; f < device_.functions(); ++f) {
-        if (!device_.has(f)) {
-            continue;
-        }
-        if (access_.may_use(f, who)) {
+        if (access_.may_use(f, who) && device_.has(f)) {
             names.push_back(controller::function_name(f));
-        } else {
-            ++hidden;
         }
     }
-    return {{{"schema", schema}, {"functions", std::move(names)}, {"hidden_functions", hidden}}};
+    return {{{"schema", schema}, {"functions", std::move(names)}}};
 }
 
 administration::reply administration::function(std::uint32_t number) const {
@@ -183,8 +202,8 @@ administration::reply administration::function(std::uint32_t number) const {
                      {"name", status->name},
                      {"number", status->number},
                      {"enabled", access_.is_enabled(number) && status->options.enabled},
-                     {"owner", user_name(access_.owner(number))},
-                     {"group", group ? json(group_name(*group)) : json(nullptr)},
+                     {"owner", names_.user(access_.owner(number))},
+                     {"group", group ? json(names_.group(*group)) : json(nullptr)},
                      {"guarantee_bytes_per_second", s.guarantee},
                      {"cap_bytes_per_second", s.cap},
                      {"weight", s.weight},
@@ -232,29 +251,33 @@ administration::reply administration::configuration(std::uint32_t number) const 
 
 administration::reply administration::whole_device(const peer& who) const {
     const controller::device_options& o = device_.options();
-    json document = {{"schema", schema},
-                     {"version", version()},
-                     {"process_id", static_cast<std::uint64_t>(::getpid())},
-                     {"functions", device_.functions()},
-                     {"engines", o.scheduling.engines},
-                     {"queues", o.scheduling.queues},
-                     {"lease_bytes", o.scheduling.lease_bytes},
-                     {"lease_messages", o.scheduling.lease_descriptors},
-                     {"engine_bytes_per_second", o.scheduling.bytes_per_second},
-                     {"policy", name(o.scheduling.order)},
-                     {"foreign", o.foreign_memory},
-                     {"idle_spin_ns", o.idle_spin_ns},
-                     {"yield", o.yield},
-                     {"verbs_per_second", o.verbs_per_second},
-                     {"violations_per_second", o.violations_per_second},
-                     {"connections", counted_.connections},
-                     {"clients", counted_.clients},
-                     {"monitors", counted_.monitors}};
+    json document = {{"schema", schema}, {"version", version()}};
+    if (!access_.is_tenant(who)) {
+        return {std::move(document)};
+    }
+    const json made_of = {{"process_id", static_cast<std::uint64_t>(::getpid())},
+                          {"engines", o.scheduling.engines},
+                          {"queues", o.scheduling.queues},
+                          {"lease_bytes", o.scheduling.lease_bytes},
+                          {"lease_messages", o.scheduling.lease_descriptors},
+                          {"engine_bytes_per_second", o.scheduling.bytes_per_second},
+                          {"policy", name(o.scheduling.order)},
+                          {"foreign", o.foreign_memory},
+                          {"idle_spin_ns", o.idle_spin_ns},
+                          {"yield", o.yield},
+                          {"verbs_per_second", o.verbs_per_second},
+                          {"violations_per_second", o.violations_per_second}};
+    document.update(made_of);
     if (access::may_administer(who)) {
+        document["functions"] = device_.functions();
+        document["connections"] = counted_.connections;
+        document["clients"] = counted_.clients;
+        document["monitors"] = counted_.monitors;
         document["accepted_connections"] = counted_.accepted;
         document["malformed_packets"] = counted_.malformed_packets;
         document["refused_attachments"] = counted_.refused_attachments;
         document["limits_reached"] = counted_.limits_reached;
+        document["displaced_connections"] = counted_.displaced;
         document["requests"] = counted_.requests;
         document["refused_requests"] = counted_.refused_requests;
         document["lost_events"] = counted_.lost_events;
@@ -273,10 +296,7 @@ administration::reply administration::whole_device(const peer& who) const {
     return {std::move(document)};
 }
 
-std::string administration::event_text(const peer& who, const controller::event& e, std::uint64_t lost) const {
-    if (!access_.may_use(e.function, who)) {
-        return {};
-    }
+std::string administration::event_text(const controller::event& e, std::uint64_t lost) {
     return dump({{"event", name(e.kind)},
                  {"sequence", e.sequence},
                  {"time_ns", e.time_ns},

@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "vinicd/counters.hpp"
+#include "vinicd/log.hpp"
 #include "vinicd/peer.hpp"
 
 namespace vinic::vinicd {
@@ -27,13 +28,17 @@ inline constexpr std::size_t request_bytes_max = 4096;
 class administration {
 public:
     /// `o` is what is in force: "set" changes it.
-    administration(controller::device& d, options& o, house_counters& counted)
-        : device_(d), options_(o), access_(o), counted_(counted) {}
+    administration(controller::device& d, options& o, house_counters& counted, log& to)
+        : device_(d), options_(o), access_(o), counted_(counted), log_(to) {
+        names_.learn(o);
+    }
+    /// Somebody else has changed the options.
+    void options_changed() { names_.learn(options_); }
 
     /// The reply.  `monitor` becomes true when events are wanted from now on.
     [[nodiscard]] std::string answer(const peer& who, std::string_view request, bool& monitor);
-    /// An event as a monitor reads it, `lost` events after the one before; empty: it may not know.
-    [[nodiscard]] std::string event_text(const peer& who, const controller::event& e, std::uint64_t lost) const;
+    /// An event as a monitor reads it, `lost` events after the one before.
+    [[nodiscard]] static std::string event_text(const controller::event& e, std::uint64_t lost);
 
 private:
     struct request;
@@ -50,11 +55,15 @@ private:
     [[nodiscard]] reply configure(const peer& who, const request& r, std::uint32_t number);
     [[nodiscard]] reply add(const peer& who, std::uint32_t number);
     [[nodiscard]] reply remove(const peer& who, std::uint32_t number);
+    [[nodiscard]] std::string only_administrators(const char* do_what) const;
+    void record(const peer& who, std::uint32_t number, const std::string& what);
 
     controller::device& device_;
     options& options_;
     access access_;
     house_counters& counted_;
+    log& log_;
+    known_names names_;
 };
 
 /// The counters of all functions added up, and each function's state; functions that went meanwhile are left out.

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 
 #include "controller/configuration_registers.hpp"
 #include "vinicd/administration_parts.hpp"
@@ -31,6 +33,9 @@ std::optional<written> written_of(const json& value) {
     return std::nullopt;
 }
 
+// Each waits until the leases of its moment have ended; a request is one turn of the thread that serves everybody.
+constexpr std::size_t writes_max = 16;
+
 struct register_write {
     std::uint32_t offset = 0;
     std::uint32_t width = 0;
@@ -57,11 +62,40 @@ std::optional<register_write> write_of(const json& asked) {
     return fits ? std::optional(w) : std::nullopt;
 }
 
-std::string only_administrators(const char* do_what) {
-    return "only root and " + user_name(::geteuid()) + ", who runs this vinicd, may " + do_what;
+/// Whether it asks for a function-level reset, which takes long.
+bool resets(const register_write& w) {
+    constexpr std::uint32_t at = controller::pci::express + controller::pci::express_device_control;
+    return w.offset / 4 == at / 4 &&
+           (std::uint64_t{w.value} << 8 * (w.offset - at) & controller::pci::express_reset) != 0;
+}
+
+/// What is set, as an event and the log have it: "weight = 9, cap = 4GB/s".
+void append(std::string& all, std::string_view key, const std::string& value) {
+    all += (all.empty() ? "" : ", ") + std::string(key) + " = " + value;
+}
+
+std::string hex(std::uint32_t value) {
+    std::array<char, 16> text{};
+    std::snprintf(text.data(), text.size(), "0x%x", value);
+    return text.data();
 }
 
 }  // namespace
+
+/// Every change passes here, so that none is without a line that says who made it.  An administrator's are never left
+/// out; an owner can make as many of his own function as he likes.
+void administration::record(const peer& who, std::uint32_t number, const std::string& what) {
+    const std::string line = "function " + controller::function_name(number) + ": " + what;
+    if (access::may_administer(who)) {
+        log_.info(line);
+    } else {
+        log_.caused(log_level::info, ("changes of " + controller::function_name(number)).c_str(), line);
+    }
+}
+
+std::string administration::only_administrators(const char* do_what) const {
+    return "only root and " + names_.user(::geteuid()) + ", who runs this vinicd, may " + do_what;
+}
 
 administration::reply administration::change(const peer& who, const request& r, std::uint32_t number) {
     return r.command == "set"         ? set(who, r, number)
@@ -78,7 +112,7 @@ administration::reply administration::set(const peer& who, const request& r, std
     options wanted = options_;
     wanted.places.clear();  // what is wrong now does not stand in the file
     function_choice& choice = wanted.functions[number];
-    bool anything = false;
+    std::string what;
     for (const auto& [key, value] : r.document.items()) {
         if (key == "command" || key == "function") {
             continue;
@@ -98,27 +132,32 @@ administration::reply administration::set(const peer& who, const request& r, std
         if (!put) {
             return {failure(errc::invalid_argument, key + ": " + put.error())};
         }
-        anything = true;
+        append(what, found->key, as_text(*word));
     }
-    if (!anything) {
+    if (what.empty()) {
         return {failure(errc::invalid_argument, "nothing to set: give a guarantee, cap, weight, priority, ...")};
     }
     if (const auto wrong = contradictions(wanted); !wrong.empty()) {
         return {failure(errc::invalid_argument, wrong.front())};
     }
-    if (const auto done = device_.set_service(number, service_of(wanted, number)); !done) {
+    const std::string by = what + ", asked by " + actor_text(who.who.process, who.who.user);
+    if (const auto done = device_.set_service(number, service_of(wanted, number), by); !done) {
         return {failure(done.error().code, done.error().message())};
     }
     options_ = std::move(wanted);
+    options_changed();
+    record(who, number, by);
     return function(number);
 }
 
 /// As a driver of the function would; nothing is written if one of the writes is wrong.
 administration::reply administration::configure(const peer& who, const request& r, std::uint32_t number) {
-    if (!access_.may_reset(number, who)) {
-        return {failure(errc::permission_denied, "only root, " + user_name(::geteuid()) + " and the function's owner " +
-                                                     user_name(access_.owner(number)) +
-                                                     " may write to its configuration space")};
+    if (!access_.may_configure(number, who)) {
+        return {failure(errc::permission_denied,
+                        number == 0
+                            ? only_administrators("write to the PF's configuration space, which acts on all VFs")
+                            : "only root, " + names_.user(::geteuid()) + " and the function's owner " +
+                                  names_.user(access_.owner(number)) + " may write to its configuration space")};
     }
     std::vector<register_write> writes;
     for (const auto& [key, value] : r.document.items()) {
@@ -141,22 +180,36 @@ administration::reply administration::configure(const peer& who, const request& 
     if (writes.empty()) {
         return {failure(errc::invalid_argument, "\"writes\" are missing, such as [{\"offset\": 4, ...}]")};
     }
+    if (writes.size() > writes_max) {
+        return {failure(errc::limit_reached, "a request writes at most " + std::to_string(writes_max) +
+                                                 " registers: send several requests")};
+    }
+    if (std::ranges::any_of(writes.begin(), writes.end() - 1, resets)) {
+        return {failure(errc::invalid_argument, "a function-level reset is the last write of its request")};
+    }
     for (const register_write& w : writes) {
-        if (const auto done = device_.configure(number, w.offset, w.width, w.value); !done) {
+        std::string by;
+        append(by, hex(w.offset) + (w.width == 1 ? ".b" : w.width == 2 ? ".w" : ".l"), hex(w.value));
+        by += ", asked by " + actor_text(who.who.process, who.who.user);
+        if (const auto done = device_.configure(number, w.offset, w.width, w.value, by); !done) {
             return {failure(done.error().code, done.error().doing)};
         }
+        record(who, number, by);
     }
     return configuration(number);
 }
 
 administration::reply administration::reset(const peer& who, std::uint32_t number) {
     if (!access_.may_reset(number, who)) {
-        return {failure(errc::permission_denied, "only root, " + user_name(::geteuid()) + " and the function's owner " +
-                                                     user_name(access_.owner(number)) + " may reset it")};
+        return {failure(errc::permission_denied, "only root, " + names_.user(::geteuid()) +
+                                                     " and the function's owner " + names_.user(access_.owner(number)) +
+                                                     " may reset it")};
     }
-    if (const auto done = device_.reset(number); !done) {
+    const std::string by = "asked by " + actor_text(who.who.process, who.who.user);
+    if (const auto done = device_.reset(number, by); !done) {
         return {failure(done.error().code, done.error().message())};
     }
+    record(who, number, "reset, " + by);
     return function(number);
 }
 
@@ -175,10 +228,13 @@ administration::reply administration::add(const peer& who, std::uint32_t number)
     if (const auto wrong = contradictions(wanted); !wrong.empty()) {
         return {failure(errc::invalid_argument, wrong.front())};
     }
-    if (const auto done = device_.add(number, service_of(wanted, number)); !done) {
+    const std::string by = "asked by " + actor_text(who.who.process, who.who.user);
+    if (const auto done = device_.add(number, service_of(wanted, number), by); !done) {
         return {failure(done.error().code, done.error().doing)};
     }
     options_ = std::move(wanted);
+    options_changed();
+    record(who, number, "added, " + by);
     return function(number);
 }
 
@@ -186,9 +242,11 @@ administration::reply administration::remove(const peer& who, std::uint32_t numb
     if (!access::may_administer(who)) {
         return {failure(errc::permission_denied, only_administrators("remove functions"))};
     }
-    if (const auto done = device_.remove(number); !done) {
+    const std::string by = "asked by " + actor_text(who.who.process, who.who.user);
+    if (const auto done = device_.remove(number, by); !done) {
         return {failure(done.error().code, done.error().doing)};
     }
+    record(who, number, "removed, " + by);
     options_.functions[number].present = false;
     return {{{"schema", schema}, {"name", controller::function_name(number)}, {"removed", true}}};
 }

@@ -11,16 +11,14 @@
 
 namespace vinic::vinicd {
 
-inline constexpr std::uint64_t ns_per_second = 1'000'000'000;
-
 struct connections::connection {
     number n = 0;
     os::unique_fd fd;
     peer who;
+    account of;  ///< pays for it
     loop::watch watch = 0;
     loop::watch process_watch = 0;
     role as = role::fresh;
-    std::uint64_t since_ns = 0;  ///< in this role
     // Of a client.
     std::uint32_t function = 0;
     std::uint32_t epoch = 0;
@@ -30,8 +28,6 @@ struct connections::connection {
     // Of an administrator or monitor.
     std::deque<std::string> unsent;
     std::uint64_t lost = 0;
-    std::uint64_t second = 0;
-    std::uint32_t requests = 0;  ///< in this second
 };
 
 /// One packet, without waiting; 0 or errno.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // connections.cc -- who comes, who is told what, and how they go; packets.cc has what they say.
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,9 +20,12 @@ namespace vinic::vinicd {
 namespace {
 
 constexpr std::uint64_t accept_pause_ns = 100'000'000;
-constexpr int accepted_at_a_time = 16;
+constexpr int accepted_at_a_time = 64;
 constexpr int packets_drained_max = 64;
 constexpr std::size_t backlog_max = 256;  // events that a monitor may be behind
+constexpr std::uint64_t ns_per_second = 1'000'000'000;
+constexpr const char* no_place =
+    "this place was given to a newer connection of the same user or group: close some, or come again";
 
 }  // namespace
 
@@ -43,7 +47,8 @@ connections::connections(loop& l, log& to, controller::device& d, options& o)
       log_(to),
       device_(d),
       access_(o),
-      administration_(d, o, counted_),
+      administration_(d, o, counted_, to),
+      admission_(d.options().defaults.contexts_max),
       alive_(std::make_shared<bool>(true)) {}
 
 connections::~connections() {
@@ -52,16 +57,35 @@ connections::~connections() {
     close_all();
 }
 
-std::uint64_t connections::descriptors_max(const controller::device_options& o) noexcept {
-    const connection_limits limits;
-    const std::uint64_t clients = std::uint64_t{o.functions + 1} * (o.defaults.contexts_max + limits.attached_spare);
+std::uint64_t connections::descriptors_max(const options& o) {
+    std::set<std::uint64_t> accounts;  // besides the administrators
+    constexpr std::uint64_t is_group = std::uint64_t{1} << 32;
+    const auto count = [&](const function_choice& c) {
+        if (c.owner) {
+            accounts.insert(*c.owner);
+        }
+        if (c.group) {
+            accounts.insert(*c.group | is_group);
+        }
+    };
+    count(o.every_function);
+    for (const auto& [number, choice] : o.functions) {
+        count(choice);
+    }
+    if (o.group) {
+        accounts.insert(*o.group | is_group);
+    }
+    const std::uint64_t functions = o.device.functions + 1;
+    const std::uint64_t clients = functions * (o.device.defaults.contexts_max + admission::spare_of_function);
+    const std::uint64_t others = (accounts.size() + 1) * admission::places + admission::places_of_strangers;
     constexpr std::uint64_t of_a_function = 3;
     constexpr std::uint64_t of_the_program = 64;
-    return 2 * (clients + limits.fresh + limits.administrators) + of_a_function * (o.functions + 1) + of_the_program;
+    return 2 * (clients + others) + of_a_function * functions + of_the_program;
 }
 
 result<void> connections::serve(int listening) {
     listening_ = listening;
+    reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     listener_ = loop_.add(listening, EPOLLIN, [this](std::uint32_t) { accept_some(); });
     if (listener_ == 0) {
         return std::unexpected(error{errc::os_failure, errno, "watching the socket"});
@@ -90,6 +114,9 @@ void connections::accept_some() {
             take(std::move(fd));
             continue;
         }
+        if (errno == EMFILE && accept_without_room()) {
+            continue;
+        }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             // The one who waits stays ready: without a pause this thread would do nothing else.
             ++counted_.limits_reached;
@@ -105,6 +132,28 @@ void connections::accept_some() {
         }
         return;
     }
+}
+
+/// The limit on open files is below what all places need.  Who waits can only be seen when he is let in: if he is no
+/// weaker than somebody who is here, he stays.
+bool connections::accept_without_room() {
+    reserve_.reset();
+    os::unique_fd fd(::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    const bool accepted = static_cast<bool>(fd);
+    if (accepted) {
+        const auto who = peer_of(fd.get());
+        const auto leaves = who ? admission_.weakest(access_.account_of(*who)) : std::nullopt;
+        if (leaves) {
+            displace(*leaves);
+            take(std::move(fd));
+        } else {
+            ++counted_.limits_reached;
+            refuse(fd.get(), errc::limit_reached, "vinicd may not open more files: its administrator raises the limit");
+            fd.reset();
+        }
+    }
+    reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    return accepted;
 }
 
 void connections::refuse(int fd, errc code, const std::string& why) {
@@ -130,60 +179,64 @@ void connections::take(os::unique_fd fd) {
     c.n = ++last_;
     c.fd = std::move(fd);
     c.who = std::move(*who);
-    c.since_ns = os::now_ns();
-    if (too_many(c, role::fresh)) {
+    c.of = access_.account_of(c.who);
+    const std::uint64_t now = os::now_ns();
+    const work_time spent;
+    const auto paid = [&] { admission_.charge(c.of, c.who.who.user, now, spent.ns()); };
+    const bool busy = c.of.of == account::kind::strangers && admission_.free_at_ns(c.of, c.who.who.user) > now;
+    auto known = busy ? result<void>() : open_process(c.who);
+    if (!known && known.error().os_errno == EMFILE) {
+        if (const auto leaves = admission_.weakest(c.of)) {
+            displace(*leaves);
+            known = open_process(c.who);
+        }
+    }
+    if (busy || !known) {
         ++counted_.limits_reached;
-        log_.caused(log_level::warning, "connecting", "too many connections that say nothing: refused " + described(c));
-        refuse(c.fd.get(), errc::limit_reached, "too many connections of this user say nothing");
+        log_.caused(log_level::warning, "connecting",
+                    "refused " + described(c) + ": " +
+                        (busy ? "users who were given no function have made work enough" : known.error().message()));
+        refuse(c.fd.get(), errc::limit_reached,
+               busy ? "users without a function have used up their time: come again later"
+                    : "vinicd cannot find out who connects");
+        paid();
         return;
+    }
+    // An account's places have room for a newcomer always.
+    if (const auto leaves = admission_.arrive(c.n, c.of, c.who.who.user, now).leaves) {
+        displace(*leaves);
     }
     c.watch = loop_.add(c.fd.get(), EPOLLIN, [this, n = c.n](std::uint32_t events) { on_ready(n, events); });
     if (c.watch == 0) {
+        admission_.leave(c.n);
         return;
     }
-    all_.emplace(c.n, std::move(made));
     ++counted_.connections;
+    paid();
+    all_.emplace(c.n, std::move(made));
     if (!sweeping_) {
         sweeping_ = true;
         sweep();
     }
 }
 
-bool connections::too_many(const connection& c, role wanted) const {
-    const bool privileged = access::may_administer(c.who);
-    const auto fits = [&](const connection& other) {
-        if (wanted == role::administrator) {
-            return other.as == role::administrator || other.as == role::monitor;
-        }
-        return wanted == role::fresh
-                   ? other.as == role::fresh
-                   : (other.as == role::attached || other.as == role::entered) && other.function == c.function;
-    };
-    std::uint32_t total = 0;
-    std::uint32_t of_user = 0;
-    for (const auto& [n, other] : all_) {
-        if (other.get() != &c && fits(*other)) {
-            ++total;
-            of_user += other->who.who.user == c.who.who.user ? 1U : 0U;
-        }
+/// Hangs up on somebody whose place another one gets, and says so in the packet that it waits for.
+void connections::displace(number n) {
+    connection& c = *all_.at(n);
+    ++counted_.displaced;
+    log_.caused(log_level::info, "places", "a newer connection takes the place of " + described(c));
+    if (c.as == role::fresh) {
+        refuse(c.fd.get(), errc::limit_reached, no_place);
+    } else if (c.as == role::attached) {
+        const abi::enter_reply reply{.code = static_cast<std::uint32_t>(errc::limit_reached), .context_epoch = 0};
+        say_goodbye(c.fd.get(), bytes_of(reply));
     }
-    if (wanted == role::attached) {
-        return total >= device_.options().defaults.contexts_max + limits_.attached_spare;
-    }
-    const bool fresh = wanted == role::fresh;
-    return total >= (fresh ? limits_.fresh : limits_.administrators) ||
-           (!privileged && of_user >= (fresh ? limits_.fresh_of_user : limits_.administrators_of_user));
+    close(c, false);
 }
 
 void connections::sweep() {
     const std::uint64_t now = os::now_ns();
-    std::vector<number> late;
-    for (const auto& [n, c] : all_) {
-        if ((c->as == role::fresh || c->as == role::attached) && now - c->since_ns > limits_.patience_ns) {
-            late.push_back(n);
-        }
-    }
-    for (const number n : late) {
+    for (const number n : admission_.late(now)) {
         log_.caused(log_level::info, "waiting", "hung up, nothing was said for too long: " + described(*all_.at(n)));
         close(*all_.at(n), false);
     }
@@ -200,39 +253,43 @@ void connections::sweep() {
 // -- what they are told, and how they go ------------------------------------------------------------
 
 void connections::tell(const controller::event& e, std::uint64_t lost) {
-    const bool cuts_off = e.kind == controller::event_kind::reset || e.kind == controller::event_kind::removed;
-    std::vector<number> affected;
-    for (const auto& [n, c] : all_) {
-        const bool monitor = c->as == role::monitor;
-        const bool cut_off =
-            cuts_off && e.function == c->function && (c->as == role::attached || c->as == role::entered);
-        if (monitor || cut_off) {
-            affected.push_back(n);
-        }
+    if (e.kind == controller::event_kind::reset || e.kind == controller::event_kind::removed) {
+        cut_off(e.function);
     }
-    const auto status =
-        cuts_off && !affected.empty() ? device_.status(e.function) : result<controller::function_status>(std::unexpect);
-    for (const number n : affected) {
+    const std::uint64_t now = os::now_ns();
+    const std::vector<number> monitors(monitors_.begin(), monitors_.end());  // one that has gone is taken out
+    for (const number n : monitors) {
         connection& c = *all_.at(n);
-        if (c.as != role::monitor) {
-            if (!status || status->epoch != c.epoch) {
-                close(c, false);  // so that one who sleeps learns of it
-            }
-            continue;
-        }
         c.lost += lost;
-        std::string text = administration_.event_text(c.who, e, c.lost);
-        if (text.empty()) {
+        if (!access_.may_use(e.function, c.who)) {
             continue;
         }
-        if (c.unsent.size() >= backlog_max) {
+        const account of = c.of;
+        const uid_t user = c.who.who.user;
+        if (c.unsent.size() >= backlog_max || admission_.free_at_ns(of, user) > now) {
             ++c.lost;
             ++counted_.lost_events;
             continue;
         }
-        c.lost = 0;
-        c.unsent.push_back(std::move(text));
+        const work_time spent;
+        c.unsent.push_back(administration::event_text(e, std::exchange(c.lost, 0)));
         flush(c);
+        admission_.charge(of, user, now, spent.ns());
+    }
+}
+
+/// So that one who sleeps learns of it.
+void connections::cut_off(std::uint32_t function) {
+    const auto status = device_.status(function);
+    std::vector<number> affected;
+    for (const auto& [n, c] : all_) {
+        if ((c->as == role::attached || c->as == role::entered) && c->function == function &&
+            (!status || status->epoch != c->epoch)) {
+            affected.push_back(n);
+        }
+    }
+    for (const number n : affected) {
+        close(*all_.at(n), false);
     }
 }
 
@@ -241,10 +298,12 @@ void connections::close(connection& c, bool died) {
         --counted_.clients;
         device_.leave(c.function, c.context, c.context_epoch, died);
     }
-    counted_.monitors -= c.as == role::monitor ? 1U : 0U;
+    monitors_.erase(c.n);
+    counted_.monitors = monitors_.size();
     --counted_.connections;
     loop_.remove(c.process_watch);
     loop_.remove(c.watch);
+    admission_.leave(c.n);
     all_.erase(c.n);
 }
 
@@ -254,8 +313,6 @@ void connections::close_all() {
     }
 }
 
-std::string connections::described(const connection& c) const {
-    return "process " + std::to_string(c.who.who.process) + " of user " + user_name(c.who.who.user);
-}
+std::string connections::described(const connection& c) const { return actor_text(c.who.who.process, c.who.who.user); }
 
 }  // namespace vinic::vinicd

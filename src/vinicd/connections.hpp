@@ -9,33 +9,25 @@
 //       '----------------------------> administrator --> monitor                '-> device.leave()
 //
 //   Whatever a client does, it holds one connection with a bounded amount of memory: one reply that it has not read
-//   yet, or the backlog of a monitor.  A packet that does not fit is counted, and the connection closed.
+//   yet, or the backlog of a monitor.  A packet that does not fit is counted, and the connection closed.  Who gets a
+//   place, and when it is listened to, is decided in admission.hpp.
 #pragma once
 
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 
 #include "abi/window.hpp"
 #include "vinicd/administration.hpp"
+#include "vinicd/admission.hpp"
 #include "vinicd/log.hpp"
 #include "vinicd/loop.hpp"
 #include "vinicd/peer.hpp"
 
 namespace vinic::vinicd {
-
-/// How many there may be.  Those of root and of the program's own user are only counted in the totals.
-struct connection_limits {
-    std::uint32_t fresh = 256;  ///< connected, and nothing said yet
-    std::uint32_t fresh_of_user = 64;
-    std::uint32_t administrators = 128;
-    std::uint32_t administrators_of_user = 16;
-    std::uint32_t attached_spare = 16;           ///< of a function, beyond its contexts: on their way in or out
-    std::uint64_t patience_ns = 10'000'000'000;  ///< for the next step until a context is entered
-    std::uint32_t requests_per_second = 2000;    ///< of one administrator; more wait
-};
 
 class connections {
 public:
@@ -54,8 +46,10 @@ public:
     void close_all();
 
     [[nodiscard]] house_counters& counted() noexcept { return counted_; }
-    /// Descriptors that all limits together may need.
-    [[nodiscard]] static std::uint64_t descriptors_max(const controller::device_options& o) noexcept;
+    /// Somebody else has changed the options.
+    void options_changed() { administration_.options_changed(); }
+    /// Descriptors that all places together may need.
+    [[nodiscard]] static std::uint64_t descriptors_max(const options& o);
 
 private:
     enum class role : std::uint8_t { fresh, attached, entered, administrator, monitor };
@@ -63,19 +57,22 @@ private:
     using number = std::uint64_t;
 
     void accept_some();
+    [[nodiscard]] bool accept_without_room();
     void take(os::unique_fd fd);
+    void displace(number n);
     void refuse(int fd, errc code, const std::string& why);
     void on_ready(number n, std::uint32_t events);
+    void serve(connection& c, std::uint32_t events);
     void on_packet(connection& c, std::span<const std::byte> packet);
     void attach(connection& c, std::span<const std::byte> packet);
     void enter(connection& c, std::span<const std::byte> packet);
     void request(connection& c, std::span<const std::byte> packet);
     [[nodiscard]] result<void> may_attach(const connection& c, const abi::attach_request& asked);
-    [[nodiscard]] bool too_many(const connection& c, role wanted) const;
     void malformed(connection& c, const char* what);
     void flush(connection& c);
-    void listen_to(connection& c);
+    void rest(connection& c, std::uint64_t until_ns);
     void close(connection& c, bool died);
+    void cut_off(std::uint32_t function);
     void sweep();
     [[nodiscard]] std::string described(const connection& c) const;
 
@@ -85,12 +82,14 @@ private:
     access access_;
     house_counters counted_;
     administration administration_;
-    connection_limits limits_;
+    admission admission_;
     int listening_ = -1;
+    os::unique_fd reserve_;  ///< a descriptor to let one in with when there is no other
     loop::watch listener_ = 0;
     bool sweeping_ = false;
     number last_ = 0;
     std::map<number, std::unique_ptr<connection>> all_;
+    std::set<number> monitors_;
     std::shared_ptr<bool> alive_;  ///< false once this has gone: timers may come later
 };
 

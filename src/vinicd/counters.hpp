@@ -27,6 +27,7 @@ struct house_counters {
     std::uint64_t malformed_packets = 0;    ///< answered by closing the connection
     std::uint64_t refused_attachments = 0;  ///< no right, no such function, other version, switched off
     std::uint64_t limits_reached = 0;       ///< connections refused because there were too many
+    std::uint64_t displaced = 0;            ///< connections that gave their place to a newer one
     std::uint64_t requests = 0;             ///< of the administration
     std::uint64_t refused_requests = 0;     ///< of these: answered with an error
     std::uint64_t lost_events = 0;          ///< never told to a monitor, which was too slow

@@ -15,7 +15,8 @@ namespace vinic::vinicd {
 
 namespace {
 
-constexpr int backlog = 512;
+// Who comes first is let in first: behind so many strangers others wait, and behind those in connect().
+constexpr int backlog = 128;
 constexpr std::string_view unfinished = ".new";  // until it listens, a socket is called so
 
 std::unexpected<error> fail(errc code, int os_errno, const std::string& doing) {
@@ -59,7 +60,7 @@ result<os::unique_fd> lock_beside(const std::string& path) {
         // Whoever ended at this moment has removed the file: the lock is on a file that nobody else will find.
         struct stat opened{};
         struct stat named{};
-        if (::fstat(file.get(), &opened) == 0 && ::stat(name.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+        if (::fstat(file.get(), &opened) == 0 && ::lstat(name.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
             opened.st_dev == named.st_dev) {
             return file;
         }
@@ -134,20 +135,49 @@ result<listener> listener::make(const std::string& path, int type, mode_t mode, 
         return fail(code_of(why), why, doing);
     };
     ::unlink(fresh.c_str());  // of one that was killed just then
-    const mode_t before = ::umask(0177);
-    const int bound = ::bind(made.fd(), reinterpret_cast<const sockaddr*>(&first), sizeof first);
+    // bind() makes the file with the mode of the socket: nothing is done by name that a link could lead elsewhere.
+    const int prepared = ::fchmod(made.fd(), mode);
+    const mode_t before = ::umask(0);
+    const int bound = prepared != 0 ? -1 : ::bind(made.fd(), reinterpret_cast<const sockaddr*>(&first), sizeof first);
     ::umask(before);
     if (bound != 0) {
         return give_up("binding to " + fresh);
     }
-    if (group && ::chown(fresh.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+    const os::unique_fd file(::open(fresh.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!file || ::fstat(file.get(), &made.made_) != 0) {
+        return give_up("looking at " + fresh);
+    }
+    if (!S_ISSOCK(made.made_.st_mode) || made.made_.st_uid != ::geteuid()) {
+        errno = 0;
+        return give_up("another user has put something else in the place of " + fresh +
+                       ": use a directory that nobody else can write to");
+    }
+    if (group && ::fchownat(file.get(), "", static_cast<uid_t>(-1), *group, AT_EMPTY_PATH) != 0) {
         return give_up("giving " + path + " to its group: be a member of it, or root");
     }
-    if (::chmod(fresh.c_str(), mode) != 0 || ::listen(made.fd(), backlog) != 0 ||
-        ::stat(fresh.c_str(), &made.made_) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0) {
+    if (::listen(made.fd(), backlog) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0) {
         return give_up("listening at " + path);
     }
     return made;
+}
+
+std::string listener::weakness() const {
+    if (!lock_) {
+        return {};
+    }
+    const std::size_t slash = path_.rfind('/');
+    const std::string directory = slash == path_.npos ? "." : slash == 0 ? "/" : path_.substr(0, slash);
+    struct stat status{};
+    if (::stat(directory.c_str(), &status) != 0) {
+        return {};
+    }
+    const bool others_own = status.st_uid != 0 && status.st_uid != ::geteuid();
+    const bool others_write = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (status.st_mode & S_ISVTX) == 0;
+    if (!others_own && !others_write) {
+        return {};
+    }
+    return "other users can write to " + directory + " and put a socket of their own in the place of " + path_ +
+           ": use a directory of this user, such as /run/vinic or $XDG_RUNTIME_DIR";
 }
 
 result<listener> listener::open(const options& o, const std::vector<int>& handed_over) {
@@ -174,7 +204,7 @@ result<listener> listener::open(const options& o, const std::vector<int>& handed
 void listener::close() noexcept {
     if (lock_) {
         struct stat now{};
-        if (made_.st_ino != 0 && ::stat(path_.c_str(), &now) == 0 && now.st_ino == made_.st_ino &&
+        if (made_.st_ino != 0 && ::lstat(path_.c_str(), &now) == 0 && now.st_ino == made_.st_ino &&
             now.st_dev == made_.st_dev) {
             ::unlink(path_.c_str());
         }

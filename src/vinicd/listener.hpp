@@ -30,6 +30,8 @@ public:
     [[nodiscard]] int fd() const noexcept { return socket_.get(); }
     /// What it is called in logs.
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    /// Why somebody else could take its place, in a sentence; empty: nobody can.
+    [[nodiscard]] std::string weakness() const;
     /// Removes the file if it is still the one that was made here.
     void close() noexcept;
 

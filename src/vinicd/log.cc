@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 
+#include "abi/printable.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::vinicd {
@@ -16,6 +16,7 @@ namespace vinic::vinicd {
 namespace {
 
 constexpr std::uint64_t lines_per_second = 10;
+constexpr std::uint64_t patience_ns = 1'000'000'000;
 
 /// Whether standard error is what the journal said it listens to: it may have been redirected since.
 bool is_journal() {
@@ -36,22 +37,6 @@ std::string now_text() {
     return text.data();
 }
 
-/// One line stays one line, whatever a client put into it.
-std::string on_one_line(const std::string& words) {
-    std::string line;
-    for (const char c : words) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (byte < 0x20 || byte == 0x7f) {
-            std::array<char, 8> escaped{};
-            std::snprintf(escaped.data(), escaped.size(), "\\x%02x", unsigned{byte});
-            line += escaped.data();
-        } else {
-            line += c;
-        }
-    }
-    return line;
-}
-
 /// syslog's numbers.
 const char* journal_level(log_level level) {
     static constexpr const char* numbers[] = {"<3>", "<4>", "<6>", "<7>"};
@@ -60,7 +45,20 @@ const char* journal_level(log_level level) {
 
 }  // namespace
 
-log::log(log_level level) : level_(level), journal_(is_journal()) {}
+log::log(log_level level)
+    : level_(level), journal_(is_journal()), writer_(STDERR_FILENO, [journal = journal_](std::uint64_t lost) {
+          return line_of(
+              journal, log_level::warning,
+              std::to_string(lost) + " lines are missing here: whoever reads this log was slow, or had gone");
+      }) {}
+
+log::~log() { writer_.flush(patience_ns); }
+
+/// One line stays one line, whatever a client put into it.
+std::string log::line_of(bool journal, log_level level, const std::string& words) {
+    return (journal ? std::string(journal_level(level)) : now_text() + " " + name(level) + ": ") +
+           abi::printable(words) + "\n";
+}
 
 void log::set_level(log_level level) {
     const std::lock_guard lock(mutex_);
@@ -72,10 +70,7 @@ void log::write(log_level level, const std::string& words) {
     if (level > level_) {
         return;
     }
-    const std::string line = (journal_ ? std::string(journal_level(level)) : now_text() + " " + name(level) + ": ") +
-                             on_one_line(words) + "\n";
-    // One write, so that lines of several programs in one file stay whole.  Nobody is left to be told of a failure.
-    [[maybe_unused]] const auto written_bytes = ::write(STDERR_FILENO, line.data(), line.size());
+    writer_.put(line_of(journal_, level, words));
 }
 
 void log::caused(log_level level, const char* kind, const std::string& words) {

@@ -3,7 +3,7 @@
 // log.hpp -- one line each on standard error.
 //
 //   On a terminal or in a file: "2026-11-22T21:05:10Z info: words".  Where the journal listens, which has the time
-//   and wants the level as "<6>", that stands in front instead.
+//   and wants the level as "<6>", that stands in front instead.  Nobody waits for who reads: log_writer.hpp.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <mutex>
 #include <string>
 
+#include "vinicd/log_writer.hpp"
 #include "vinicd/options.hpp"
 
 namespace vinic::vinicd {
@@ -18,6 +19,10 @@ namespace vinic::vinicd {
 class log {
 public:
     explicit log(log_level level);
+    log(const log&) = delete;
+    log& operator=(const log&) = delete;
+    /// Waits a second for the reader, and not longer.
+    ~log();
     void error(const std::string& words) { write(log_level::error, words); }
     void warning(const std::string& words) { write(log_level::warning, words); }
     void info(const std::string& words) { write(log_level::info, words); }
@@ -25,6 +30,12 @@ public:
     /// What a client can cause as often as it likes: of each `kind` a few lines a second, then how many were left out.
     void caused(log_level level, const char* kind, const std::string& words);
     void set_level(log_level level);
+    /// Words that are no line of the log: what a program that could not begin says last.
+    void plain(const std::string& words) { writer_.put(words + "\n"); }
+    /// Waits so long at most until all is written.
+    void flush(std::uint64_t at_most_ns) { writer_.flush(at_most_ns); }
+    /// Lines that whoever reads the log was too slow for.
+    [[nodiscard]] std::uint64_t lost() const { return writer_.lost(); }
 
 private:
     struct burst {
@@ -32,11 +43,13 @@ private:
         std::uint64_t lines = 0;
     };
     void write(log_level level, const std::string& words);
+    [[nodiscard]] static std::string line_of(bool journal, log_level level, const std::string& words);
 
     std::mutex mutex_;
     log_level level_;
     bool journal_;
     std::map<std::string, burst> bursts_;  ///< one per kind, of which there are few
+    log_writer writer_;
 };
 
 }  // namespace vinic::vinicd

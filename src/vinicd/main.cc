@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // main.cc -- the program `vinicd`.  Exit codes: 0 done, 1 failed, 2 not understood.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdio>
 #include <exception>
 
@@ -15,10 +19,25 @@ std::string sentence(const vinic::error& e) {
     return whole ? e.doing : e.message();
 }
 
+/// Whoever was started with its output closed would write its log into the next file that it opens.
+bool open_standard_files() {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+        if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     using namespace vinic::vinicd;
+    // Whoever reads the log, or an answer, may go at any time: that is an error of one write, not the end of the NIC.
+    std::signal(SIGPIPE, SIG_IGN);
+    if (!open_standard_files()) {
+        return 1;
+    }
     try {
         auto line = read_command_line(argc, argv);
         if (!line) {
@@ -35,7 +54,7 @@ int main(int argc, char** argv) {
         }
         program p(std::move(*line));
         if (const auto ended = p.run(); !ended) {
-            std::fprintf(stderr, "vinicd: %s\n", sentence(ended.error()).c_str());
+            p.say("vinicd: " + sentence(ended.error()));
             return 1;
         }
         return 0;

@@ -21,6 +21,7 @@ constexpr std::size_t request_bytes_most = 8192;
 constexpr std::uint64_t patience_ns = 10'000'000'000;
 constexpr std::uint64_t pause_ns = 100'000'000;
 constexpr int backlog = 16;
+constexpr std::uint32_t share_per_mille = 50;  // of the main thread
 
 std::unexpected<error> fail(errc code, int os_errno, const std::string& doing) {
     return std::unexpected(error{code, os_errno, "openmetrics " + doing});
@@ -84,6 +85,7 @@ const std::string metrics_type = "application/openmetrics-text; version=1.0.0; c
 struct metrics_server::connection {
     os::unique_fd fd;
     loop::watch watch = 0;
+    std::uint64_t since_ns = 0;
     std::string request;
     std::string unsent;
 };
@@ -115,6 +117,9 @@ result<void> metrics_server::open(const std::string& where) {
             return std::unexpected(made.error());
         }
         path_.emplace(std::move(*made));
+        if (const std::string weakness = path_->weakness(); !weakness.empty()) {
+            log_.warning(weakness);
+        }
     } else if (const auto opened = open_tcp(where); !opened) {
         return opened;
     }
@@ -141,37 +146,65 @@ result<void> metrics_server::open_tcp(const std::string& where) {
         ::listen(fd(), backlog) != 0) {
         return fail(errno == EADDRINUSE ? errc::name_in_use : errc::os_failure, errno, where);
     }
-    if (!address->loopback) {
-        log_.warning("counters are served at " + where + ", to everybody who reaches this address");
-    }
+    log_.warning(
+        "counters of all functions are served at " + where + ", to everybody who reaches this address" +
+        (address->loopback ? ", which all users of this machine do: a path of a socket serves only some" : ""));
     return {};
 }
 
 void metrics_server::accept_one() {
+    if (const std::uint64_t free_at = work_.free_at_ns(); free_at > os::now_ns()) {
+        accept_again_at(free_at);  // whoever asks more often waits, and nobody with him
+        return;
+    }
+    const work_time spent;
     auto made = std::make_unique<connection>();
     made->fd.reset(::accept4(fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!made->fd && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
         // Whoever waits there stays ready: without a pause nothing else would be done.
         log_.caused(log_level::warning, "openmetrics", std::string("accepting: ") + std::strerror(errno));
-        loop_.change(watch_, 0);
-        loop_.at(os::now_ns() + pause_ns, [this, alive = alive_] {
-            if (*alive) {
-                loop_.change(watch_, EPOLLIN);
-            }
-        });
+        accept_again_at(os::now_ns() + pause_ns);
     }
-    if (!made->fd || all_.size() >= connections_max) {
-        return;  // too many: hung up on at once
+    if (!made->fd) {
+        return;
+    }
+    if (all_.size() >= connections_max) {
+        close(all_.begin()->first);  // the oldest, which may have been forgotten
     }
     const std::uint64_t n = ++last_;
     made->watch = loop_.add(made->fd.get(), EPOLLIN, [this, n](std::uint32_t events) { on_ready(n, events); });
     if (made->watch == 0) {
         return;
     }
+    made->since_ns = os::now_ns();
     all_.emplace(n, std::move(made));
-    loop_.at(os::now_ns() + patience_ns, [this, n, alive = alive_] {
+    work_.charge(os::now_ns(), spent.ns(), share_per_mille);
+    if (!expiring_) {
+        expire();
+    }
+}
+
+/// Hangs up on who has been here for too long; who came first stands first.
+void metrics_server::expire() {
+    const std::uint64_t now = os::now_ns();
+    while (!all_.empty() && now - all_.begin()->second->since_ns >= patience_ns) {
+        close(all_.begin()->first);
+    }
+    expiring_ = !all_.empty();
+    if (expiring_) {
+        loop_.at(all_.begin()->second->since_ns + patience_ns, [this, alive = alive_] {
+            if (*alive) {
+                expire();
+            }
+        });
+    }
+}
+
+void metrics_server::accept_again_at(std::uint64_t time_ns) {
+    loop_.change(watch_, 0);
+    loop_.at(time_ns, [this, alive = alive_] {
         if (*alive) {
-            close(n);
+            loop_.change(watch_, EPOLLIN);
         }
     });
 }
@@ -207,7 +240,12 @@ void metrics_server::on_ready(std::uint64_t n, std::uint32_t events) {
     if (found == all_.end()) {
         return;
     }
-    connection& c = *found->second;
+    const work_time spent;
+    serve(n, *found->second, events);
+    work_.charge(os::now_ns(), spent.ns(), share_per_mille);
+}
+
+void metrics_server::serve(std::uint64_t n, connection& c, std::uint32_t events) {
     if (c.unsent.empty() && (events & EPOLLIN) != 0) {
         std::array<char, 2048> piece{};
         const ssize_t bytes = ::recv(c.fd.get(), piece.data(), piece.size(), 0);

@@ -3,7 +3,8 @@
 // metrics.hpp -- the counters as OpenMetrics text, and the small HTTP server that hands it out.
 //
 //   The device's figures are sums over the functions as they were seen in the same moment, so that both agree
-//   exactly.
+//   exactly.  16 are served at a time, for ten seconds each; the oldest makes room.  A page is work for the main
+//   thread: all of them together get a twentieth of it.
 #pragma once
 
 #include <map>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vinic/vinic.hpp>
 
+#include "vinicd/admission.hpp"
 #include "vinicd/counters.hpp"
 #include "vinicd/listener.hpp"
 #include "vinicd/log.hpp"
@@ -37,9 +39,12 @@ private:
     [[nodiscard]] result<void> open_tcp(const std::string& where);
     [[nodiscard]] int fd() const noexcept { return path_ ? path_->fd() : socket_.get(); }
     void accept_one();
+    void accept_again_at(std::uint64_t time_ns);
     void on_ready(std::uint64_t n, std::uint32_t events);
+    void serve(std::uint64_t n, connection& c, std::uint32_t events);
     [[nodiscard]] std::string answer(std::string_view request) const;
     void close(std::uint64_t n);
+    void expire();
 
     loop& loop_;
     log& log_;
@@ -49,6 +54,8 @@ private:
     loop::watch watch_ = 0;
     std::uint64_t last_ = 0;
     std::map<std::uint64_t, std::unique_ptr<connection>> all_;
+    work_budget work_;
+    bool expiring_ = false;
     std::shared_ptr<bool> alive_;
 };
 

@@ -6,11 +6,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
 #include "os/file.hpp"
+#include "os/sync.hpp"
 #include "vinicd/units.hpp"
 
 namespace vinic::vinicd {
@@ -19,6 +21,8 @@ namespace {
 
 constexpr int first_handed_over = 3;
 constexpr std::uint64_t handed_over_max = 64;
+constexpr std::size_t unsaid_max = 16;
+constexpr std::uint64_t again_ns = 50'000'000;
 
 /// A variable that is a number; 0 if it is missing or none.
 std::uint64_t number_of(const char* variable) {
@@ -34,11 +38,11 @@ bool meant_for_me(const char* variable, bool if_missing) {
 
 }  // namespace
 
-void notify(std::string_view state) {
+bool notify(std::string_view state) {
     const char* path = std::getenv("NOTIFY_SOCKET");
     sockaddr_un to{};
     if (path == nullptr || (path[0] != '/' && path[0] != '@') || std::strlen(path) >= sizeof to.sun_path) {
-        return;
+        return true;
     }
     to.sun_family = AF_UNIX;
     std::memcpy(to.sun_path, path, std::strlen(path));
@@ -47,9 +51,35 @@ void notify(std::string_view state) {
     }
     const os::unique_fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
+    const ssize_t sent = ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                                  reinterpret_cast<const sockaddr*>(&to), bytes);
     // Whether anybody listens is not this program's business.
-    [[maybe_unused]] const auto sent = ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
-                                                reinterpret_cast<const sockaddr*>(&to), bytes);
+    return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+}
+
+void announcer::say(std::string state) {
+    if (unsaid_.size() >= unsaid_max) {
+        unsaid_.pop_front();
+    }
+    unsaid_.push_back(std::move(state));
+    if (!waiting_) {
+        go_on();
+    }
+}
+
+void announcer::go_on() {
+    waiting_ = false;
+    while (!unsaid_.empty() && notify(unsaid_.front())) {
+        unsaid_.pop_front();
+    }
+    if (!unsaid_.empty()) {
+        waiting_ = true;
+        loop_.at(os::now_ns() + again_ns, [this, alive = alive_] {
+            if (*alive) {
+                go_on();
+            }
+        });
+    }
 }
 
 std::uint64_t watchdog_interval_ns() {

@@ -122,6 +122,8 @@ std::string openmetrics_text(const controller::device& d, const house_counters& 
              house.refused_attachments);
     p.single("vinicd_limits_reached", "counter", "Connections refused because there were too many",
              house.limits_reached);
+    p.single("vinicd_displaced_connections", "counter", "Connections that gave their place to a newer one",
+             house.displaced);
     p.single("vinicd_requests", "counter", "Requests of the administration", house.requests);
     p.single("vinicd_refused_requests", "counter", "Requests of the administration that were refused",
              house.refused_requests);

@@ -226,7 +226,8 @@ constexpr std::array all_settings = {
             [](options& o, choice w) { return put_number(o.device.violations_per_second, w, 0, 1'000'000'000); }},
     setting{"drain", "TIME", "How long SIGTERM lets posted work end (default: 5s)",
             [](options& o, choice w) { return put_time(o.drain_ns, w, 600'000'000'000); }},
-    setting{"openmetrics", "ADDRESS", "Serve counters over HTTP: PORT or ADDRESS:PORT (loopback), or a path",
+    setting{"openmetrics", "ADDRESS",
+            "Serve counters over HTTP: a path, or PORT (loopback) or ADDRESS:PORT, for all who reach it",
             [](options& o, choice w) {
                 if (const auto* port = std::get_if<std::int64_t>(&w)) {
                     return put_text(o.openmetrics, std::to_string(*port), "a port");

@@ -44,6 +44,21 @@ void connections::on_ready(number n, std::uint32_t events) {
         return;
     }
     connection& c = *found->second;
+    const account of = c.of;
+    const uid_t user = c.who.who.user;
+    const std::uint64_t now = os::now_ns();
+    const work_time spent;
+    const std::uint64_t free_at = admission_.free_at_ns(of, user);
+    if ((events & EPOLLIN) != 0 && free_at > now && c.as != role::entered) {
+        // What one who has gone already wanted need not be done.
+        (events & EPOLLHUP) != 0 ? close(c, false) : rest(c, free_at);
+        return;
+    }
+    serve(c, events);  // it may be gone after that
+    admission_.charge(of, user, now, spent.ns());
+}
+
+void connections::serve(connection& c, std::uint32_t events) {
     if ((events & EPOLLOUT) != 0) {
         flush(c);
         return;  // what it says is read when it has read what it was told
@@ -110,22 +125,27 @@ result<void> connections::may_attach(const connection& c, const abi::attach_requ
     if (asked.version != abi::window_version) {
         return refused(errc::version_mismatch, "the device and the library are of different versions");
     }
-    if (asked.function >= device_.functions()) {
+    const bool in_range = asked.function < device_.functions();
+    if (!access::may_administer(c.who) && !(in_range && access_.may_use(asked.function, c.who))) {
+        return refused(errc::permission_denied, not_given(controller::function_name(asked.function)));
+    }
+    if (!in_range) {
         return refused(errc::unknown_address,
                        no_such_function(controller::function_name(asked.function), device_.functions()));
     }
     const std::string function = "function " + controller::function_name(asked.function);
-    if (!access_.may_use(asked.function, c.who)) {
-        return refused(errc::permission_denied, function + " was given to other users");
-    }
     if (!access_.is_enabled(asked.function)) {
         return refused(errc::permission_denied, function + " is disabled by the device's configuration");
     }
     if (!device_.has(asked.function)) {
         return refused(errc::unknown_address, removed_function(controller::function_name(asked.function)));
     }
-    if (too_many(c, role::attached)) {
-        return refused(errc::limit_reached, function + " has as many connections as it may");
+    const auto place = admission_.attach(c.n, asked.function, os::now_ns());
+    if (!place.admitted) {
+        return refused(errc::limit_reached, "all contexts of " + function + " are in use, and others wait for one");
+    }
+    if (place.leaves) {
+        displace(*place.leaves);
     }
     return {};
 }
@@ -167,7 +187,6 @@ void connections::attach(connection& c, std::span<const std::byte> packet) {
     }
     c.as = role::attached;
     c.epoch = given->epoch;
-    c.since_ns = os::now_ns();
 }
 
 void connections::enter(connection& c, std::span<const std::byte> packet) {
@@ -189,13 +208,17 @@ void connections::enter(connection& c, std::span<const std::byte> packet) {
         c.as = role::entered;
         c.context = asked.context;
         c.context_epoch = reply.context_epoch;
-        c.since_ns = os::now_ns();
+        admission_.enter(c.n);
         ++counted_.clients;
         if (c.who.process) {
             // A child that was forked may hold the connection open although its client is dead.
             c.process_watch = loop_.add(c.who.process.get(), EPOLLIN, [this, n = c.n](std::uint32_t) {
                 if (const auto found = all_.find(n); found != all_.end()) {
+                    const account of = found->second->of;
+                    const uid_t user = found->second->who.who.user;
+                    const work_time spent;
                     close(*found->second, true);
+                    admission_.charge(of, user, os::now_ns(), spent.ns());
                 }
             });
         }
@@ -206,30 +229,16 @@ void connections::enter(connection& c, std::span<const std::byte> packet) {
 }
 
 void connections::request(connection& c, std::span<const std::byte> packet) {
-    if (c.as == role::fresh) {
-        if (too_many(c, role::administrator)) {
-            ++counted_.limits_reached;
-            say_goodbye(
-                c.fd.get(),
-                R"({"schema":1,"error":{"code":"limit_reached","message":"too many administrators and monitors )"
-                R"(are connected: close some"}})");
-            close(c, false);
-            return;
-        }
-        c.as = role::administrator;
-    }
-    const std::uint64_t now = os::now_ns();
-    if (now / ns_per_second != c.second) {
-        c.second = now / ns_per_second;
-        c.requests = 0;
-    }
-    ++c.requests;
+    c.as = role::administrator;
+    admission_.ask(c.n, os::now_ns());
     bool monitor = false;
     c.unsent.push_back(
         administration_.answer(c.who, {reinterpret_cast<const char*>(packet.data()), packet.size()}, monitor));
     if (monitor) {
         c.as = role::monitor;
-        ++counted_.monitors;
+        admission_.monitor(c.n);
+        monitors_.insert(c.n);
+        counted_.monitors = monitors_.size();
     }
     flush(c);
 }
@@ -246,24 +255,21 @@ void connections::flush(connection& c) {
         }
         c.unsent.pop_front();
     }
-    listen_to(c);
+    // Whoever does not read replies is not read from.
+    loop_.change(c.watch, c.unsent.empty() ? EPOLLIN : EPOLLOUT);
 }
 
-/// Whoever does not read replies is not read from, and whoever asks too often waits for the next second.
-void connections::listen_to(connection& c) {
-    if (!c.unsent.empty()) {
-        loop_.change(c.watch, EPOLLOUT);
-    } else if (c.requests < limits_.requests_per_second) {
-        loop_.change(c.watch, EPOLLIN);
-    } else {
-        loop_.change(c.watch, 0);
-        loop_.at((c.second + 1) * ns_per_second, [this, alive = alive_, n = c.n] {
-            if (const auto found = *alive ? all_.find(n) : all_.end(); *alive && found != all_.end()) {
-                found->second->requests = 0;
-                listen_to(*found->second);
-            }
-        });
-    }
+/// Nothing of it is looked at until then, but that it goes.
+void connections::rest(connection& c, std::uint64_t until_ns) {
+    loop_.change(c.watch, 0);
+    loop_.at(until_ns, [this, alive = alive_, n = c.n] {
+        if (!*alive) {
+            return;
+        }
+        if (const auto found = all_.find(n); found != all_.end()) {
+            loop_.change(found->second->watch, EPOLLIN);
+        }
+    });
 }
 
 }  // namespace vinic::vinicd

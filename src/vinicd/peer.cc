@@ -74,13 +74,17 @@ result<peer> peer_of(int connection) {
     peer p;
     p.who = {.process = told.pid, .user = told.uid, .group = told.gid};
     p.groups = groups_of(connection);
-    if (told.pid > 0) {
-        p.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, told.pid, 0)));
+    return p;
+}
+
+result<void> open_process(peer& p) {
+    if (p.who.process > 0) {
+        p.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, p.who.process, 0)));
         if (!p.process && errno != ESRCH) {
             return std::unexpected(error{errc::os_failure, errno, "opening the process that connects"});
         }
     }
-    return p;
+    return {};
 }
 
 bool is_dying(const peer& p) {
@@ -113,6 +117,32 @@ bool access::may_reset(std::uint32_t function, const peer& p) const {
     return may_administer(p) || (choice_of(options_, function).owner == p.who.user);
 }
 
+bool access::may_configure(std::uint32_t function, const peer& p) const {
+    return may_administer(p) || (function != 0 && may_reset(function, p));
+}
+
+account access::account_of(const peer& p) const {
+    if (may_administer(p)) {
+        return {.of = account::kind::administrators, .id = 0};
+    }
+    account best;
+    const auto look_at = [&](const function_choice& c) {
+        if (c.owner && p.who.user == *c.owner) {
+            best = std::max(best, account{.of = account::kind::owner, .id = *c.owner});
+        } else if (c.group && p.is_in(*c.group)) {
+            best = std::max(best, account{.of = account::kind::group, .id = *c.group});
+        }
+    };
+    look_at(options_.every_function);
+    for (const auto& [number, choice] : options_.functions) {
+        look_at(choice);
+    }
+    if (best.of == account::kind::strangers && options_.group && p.is_in(*options_.group)) {
+        best = {.of = account::kind::group, .id = *options_.group};
+    }
+    return best;
+}
+
 bool access::is_enabled(std::uint32_t function) const { return choice_of(options_, function).enabled.value_or(true); }
 
 uid_t access::owner(std::uint32_t function) const { return choice_of(options_, function).owner.value_or(::geteuid()); }
@@ -122,14 +152,53 @@ std::optional<gid_t> access::group(std::uint32_t function) const {
     return c.group || c.owner || function == 0 ? c.group : options_.group;
 }
 
-std::string user_name(uid_t user) {
-    const passwd* found = ::getpwuid(user);
-    return found != nullptr ? found->pw_name : std::to_string(user);
+std::string actor_text(pid_t process, uid_t user) {
+    return "process " + std::to_string(process) + " of user " + std::to_string(user);
 }
 
-std::string group_name(gid_t group) {
-    const ::group* found = ::getgrgid(group);
-    return found != nullptr ? found->gr_name : std::to_string(group);
+void known_names::learn(const options& o) {
+    const auto of_user = [&](uid_t user) {
+        if (!users_.contains(user)) {
+            const passwd* found = ::getpwuid(user);
+            users_.emplace(user, found != nullptr ? found->pw_name : std::to_string(user));
+        }
+    };
+    const auto of_group = [&](gid_t group) {
+        if (!groups_.contains(group)) {
+            const ::group* found = ::getgrgid(group);
+            groups_.emplace(group, found != nullptr ? found->gr_name : std::to_string(group));
+        }
+    };
+    const auto of_choice = [&](const function_choice& c) {
+        if (c.owner) {
+            of_user(*c.owner);
+        }
+        if (c.group) {
+            of_group(*c.group);
+        }
+    };
+    of_user(::geteuid());
+    if (o.group) {
+        of_group(*o.group);
+    }
+    of_choice(o.every_function);
+    for (const auto& [number, choice] : o.functions) {
+        of_choice(choice);
+    }
+}
+
+std::string known_names::user(uid_t user) const {
+    const auto found = users_.find(user);
+    return found != users_.end() ? found->second : std::to_string(user);
+}
+
+std::string known_names::group(gid_t group) const {
+    const auto found = groups_.find(group);
+    return found != groups_.end() ? found->second : std::to_string(group);
+}
+
+std::string not_given(const std::string& word) {
+    return "function " + word + " was not given to this user: the administrator names owners and groups";
 }
 
 std::string no_such_function(const std::string& word, std::uint32_t functions) {

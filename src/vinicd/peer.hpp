@@ -5,10 +5,13 @@
 
 #include <sys/types.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "controller/device.hpp"
 #include "os/file.hpp"
+#include "vinicd/admission.hpp"
 #include "vinicd/options.hpp"
 
 namespace vinic::vinicd {
@@ -20,8 +23,10 @@ struct peer {
     [[nodiscard]] bool is_in(gid_t group) const noexcept;
 };
 
-/// As the kernel tells it: of the process that called connect().
+/// As the kernel tells it: of the process that called connect().  Without `process`.
 [[nodiscard]] result<peer> peer_of(int connection);
+/// Opens `process`.
+[[nodiscard]] result<void> open_process(peer& p);
 
 /// Whether the process is dead or dying.  A process closes its sockets before it can be waited for, so a connection
 /// hangs up while pidfd and kill() still say that all is well; the kernel's flag for "exiting" is set before either.
@@ -36,6 +41,12 @@ public:
     /// Also: may see its state.
     [[nodiscard]] bool may_use(std::uint32_t function, const peer& p) const;
     [[nodiscard]] bool may_reset(std::uint32_t function, const peer& p) const;
+    /// May write its registers: as reset, but those of the PF act on all and are the administrator's.
+    [[nodiscard]] bool may_configure(std::uint32_t function, const peer& p) const;
+    /// Somebody was given a function: whoever was not is a stranger.
+    [[nodiscard]] bool is_tenant(const peer& p) const { return account_of(p).of != account::kind::strangers; }
+    /// What its places and work are charged to.
+    [[nodiscard]] account account_of(const peer& p) const;
     [[nodiscard]] bool is_enabled(std::uint32_t function) const;
     /// To be shown: who owns it.
     [[nodiscard]] uid_t owner(std::uint32_t function) const;
@@ -45,10 +56,25 @@ private:
     const options& options_;
 };
 
-/// "alice", or the number where nobody has a name.
-[[nodiscard]] std::string user_name(uid_t user);
-[[nodiscard]] std::string group_name(gid_t group);
+/// Who asked for a change, as logs and events have it.
+[[nodiscard]] std::string actor_text(pid_t process, uid_t user);
 
+/// Names of the users and groups that the options speak of.  A name service may be on another machine, so it is asked
+/// when an administrator changes the options, and never because somebody connects.
+class known_names {
+public:
+    void learn(const options& o);
+    /// "alice", or the number.
+    [[nodiscard]] std::string user(uid_t user) const;
+    [[nodiscard]] std::string group(gid_t group) const;
+
+private:
+    std::map<uid_t, std::string> users_;
+    std::map<gid_t, std::string> groups_;
+};
+
+/// What to say to whoever names a function that is not his, there or not.
+[[nodiscard]] std::string not_given(const std::string& word);
 /// What to say to whoever names a function that a device of so many, the PF included, does not have.
 [[nodiscard]] std::string no_such_function(const std::string& word, std::uint32_t functions);
 /// ... or one that was removed.

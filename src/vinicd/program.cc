@@ -15,13 +15,13 @@
 #include <utility>
 
 #include "os/sync.hpp"
-#include "vinicd/notify.hpp"
 
 namespace vinic::vinicd {
 
 namespace {
 
 constexpr std::uint64_t stop_patience_ns = 10'000'000'000;
+constexpr std::uint64_t last_words_ns = 200'000'000;
 
 std::unexpected<error> fail(int os_errno, const std::string& doing) {
     return std::unexpected(error{errc::os_failure, os_errno, doing});
@@ -31,6 +31,21 @@ std::string service_text(const controller::service& s) {
     return "guarantee " + rate_text(s.guarantee) + ", cap " + rate_text(s.cap) + ", weight " +
            std::to_string(s.weight) + ", priority " + std::to_string(s.priority) + ", " +
            std::to_string(s.reserved_queues) + " reserved queue(s)";
+}
+
+/// What of the rights is not as it was, each with a comma behind it.
+std::string new_rights(const function_choice& was, const function_choice& is) {
+    std::string all;
+    if (was.owner != is.owner) {
+        all += "owner = " + (is.owner ? std::to_string(*is.owner) : "nobody") + ", ";
+    }
+    if (was.group != is.group) {
+        all += "group = " + (is.group ? std::to_string(*is.group) : "none") + ", ";
+    }
+    if (was.enabled != is.enabled) {
+        all += std::string("enabled = ") + (is.enabled.value_or(true) ? "true" : "false") + ", ";
+    }
+    return all;
 }
 
 }  // namespace
@@ -64,7 +79,8 @@ result<void> program::run() {
               listener_->path() + ": " + std::to_string(o.scheduling.engines) + " engine(s), " +
               std::to_string(o.scheduling.queues) + " queues, policy " + name(o.scheduling.order) +
               (o.yield ? ", yielding" : ""));
-    notify("READY=1");
+    log_.flush(last_words_ns);  // whoever is told that it is ready finds in the log what there was to be said
+    manager_.say("READY=1");
     if (const std::uint64_t interval = watchdog_interval_ns(); interval != 0) {
         keep_watchdog_quiet(interval);
     }
@@ -78,7 +94,7 @@ result<void> program::run() {
 }
 
 void program::raise_descriptor_limit() {
-    const std::uint64_t wanted = connections::descriptors_max(in_force_.device);
+    const std::uint64_t wanted = connections::descriptors_max(in_force_);
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
         return;
@@ -145,6 +161,9 @@ result<void> program::open_doors() {
         return std::unexpected(opened.error());
     }
     listener_.emplace(std::move(*opened));
+    if (const std::string weakness = listener_->weakness(); !weakness.empty()) {
+        log_.warning(weakness);
+    }
     connections_ = std::make_unique<connections>(loop_, log_, *device_, in_force_);
     if (!in_force_.openmetrics.empty()) {
         metrics_ = std::make_unique<metrics_server>(
@@ -160,7 +179,7 @@ result<void> program::open_doors() {
 }
 
 void program::keep_watchdog_quiet(std::uint64_t interval_ns) {
-    notify("WATCHDOG=1");
+    (void)notify("WATCHDOG=1");  // the next one is as good
     loop_.at(os::now_ns() + interval_ns, [this, interval_ns] { keep_watchdog_quiet(interval_ns); });
 }
 
@@ -171,6 +190,12 @@ void program::on_events() {
     const auto taken = events_.take(lost);
     connections_->counted().lost_events += lost;
     for (const controller::event& e : taken) {
+        using enum controller::event_kind;
+        const bool change = e.kind == changed || e.kind == reset || e.kind == added || e.kind == removed;
+        if (change && !e.text.empty()) {
+            connections_->tell(e, std::exchange(lost, 0));
+            continue;  // whoever did it has logged who asked for it
+        }
         const bool bad = e.kind == controller::event_kind::misbehaved;
         log_.caused(bad ? log_level::warning : log_level::info, name(e.kind),
                     "function " + controller::function_name(e.function) + ": " + name(e.kind) +
@@ -183,10 +208,11 @@ void program::on_events() {
 void program::on_signal() {
     signalfd_siginfo told{};
     while (::read(signals_.get(), &told, sizeof told) == static_cast<ssize_t>(sizeof told)) {
+        const std::string by = ", asked by " + actor_text(static_cast<pid_t>(told.ssi_pid), told.ssi_uid);
         if (told.ssi_signo == SIGHUP) {
-            reload();
+            reload("as the file says" + by);
         } else if (!draining_.joinable()) {
-            drain();
+            drain(by);
         } else {
             log_.warning("told again to end: posted work is given up");
             device_->stop();
@@ -195,23 +221,24 @@ void program::on_signal() {
     }
 }
 
-void program::reload() {
+void program::reload(const std::string& by) {
     if (line_.config.empty()) {
         log_.warning("SIGHUP, but there is no configuration file to read again");
         return;
     }
-    notify("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(os::now_ns() / 1000));
+    manager_.say("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(os::now_ns() / 1000));
     options fresh;
     const auto problems = read_again(line_, fresh);
     for (const std::string& each : problems) {
         log_.error(each);
     }
     if (problems.empty()) {
-        apply(fresh);
+        apply(fresh, by);
     } else {
         log_.error("the configuration stays as it was");
     }
-    notify("READY=1");
+    log_.flush(last_words_ns);
+    manager_.say("READY=1");
 }
 
 void program::report(std::uint32_t number, const result<void>& done, const std::string& what) {
@@ -219,7 +246,7 @@ void program::report(std::uint32_t number, const result<void>& done, const std::
     done ? log_.info(function + what) : log_.error(function + done.error().message());
 }
 
-void program::apply(const options& fresh) {
+void program::apply(const options& fresh, const std::string& by) {
     for (const setting& s : settings()) {
         const auto text = [&](const options& o) {
             const auto said = o.given.find(s.key);
@@ -234,39 +261,43 @@ void program::apply(const options& fresh) {
     // Who gives up a guarantee goes first: together old and new ones may be more than there is.
     for (std::uint32_t f = 1; f < device_->functions(); ++f) {
         if (device_->has(f) && !is_present(fresh, f)) {
-            report(f, device_->remove(f), "removed, as the file says");
+            report(f, device_->remove(f, by), "removed, " + by);
         }
     }
     for (const bool lowering : {true, false}) {
         for (std::uint32_t f = 0; f < device_->functions(); ++f) {
             const auto now = device_->status(f);
             const controller::service wanted = service_of(fresh, f);
-            if (!now || now->options.quality == wanted ||
+            const std::string rights = new_rights(choice_of(in_force_, f), choice_of(fresh, f));
+            if (!now || (now->options.quality == wanted && rights.empty()) ||
                 (wanted.guarantee <= now->options.quality.guarantee) != lowering) {
                 continue;
             }
-            report(f, device_->set_service(f, wanted), service_text(wanted));
+            const std::string said = (now->options.quality == wanted ? "" : service_text(wanted) + ", ") + rights + by;
+            report(f, device_->set_service(f, wanted, said), said);
         }
     }
     for (std::uint32_t f = 1; f < device_->functions(); ++f) {
         if (!device_->has(f) && is_present(fresh, f)) {
-            report(f, device_->add(f, service_of(fresh, f)), "added, as the file says");
+            report(f, device_->add(f, service_of(fresh, f), by), "added, " + by);
         }
     }
     in_force_.every_function = fresh.every_function;
     in_force_.functions = fresh.functions;
     in_force_.configured = fresh.functions;
+    connections_->options_changed();
+    raise_descriptor_limit();
     in_force_.level = fresh.level;
     in_force_.drain_ns = fresh.drain_ns;
     log_.set_level(fresh.level);
-    log_.info("the configuration was read again");
+    log_.info("the configuration was read again, " + by);
 }
 
 // -- how it ends ------------------------------------------------------------------------------------
 
-void program::drain() {
-    log_.info("told to end: posted work is done first, for at most " + time_text(in_force_.drain_ns));
-    notify("STOPPING=1");
+void program::drain(const std::string& by) {
+    log_.info("told to end" + by + ": posted work is done first, for at most " + time_text(in_force_.drain_ns));
+    manager_.say("STOPPING=1");
     connections_->stop_listening();
     listener_->close();  // the next vinicd may begin
     draining_ = std::thread([this] {
@@ -281,6 +312,7 @@ void program::wait_for_drain() {
     pollfd done{.fd = drained_.get(), .events = POLLIN, .revents = 0};
     if (::poll(&done, 1, static_cast<int>(stop_patience_ns / 1'000'000)) != 1) {
         log_.error("the device does not stop: ending without it");
+        log_.flush(last_words_ns);
         std::_Exit(1);  // a thread of it may be anywhere; destructors would wait for it
     }
 }

@@ -18,6 +18,7 @@
 #include "vinicd/log.hpp"
 #include "vinicd/loop.hpp"
 #include "vinicd/metrics.hpp"
+#include "vinicd/notify.hpp"
 
 namespace vinic::vinicd {
 
@@ -30,6 +31,8 @@ public:
 
     /// Returns when it was told to end.  An error: it could not begin.
     [[nodiscard]] result<void> run();
+    /// Where the log goes, without its time and level.
+    void say(const std::string& words) { log_.plain(words); }
 
 private:
     [[nodiscard]] result<void> watch_signals();
@@ -38,10 +41,10 @@ private:
     void raise_descriptor_limit();
     void on_signal();
     void on_events();
-    void reload();
-    void apply(const options& fresh);
+    void reload(const std::string& by);
+    void apply(const options& fresh, const std::string& by);
     void report(std::uint32_t number, const result<void>& done, const std::string& what);
-    void drain();
+    void drain(const std::string& by);
     void finish();
     void wait_for_drain();
     void keep_watchdog_quiet(std::uint64_t interval_ns);
@@ -50,6 +53,7 @@ private:
     options in_force_;
     log log_;
     loop loop_;
+    announcer manager_{loop_};
     event_queue events_;
     os::unique_fd signals_;
     os::unique_fd drained_;  ///< readable when drain() of the device has returned

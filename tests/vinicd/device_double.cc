@@ -178,14 +178,14 @@ result<function_status> device::status(std::uint32_t number) const {
     return f == nullptr ? result<function_status>(no_function()) : f->status;
 }
 
-result<void> device::set_service(std::uint32_t number, const service& s) {
+result<void> device::set_service(std::uint32_t number, const service& s, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
     function* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }
     f->status.options.quality = s;
-    state_->tell(event_kind::changed, number, 0, 0, "service");
+    state_->tell(event_kind::changed, number, 0, 0, by);
     return {};
 }
 
@@ -194,7 +194,7 @@ bool device::has(std::uint32_t number) const {
     return state_->find(number) != nullptr;
 }
 
-result<void> device::remove(std::uint32_t number) {
+result<void> device::remove(std::uint32_t number, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
     function* f = state_->find(number);
     if (f == nullptr) {
@@ -205,11 +205,11 @@ result<void> device::remove(std::uint32_t number) {
     }
     f->removed = true;
     f->entered.clear();
-    state_->tell(event_kind::removed, number, 0, 0, "");
+    state_->tell(event_kind::removed, number, 0, 0, by);
     return {};
 }
 
-result<void> device::add(std::uint32_t number, const service& s) {
+result<void> device::add(std::uint32_t number, const service& s, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
     if (number >= state_->functions.size() || !state_->functions[number].removed) {
         return std::unexpected(error{errc::invalid_state, 0, "it is there already"});
@@ -220,11 +220,11 @@ result<void> device::add(std::uint32_t number, const service& s) {
     f.status.counters = {};
     f.status.options.quality = s;
     ++f.status.epoch;
-    state_->tell(event_kind::added, number, 0, 0, "");
+    state_->tell(event_kind::added, number, 0, 0, by);
     return {};
 }
 
-result<void> device::reset(std::uint32_t number) {
+result<void> device::reset(std::uint32_t number, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
     function* f = state_->find(number);
     if (f == nullptr) {
@@ -234,7 +234,7 @@ result<void> device::reset(std::uint32_t number) {
     ++f->status.counters.resets;
     f->status.contexts = 0;
     f->entered.clear();
-    state_->tell(event_kind::reset, number, 0, 0, "");
+    state_->tell(event_kind::reset, number, 0, 0, by);
     return {};
 }
 
@@ -246,9 +246,14 @@ result<std::vector<std::byte>> device::configuration(std::uint32_t number) const
     return std::vector<std::byte>(4096, std::byte{0xff});  // as a bus without an answer reads
 }
 
-result<void> device::configure(std::uint32_t number, std::uint32_t, std::uint32_t, std::uint32_t) {
+result<void> device::configure(std::uint32_t number, std::uint32_t, std::uint32_t, std::uint32_t,
+                               const std::string& by) {
     const std::lock_guard lock(state_->mutex);
-    return state_->find(number) == nullptr ? result<void>(no_function()) : result<void>();
+    if (state_->find(number) == nullptr) {
+        return no_function();
+    }
+    state_->tell(event_kind::changed, number, 0, 0, by);
+    return {};
 }
 
 const device_options& device::options() const noexcept { return state_->options; }

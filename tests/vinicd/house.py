@@ -61,8 +61,10 @@ class Connection:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(PATIENCE_SECONDS)
+        # As the library and `vinic` do: whoever waits for its turn to connect is not turned away.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", PATIENCE_SECONDS, 0))
         self.socket.connect(path)
+        self.socket.settimeout(PATIENCE_SECONDS)
         self.descriptors = []
 
     def send(self, packet):
@@ -111,10 +113,12 @@ class Daemon:
         path = os.path.join(case.directory, f"notify{len(case.daemons)}")
         self.notify.bind(path)
         os.chmod(path, 0o777)
-        environment = dict(os.environ, NOTIFY_SOCKET=path, **options.pop("environment", {}))
+        environment = dict(os.environ, NOTIFY_SOCKET=path) | options.pop("environment", {})
         with open(self.log_path, "w", encoding="utf-8") as log:
             program = options.pop("program", VINICD)
-            self.process = subprocess.Popen([program, *arguments], env=environment, stdout=log, stderr=log, **options)
+            errors = options.pop("stderr", log)
+            self.process = subprocess.Popen([program, *arguments], env=environment, stdout=log, stderr=errors,
+                                            **options)
         self.pid = self.process.pid
 
     def told(self):

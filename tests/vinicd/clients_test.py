@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What connects to vinicd: clients, and those that send nonsense or too much."""
+import fcntl
 import json
 import os
 import random
 import select
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -34,6 +36,18 @@ class Clients(house.Case):
         self.assertEqual(self.function("vf1")["contexts"], 1)
         client.close()
         self.eventually(lambda: self.function("vf1")["contexts"], 0)
+
+    @house.needs_real
+    def test_a_window_is_its_owners_alone_and_never_a_program(self):
+        self.start()
+        client = self.client(1, 0)
+        window = client.descriptors[0]
+        self.assertEqual(stat.S_IMODE(os.fstat(window).st_mode), 0o600)
+        f_get_seals, exec_sealed = 1034, 0x20
+        if tuple(int(n) for n in os.uname().release.split(".")[:2]) >= (6, 3):
+            self.assertTrue(fcntl.fcntl(window, f_get_seals) & exec_sealed)
+        with self.assertRaises(OSError):
+            os.execve(window, ["window"], {})
 
     def test_a_context_in_use_is_busy_and_another_one_is_not(self):
         self.start()

@@ -557,8 +557,8 @@ public:
     /// Datagram VIs only.
     [[nodiscard]] errc send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie,
                                send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
-    /// Bytes become visible to the target in ascending address order, the last word last; where the
-    /// target's memory is foreign (see backing) the kernel copies, and promises no order.
+    /// Aligned words of 2, 4 and 8 bytes are seen whole and in ascending order, as those of reads and receives are;
+    /// where the memory they go to is foreign (see backing) the kernel copies, and promises neither.
     [[nodiscard]] errc post_write(const segment& s, remote_address to, std::uint64_t cookie,
                                   send_flag flags = send_flag::none, std::uint32_t immediate = 0) noexcept;
     [[nodiscard]] errc post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie,

@@ -99,6 +99,7 @@ bool executor::fetch(const vi& v, transfer& t) const noexcept {
     t.remote_address = d.remote_address;
     t.remote_key = d.remote_key;
     t.segment = t.segment_at = t.receive_segment = t.receive_at = 0;
+    t.words = {};
     if (t.segment_count > v.d.segments_max ||
         (t.inlined && d.inline_bytes > std::max<std::uint32_t>(v.d.inline_bytes_max, sizeof d.segments)) ||
         !fetch_pieces(v, d, t)) {

@@ -89,9 +89,9 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         } else if (is_timed()) {
             local.bytes = std::min(local.bytes, block_);
         }
-        const copied how =
-            outward ? copy(there, remote, mine, local, local.bytes, t.opcode == opcode::write, foreign_memory_)
-                    : copy(mine, local, there, remote, local.bytes, false, foreign_memory_);
+        const bool ends = local.bytes == (outward ? there.length : mine.length);
+        const copied how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
+                                   : copy(mine, local, there, remote, local.bytes, t.words, ends, foreign_memory_);
         if (how != copied::all) {
             return stopped(v, how, outward);
         }
@@ -156,18 +156,18 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
             const piece local = first_piece(mine, payload_max(v));
             if (local.moving) {
                 t.done = t.segment = t.segment_at = 0;
+                t.words = {};
                 t.started = false;
                 return verdict::again;
             }
-            if (local.direct != nullptr) {
-                std::memmove(sink + t.done, local.direct, local.bytes);  // a client may have put its ring there
-            } else {
+            if (local.direct == nullptr) {
                 count(v.owner->counters.foreign_copies);
-                const piece to_piece{sink + t.done, 0, local.bytes, false};
-                if (const copied how = copy(mine, to_piece, mine, local, local.bytes, false, foreign_memory_);
-                    how != copied::all) {
-                    return stopped(v, how, true);
-                }
+            }
+            const piece to_piece{sink + t.done, 0, local.bytes, false};
+            if (const copied how = copy(mine, to_piece, mine, local, local.bytes, t.words,
+                                        t.done + local.bytes == t.length, foreign_memory_);
+                how != copied::all) {
+                return stopped(v, how, true);
             }
             step(t, local.bytes);
         }
@@ -199,11 +199,10 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
         }
         const abi::segment& s = t.receive_segments[t.receive_segment];
         place there;
-        if (!check(to, s.key, s.address, s.length, local_write_right, there)) {
+        const std::uint32_t used = std::min(s.length - t.receive_at, t.length - t.done);
+        if (!check(to, s.key, s.address + t.receive_at, used, local_write_right, there)) {
             return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
         }
-        there.advance(t.receive_at);
-        there.length = std::min<std::uint64_t>(there.length, t.length - t.done);
         const std::uint32_t before = t.done;
         const outcome o = stream(v, t, there, true);
         t.receive_at += t.done - before;
@@ -248,6 +247,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
             // anew when they no longer do, and the receiver's descriptor is anybody's meanwhile.
             t.started = false;
             t.done = t.segment = t.segment_at = t.receive_segment = t.receive_at = 0;
+            t.words = {};
         }
         const bool goes_on = t.started && o.what == verdict::partial;
         to->filled_by = goes_on ? &v : nullptr;
@@ -339,7 +339,7 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     } else {
         (void)shared.compare_exchange(old, t.operand);
     }
-    std::memcpy(result.direct, &old, sizeof old);
+    vinic::device::copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
     tally_.bytes += 8;
     return {};
 }

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "device/copy.hpp"
+#include "device/foreign.hpp"
 #include "os/process_memory.hpp"
 #include "os/sync.hpp"
 
@@ -111,13 +111,9 @@ piece first_piece(const place& p, std::uint64_t max) noexcept {
 }
 
 copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece, std::uint64_t bytes,
-            bool ascending, bool foreign_allowed) noexcept {
+            vinic::device::word_copy& words, bool ends, bool foreign_allowed) noexcept {
     if (to_piece.direct != nullptr && from_piece.direct != nullptr) {
-        if (ascending) {
-            vinic::device::copy_ascending(to_piece.direct, from_piece.direct, bytes);
-        } else {
-            std::memmove(to_piece.direct, from_piece.direct, bytes);  // both may lie in one window, and overlap
-        }
+        words.put(to_piece.direct, from_piece.direct, bytes, ends);
         return copied::all;
     }
     if (!foreign_allowed || (to_piece.direct == nullptr && !is_of_our_user(to)) ||
@@ -125,24 +121,21 @@ copied copy(const place& to, const piece& to_piece, const place& from, const pie
         return copied::unreachable;
     }
     if (to_piece.direct != nullptr) {
-        return from_errno(os::read_process(pid_of(from), from_piece.address, to_piece.direct, bytes),
-                          copied::unmapped_from);
+        return from_errno(
+            vinic::device::read_foreign(pid_of(from), from_piece.address, to_piece.direct, bytes, words, ends),
+            copied::unmapped_from);
+    }
+    if (const int e = vinic::device::write_held(pid_of(to), to_piece.address, words); e != 0) {
+        return from_errno(e, copied::unmapped_to);
     }
     if (from_piece.direct != nullptr) {
         return from_errno(os::write_process(pid_of(to), to_piece.address, from_piece.direct, bytes),
                           copied::unmapped_to);
     }
-    std::byte bounce[16 << 10];
-    copied how = copied::all;
-    for (std::uint64_t done = 0; done < bytes && how == copied::all;) {
-        const std::uint64_t n = std::min<std::uint64_t>(bytes - done, sizeof bounce);
-        how = from_errno(os::read_process(pid_of(from), from_piece.address + done, bounce, n), copied::unmapped_from);
-        if (how == copied::all) {
-            how = from_errno(os::write_process(pid_of(to), to_piece.address + done, bounce, n), copied::unmapped_to);
-        }
-        done += n;
-    }
-    return how;
+    const vinic::device::foreign_errors errors =
+        vinic::device::move_foreign_both(pid_of(to), to_piece.address, pid_of(from), from_piece.address, bytes);
+    return errors.from != 0 ? from_errno(errors.from, copied::unmapped_from)
+                            : from_errno(errors.to, copied::unmapped_to);
 }
 
 }  // namespace vinic::controller

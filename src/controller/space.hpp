@@ -7,6 +7,7 @@
 #pragma once
 
 #include "controller/function.hpp"
+#include "device/copy.hpp"
 
 namespace vinic::controller {
 
@@ -60,11 +61,13 @@ struct piece {
 /// How a copy between two pieces ended.
 enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone };
 
-/// Copies `bytes` between pieces of at least that length; foreign ones by system call.
+/// Copies `bytes` between pieces of at least that length; foreign ones by system call.  `words` and `ends` as for
+/// word_copy::put().
 ///
 /// Foreign memory is reached for processes of the device's own user only: whoever owns the memory can make that
 /// call sleep (userfaultfd), and an engine with it.  The device's own user could stop the device anyway.
 [[nodiscard]] copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece,
-                          std::uint64_t bytes, bool ascending, bool foreign_allowed) noexcept;
+                          std::uint64_t bytes, vinic::device::word_copy& words, bool ends,
+                          bool foreign_allowed) noexcept;
 
 }  // namespace vinic::controller

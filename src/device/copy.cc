@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/copy.hpp"
 
-#include <atomic>
+#include <algorithm>
+
+#include "device/copy_steps.hpp"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -10,50 +12,63 @@ namespace vinic::device {
 
 namespace {
 
-inline void store_last(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-    // The stores before must stay before: on x86 the compiler alone could move them.
-    std::atomic_thread_fence(std::memory_order_release);
-    if (bytes == 8) {
-        std::uint64_t v = 0;
-        std::memcpy(&v, from, 8);
-        __atomic_store(reinterpret_cast<std::uint64_t*>(to), &v, __ATOMIC_RELAXED);
-        return;
+/// A store keeps its place among the others on x86 (TSO); the fences keep the compiler from moving it, or from making
+/// one of two.
+struct memory_store {
+    template <std::size_t N>
+    [[gnu::always_inline]] void move(std::byte* to, const std::byte* from) const noexcept {
+        if constexpr (N <= 8) {
+            using word = std::conditional_t<
+                N == 8, std::uint64_t,
+                std::conditional_t<N == 4, std::uint32_t, std::conditional_t<N == 2, std::uint16_t, std::uint8_t>>>;
+            word w = 0;
+            std::memcpy(&w, from, N);
+            __atomic_store_n(reinterpret_cast<word*>(to), w, __ATOMIC_RELAXED);
+        } else {
+            static_assert(N == 16);
+#if defined(__x86_64__)
+            // Whole, as all aligned stores of 16 bytes on CPUs with AVX (AMD64 manual, volume 2, 7.3.2; Intel SDM,
+            // volume 3, 9.1.1), and in practice on the older ones.
+            _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
+            move<8>(to, from);
+            move<8>(to + 8, from + 8);
+#endif
+        }
+        std::atomic_signal_fence(std::memory_order_seq_cst);
     }
-    for (std::size_t i = 0; i < bytes; ++i) {
-        reinterpret_cast<volatile std::byte*>(to)[i] = from[i];
-    }
-}
-
-inline void words_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-    for (std::size_t i = 0; i + 8 <= bytes; i += 8) {
-        std::uint64_t v = 0;
-        std::memcpy(&v, from + i, 8);
-        std::memcpy(to + i, &v, 8);
-        std::atomic_signal_fence(std::memory_order_seq_cst);  // keeps this a loop in this order
-    }
-}
+};
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) std::size_t lines_ascending_avx2(std::byte* to, const std::byte* from,
-                                                                 std::size_t bytes) noexcept {
-    std::size_t i = 0;
-    for (; i + 64 <= bytes; i += 64) {
-        const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
-        const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + 32));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), a);
-        std::atomic_signal_fence(std::memory_order_seq_cst);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i + 32), b);
-        std::atomic_signal_fence(std::memory_order_seq_cst);
+struct wide_store : memory_store {
+    template <std::size_t N>
+    VINIC_WIDE void move(std::byte* to, const std::byte* from) const noexcept {
+        if constexpr (N == 32) {
+            _mm256_store_si256(reinterpret_cast<__m256i*>(to),
+                               _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+            std::atomic_signal_fence(std::memory_order_seq_cst);
+        } else {
+            memory_store::move<N>(to, from);
+        }
     }
-    return i;
+};
+
+VINIC_WIDE std::size_t copy_lines(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    return copy_wide(wide_store(), to, from, bytes);
+}
+
+/// An aligned store of 32 bytes goes to its line in one go, except where the CPU's own paths are 16 bytes wide.
+bool has_wide_stores() noexcept {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_is("znver1") == 0 && __builtin_cpu_is("bdver4") == 0;
 }
 #endif
 
-std::size_t lines_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+std::size_t wide(const memory_store& /*store*/, std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
 #if defined(__x86_64__)
-    static const bool avx2 = __builtin_cpu_supports("avx2") != 0;
-    if (avx2) {
-        return lines_ascending_avx2(to, from, bytes);
+    static const bool is_wide = has_wide_stores();
+    if (is_wide) {
+        return copy_lines(to, from, bytes);
     }
 #endif
     (void)to;
@@ -64,24 +79,31 @@ std::size_t lines_ascending(std::byte* to, const std::byte* from, std::size_t by
 
 }  // namespace
 
-void copy_ascending(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-    if (bytes < 8) {
-        if (bytes != 0) {
-            store_last(to, from, bytes);
+void copy_ascending_any(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    copy_in_steps(memory_store(), {to, from, bytes}, wide);
+}
+
+void word_copy::put_part(std::byte* to, const std::byte* from, std::size_t bytes, bool ends) noexcept {
+    if (held_ != 0) {
+        const std::size_t missing = 8 - reinterpret_cast<std::uintptr_t>(to) % 8;
+        const std::size_t n = std::min(missing, bytes);
+        std::memcpy(word_ + held_, from, n);
+        held_ += static_cast<std::uint32_t>(n);
+        to += n;
+        from += n;
+        bytes -= n;
+        if (n != missing && !ends) {
+            return;
         }
-        return;
+        copy_ascending(to - held_, word_, held_);
+        held_ = 0;
     }
-    // Everything but the last word, which may be unaligned against the start.
-    const std::size_t body = bytes - 8;
-    std::size_t done = body >= 64 ? lines_ascending(to, from, body) : 0;
-    words_ascending(to + done, from + done, body - done);
-    done += (body - done) / 8 * 8;
-    if (done < body) {
-        for (std::size_t i = done; i < body; ++i) {
-            reinterpret_cast<volatile std::byte*>(to)[i] = from[i];
-        }
-    }
-    store_last(to + body, from + body, 8);
+    const std::size_t part =
+        ends ? 0 : std::min<std::size_t>(bytes, (reinterpret_cast<std::uintptr_t>(to) + bytes) % 8);
+    copy_ascending(to, from, bytes - part);
+    std::memcpy(word_, from + (bytes - part), part);
+    held_ = static_cast<std::uint32_t>(part);
 }
 
 }  // namespace vinic::device

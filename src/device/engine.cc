@@ -126,6 +126,7 @@ outcome route::run(const operation& op) noexcept {
 moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept {
     std::uint32_t segment = 0;
     place source;
+    word_copy words;
     std::uint64_t left = op.length;
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
         const abi::segment& s = target.segment_of(d, fill, i);
@@ -133,23 +134,19 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
             continue;
         }
         place target_place;
-        if (!check(*device, to_domain, s.key, s.address, s.length, local_write_right, target_place)) {
+        if (!check(*device, to_domain, s.key, s.address, std::min<std::uint64_t>(s.length, left), local_write_right,
+                   target_place)) {
             receiver_refused = true;
             return moved::unmapped_to;
         }
-        target_place.length = std::min(target_place.length, left);
         while (target_place.length != 0) {
             while (source.length == 0) {
                 if (!local_source(op, segment++, source)) {
                     return moved::unmapped_from;
                 }
             }
-            place to_now = target_place;
-            place from_now = source;
-            const std::uint64_t n = std::min(to_now.length, from_now.length);
-            to_now.length = n;
-            from_now.length = n;
-            if (const moved how = move(*device, to_now, from_now, false, from->state, connected, foreign_copies);
+            const std::uint64_t n = std::min(target_place.length, source.length);
+            if (const moved how = move(*device, target_place, source, words, from->state, connected, foreign_copies);
                 how != moved::all) {
                 return how;
             }
@@ -181,12 +178,13 @@ outcome route::send(const operation& op) noexcept {
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
         place sink = inline_place(*device, to_payload, op.length);
+        word_copy words;
         for (std::uint32_t i = 0; i < sources_of(op); ++i) {
             place source;
             if (!local_source(op, i, source)) {
                 return fail(status::local_protection);
             }
-            if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
+            if (const moved how = move(*device, sink, source, words, from->state, connected, foreign_copies);
                 how != moved::all) {
                 return stopped(how, true);
             }
@@ -224,12 +222,13 @@ outcome route::write(const operation& op) noexcept {
         }
         return refuse_access(to->rx_write_refusals);
     }
+    word_copy words;
     for (std::uint32_t i = 0; op.length != 0 && i < sources_of(op); ++i) {
         place source;
         if (!local_source(op, i, source)) {
             return fail(status::local_protection);
         }
-        if (const moved how = move(*device, sink, source, true, from->state, connected, foreign_copies);
+        if (const moved how = move(*device, sink, source, words, from->state, connected, foreign_copies);
             how != moved::all) {
             return stopped(how, true);
         }
@@ -248,21 +247,21 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
     const abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     place p;
     if (d.sequence.load_acquire() != fill + 1 || d.segment_count != 1 || d.segments[0].length < bytes ||
-        !check(*device, to_domain, d.segments[0].key, d.segments[0].address, d.segments[0].length,
-               static_cast<std::uint32_t>(access::local_write), p) ||
+        !check(*device, to_domain, d.segments[0].key, d.segments[0].address, bytes, local_write_right, p) ||
         p.offset == abi::none64) [[unlikely]] {
         return outcome::waiting();
     }
     // What the next message needs comes while this one is copied.
     __builtin_prefetch(&target.slots[(fill + 1) & target.mask].descriptor);
-    std::memcpy(device->at<std::byte>(p.offset), data, bytes);
+    copy_ascending(device->at<std::byte>(p.offset), data, bytes);
     complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
     return {};
 }
 
 outcome route::write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept {
+    word_copy words;
     const moved how =
-        move(*device, to_place, inline_place(*device, data, bytes), true, from->state, connected, foreign_copies);
+        move(*device, to_place, inline_place(*device, data, bytes), words, from->state, connected, foreign_copies);
     return how == moved::all ? outcome() : stopped(how, true);
 }
 
@@ -274,12 +273,13 @@ outcome route::read(const operation& op) noexcept {
     if (!check_remote(op, op.length, access::remote_read, abi::allow_read, source)) {
         return refuse_access(to->rx_read_refusals);
     }
+    word_copy words;
     for (std::uint32_t i = 0; i < op.segment_count; ++i) {
         place sink;
         if (!local_place(op, i, sink)) {
             return fail(status::local_protection);
         }
-        if (const moved how = move(*device, sink, source, false, from->state, connected, foreign_copies);
+        if (const moved how = move(*device, sink, source, words, from->state, connected, foreign_copies);
             how != moved::all) {
             return stopped(how, false);
         }
@@ -327,7 +327,7 @@ outcome route::atomic(const operation& op) noexcept {
     } else {
         (void)shared.compare_exchange(old, op.operand);
     }
-    std::memcpy(result.direct, &old, sizeof old);
+    copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
     return {};
 }
 

@@ -154,7 +154,7 @@ struct route {
             ++foreign_copies;
             return {};
         }
-        write_ascending(device->at<std::byte>(p.offset), data, bytes);
+        copy_ascending(device->at<std::byte>(p.offset), data, bytes);
         return {};
     }
 

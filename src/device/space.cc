@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "device/copy.hpp"
+#include "device/foreign.hpp"
 #include "os/process_memory.hpp"
 
 namespace vinic::device {
@@ -77,37 +77,27 @@ moved from_errno(int e, moved unmapped) noexcept {
     }
 }
 
-/// Both sides are foreign, as memory of the whole address space may be: through a buffer here.
-[[gnu::noinline]] moved move_between(std::uint32_t to, std::uint64_t to_address, std::uint32_t from,
-                                     std::uint64_t from_address, std::uint64_t bytes) noexcept {
-    std::byte bounce[16 << 10];
-    moved how = moved::all;
-    for (std::uint64_t done = 0; done < bytes && how == moved::all;) {
-        const std::uint64_t n = std::min<std::uint64_t>(bytes - done, sizeof bounce);
-        how = from_errno(os::read_process(from, from_address + done, bounce, n), moved::unmapped_from);
-        if (how == moved::all) {
-            how = from_errno(os::write_process(to, to_address + done, bounce, n), moved::unmapped_to);
-        }
-        done += n;
-    }
-    return how;
-}
-
 /// One side or both are foreign.  Stands in move(): see os/process_memory.hpp.
 inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s,
-                          std::uint64_t bytes) noexcept {
+                          std::uint64_t bytes, word_copy& words, bool ends) noexcept {
     if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
         return moved::unreachable;
     }
     const std::uint32_t to_pid = m.process(to).pid.load_relaxed();
     const std::uint32_t from_pid = m.process(from).pid.load_relaxed();
     if (d.direct != nullptr) {
-        return from_errno(os::read_process(from_pid, s.address, d.direct, bytes), moved::unmapped_from);
+        return from_errno(read_foreign(from_pid, s.address, d.direct, bytes, words, ends), moved::unmapped_from);
+    }
+    if (words.held() != 0) [[unlikely]] {
+        if (const int e = write_held(to_pid, d.address, words); e != 0) {
+            return from_errno(e, moved::unmapped_to);
+        }
     }
     if (s.direct != nullptr) {
         return from_errno(os::write_process(to_pid, d.address, s.direct, bytes), moved::unmapped_to);
     }
-    return move_between(to_pid, d.address, from_pid, s.address, bytes);
+    const foreign_errors errors = move_foreign_both(to_pid, d.address, from_pid, s.address, bytes);
+    return errors.from != 0 ? from_errno(errors.from, moved::unmapped_from) : from_errno(errors.to, moved::unmapped_to);
 }
 
 }  // namespace
@@ -130,9 +120,10 @@ piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
     return out;
 }
 
-moved move(const memory& m, place to, place from, bool ascending, const abi::word64& state, std::uint64_t connected,
+moved move(const memory& m, place to, place from, word_copy& words, const abi::word64& state, std::uint64_t connected,
            std::uint64_t& foreign_copies) noexcept {
     const std::uint64_t bytes = std::min(to.length, from.length);
+    const bool fills = bytes == to.length;
     to.length = bytes;
     from.length = bytes;
     piece d{nullptr, 0, 0, false};
@@ -148,17 +139,14 @@ moved move(const memory& m, place to, place from, bool ascending, const abi::wor
             return state.load_acquire() == connected ? moved::again : moved::broken;
         }
         const std::uint64_t n = std::min(d.bytes, s.bytes);
+        const bool ends = fills && to.length + d.bytes == n;
         if (d.direct != nullptr && s.direct != nullptr) {
-            if (ascending) {
-                copy_ascending(d.direct, s.direct, n);
-            } else {
-                std::memcpy(d.direct, s.direct, n);
-            }
+            words.put(d.direct, s.direct, n, ends);
             d.direct += n;
             s.direct += n;
         } else {
             ++foreign_copies;
-            if (const moved how = move_foreign(m, to.process, from.process, d, s, n); how != moved::all) {
+            if (const moved how = move_foreign(m, to.process, from.process, d, s, n, words, ends); how != moved::all) {
                 return how;
             }
             d.direct += d.direct != nullptr ? n : 0;

@@ -31,15 +31,21 @@ inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t
     const engine_mark mark(*nic_memory, *entry, abi::placing);
     device::place p;
     if (slot.descriptor.segment_count == 1 && !polls_datagrams && c.length <= s.length &&
-        c.length <= abi::payload_in_completion &&
-        device::check(*nic_memory, polls_for, s.key, s.address, s.length,
+        device::check(*nic_memory, polls_for, s.key, s.address, c.length,
                       static_cast<std::uint32_t>(access::local_write), p) &&
         !p.whole_space) [[likely]] {
-        device::copy_small(reinterpret_cast<std::byte*>(s.address), reinterpret_cast<const std::byte*>(c.payload),
-                           c.length);
-    } else {
-        place_pieces(slot, at, out);
+        auto* const to = reinterpret_cast<std::byte*>(s.address);
+        const auto* const from = reinterpret_cast<const std::byte*>(c.payload);
+        if (device::is_one_word(to, c.length)) [[likely]] {
+            device::store_word(to, from);
+            return;
+        }
+        if (c.length <= abi::payload_in_completion) [[likely]] {
+            device::copy_ascending_any(to, from, c.length);
+            return;
+        }
     }
+    place_pieces(slot, at, out);
 }
 
 inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {

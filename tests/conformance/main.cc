@@ -33,7 +33,8 @@ extern "C" const char* __tsan_default_suppressions() {
     return "race:rdma_makes_the_last_word_of_a_write_visible_last_Test\n"
            "race:rdma_makes_words_visible_in_ascending_order_Test\n"
            "race:adopting_loses_no_write_of_another_thread_Test\n"
-           "race:atomic_word_serves_as_a_lock_between_peers_Test\n";
+           "race:atomic_word_serves_as_a_lock_between_peers_Test\n"
+           "race:watcher::look\n";
 }
 #endif
 #endif

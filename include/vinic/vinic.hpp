@@ -700,8 +700,8 @@ public:
     [[nodiscard]] static result<nic> open(std::string_view device_address, const open_options& options = {});
 
     [[nodiscard]] result<domain> create_domain();
-    /// A domain whose VIs may use every region of this nic, whatever the region's domain is.  Its own
-    /// regions serve such VIs only.
+    /// A domain whose VIs may use every region of this nic, and whose regions serve every VI of it, whatever
+    /// the domain of the other is.
     [[nodiscard]] result<domain> create_open_domain();
     [[nodiscard]] result<completion_queue> create_completion_queue(const cq_attributes& attributes = {});
     /// Memory of the device, rounded up to whole pages: the native backing.

@@ -90,8 +90,10 @@ struct extent {
 // -- protection ---------------------------------------------------------------------------------
 
 /// A domain's id is index | generation << 16, never 0; generations have 15 bits.  With the highest bit
-/// it is the open domain of the process whose owner word the rest is: it matches every region of that owner.
+/// it is the open domain of the process whose owner word the rest is: its VIs match every region of that
+/// owner, and its regions every VI.
 inline constexpr std::uint32_t open_domain = 0x8000'0000u;
+static_assert(domain_count == 1u << 16);
 struct domain_entry {
     word32 owner;  ///< process index + 1, 0 = free
     word32 id;

@@ -35,7 +35,9 @@ struct place {
         return false;
     }
     const std::uint32_t domain = v.d.domain;
-    if ((r.domain.load(std::memory_order_relaxed) != domain && ((v.context + 1) | abi::open_domain) != domain) ||
+    const std::uint32_t carries = r.domain.load(std::memory_order_relaxed);
+    const std::uint32_t open = (v.context + 1) | abi::open_domain;
+    if ((carries != domain && open != domain && open != carries) ||
         (r.rights.load(std::memory_order_relaxed) & rights) != rights || address < r.address || length > r.length ||
         address - r.address > r.length - length) [[unlikely]] {
         return false;

@@ -17,6 +17,9 @@ struct place {
     bool whole_space = false;            ///< region over the whole address space: may not be mapped at all
 };
 
+/// Whether VIs of `domain` may use `r` although it is of another domain: one of the two is their owner's open one.
+[[nodiscard]] bool is_open_to(const memory& m, const abi::region_entry& r, std::uint32_t domain) noexcept;
+
 /// An address of a region over the whole address space was never promised to be mapped, so outside
 /// the extents it is reached by system call, even inside one process.
 ///
@@ -29,8 +32,7 @@ struct place {
         return false;
     }
     const abi::region_entry& r = m.region(index);
-    if (key == 0 || r.key.load_acquire() != key ||
-        (r.domain.load_relaxed() != domain && (r.owner.load_relaxed() | abi::open_domain) != domain) ||
+    if (key == 0 || r.key.load_acquire() != key || (r.domain.load_relaxed() != domain && !is_open_to(m, r, domain)) ||
         (r.rights.load_relaxed() & rights) != rights) [[unlikely]] {
         return false;
     }

@@ -13,10 +13,11 @@ namespace {
 
 constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 
-/// Whether every engine that may have passed the check of a region of `domain` (nullptr: any) has
-/// left: the owner's own VIs in it, their peers, and senders of datagrams.
+/// Whether every engine that may have passed the check of a region of `domain` (nullptr, or the open one:
+/// any) has left: the owner's own VIs in it, their peers, and senders of datagrams.
 bool engines_have_left(nic_state& nic, const domain_state* domain) {
     device::memory& m = *nic.memory;
+    domain = domain != nullptr && domain->open() ? nullptr : domain;
     m.heavy_barrier();
     for (vi_state* v : nic.vis) {
         if (domain != nullptr && v->domain.get() != domain && !v->domain->open()) {

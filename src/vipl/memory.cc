@@ -245,11 +245,12 @@ VIP_RETURN VipRegisterMem(VIP_NIC_HANDLE NicHandle, VIP_PVOID VirtualAddress, VI
     }
     *MemHandle = 0;
     nic* const n = all().nics.find(NicHandle);
-    if (n == nullptr || VirtualAddress == nullptr || Length == 0 || MemAttribs == nullptr) {
+    if (n == nullptr || VirtualAddress == nullptr || Length == 0) {
         return VIP_INVALID_PARAMETER;
     }
+    const VIP_MEM_ATTRIBUTES none{};  // programs that were written for M-VIA and cLAN give no attributes
     try {
-        return register_memory(*n, VirtualAddress, Length, *MemAttribs, MemHandle);
+        return register_memory(*n, VirtualAddress, Length, MemAttribs != nullptr ? *MemAttribs : none, MemHandle);
     } catch (const std::bad_alloc&) {
         return VIP_ERROR_RESOURCE;
     }

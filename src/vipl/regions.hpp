@@ -24,8 +24,8 @@ public:
     /// Says for as long as the program runs whether a region is still registered: while `*word` is `key`.
     using witness = const std::atomic<std::uint32_t>*;
 
-    /// How many bytes of the region `key` begin at `address`; 0: none, or the region does not carry
-    /// `protection` (nullptr: whatever it carries).
+    /// How many bytes of the region `key` begin at `address`; 0: none, or it carries another tag than
+    /// `protection`.  What carries none goes with every tag, and so does none.
     [[nodiscard]] std::uint64_t room(std::uint32_t key, std::uint64_t address, const void* protection,
                                      witness& word) const noexcept {
         const record* r = find(key);
@@ -38,7 +38,7 @@ public:
         const void* carries = r->protection.load(std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_acquire);
         return r->key.load(std::memory_order_relaxed) == key && offset < length &&
-                       (protection == nullptr || carries == protection)
+                       (carries == protection || protection == nullptr || carries == nullptr)
                    ? length - offset
                    : 0;
     }

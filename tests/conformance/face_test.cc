@@ -107,12 +107,50 @@ TEST(open_domain, vi_is_refused_memory_of_another_nic) {
     EXPECT_EQ(sent(linked.left, linked.right.at(0, 8)), status::local_protection);
 }
 
-TEST(open_domain, memory_serves_only_vis_in_it) {
-    pair linked;
+TEST(open_domain, memory_serves_vis_of_every_domain_of_its_nic) {
+    pair linked({}, handles::two);
     auto open = must(linked.left.nic.create_open_domain());
-    const auto region = must(open.register_memory(linked.left.bytes(), access::all));
+    const auto from = must(open.register_memory(linked.left.bytes(), access::all));
+    auto open_there = must(linked.right.nic.create_open_domain());
+    const auto to = must(open_there.register_memory(linked.right.bytes(), access::all));
+    for (const std::uint32_t bytes : {8u, 5000u}) {
+        fill(linked.left.bytes(0, bytes), bytes);
+        ASSERT_EQ(linked.right.vi.post_receive(vinic::segment(to, 0, bytes), 1), errc::ok);
+        EXPECT_EQ(sent(linked.left, {from, 0, bytes}), status::success);
+        EXPECT_EQ(next(linked.right.receives).status, status::success);
+        EXPECT_TRUE(matches(linked.right.bytes(0, bytes), bytes));
+    }
+    ASSERT_EQ(linked.left.vi.post_write({from, 0, 64}, to.remote(100), 1), errc::ok);
+    EXPECT_EQ(next(linked.left.sends).status, status::success);
+    ASSERT_EQ(linked.left.vi.post_fetch_add({from, 0, 8}, to.remote(128), 1, 1), errc::ok);
+    EXPECT_EQ(next(linked.left.sends).status, status::success);
+}
+
+TEST(open_domain, memory_serves_no_vi_of_another_nic) {
+    pair linked({}, handles::two);
+    auto open_there = must(linked.right.nic.create_open_domain());
+    const auto region = must(open_there.register_memory(linked.right.bytes(), access::all));
     ASSERT_EQ(linked.right.vi.post_receive(linked.right.at(0, 8), 1), errc::ok);
     EXPECT_EQ(sent(linked.left, {region, 0, 8}), status::local_protection);
+}
+
+TEST(open_domain, memory_has_the_rights_it_was_given) {
+    pair linked({}, handles::two);
+    auto open_there = must(linked.right.nic.create_open_domain());
+    const auto region = must(open_there.register_memory(linked.right.bytes(), access::local_write));
+    ASSERT_EQ(linked.left.vi.post_write(linked.left.at(0, 64), region.remote(), 1), errc::ok);
+    EXPECT_EQ(next(linked.left.sends).status, status::remote_protection);
+}
+
+TEST(open_domain, deregistration_is_seen_by_every_vi) {
+    pair linked;
+    auto open = must(linked.left.nic.create_open_domain());
+    auto region = must(open.register_memory(linked.left.bytes(), access::all));
+    const vinic::segment what(region, 0, 8);
+    ASSERT_EQ(linked.right.vi.post_receive(linked.right.at(0, 8), 1), errc::ok);
+    EXPECT_EQ(sent(linked.left, what), status::success);
+    must(region.close());
+    EXPECT_EQ(sent(linked.left, what), status::local_protection);
 }
 
 TEST(open_domain, deregistration_is_seen_by_its_vis) {

@@ -295,8 +295,10 @@ typedef void (*VIP_CQ_CALLBACK)(VIP_PVOID Context, VIP_NIC_HANDLE NicHandle, VIP
 /** Opens the device that the last component of DeviceName names ("/dev/clanvi0" is shm:clanvi0), or
  *  the one that VINIC_VIPL_DEVICE names.  Each call gives a handle of its own, with its own memory,
  *  protection tags and VIs.  The handle is the caller's until VipCloseNic.
- *  VIP_INVALID_PARAMETER: a NULL parameter or no name at all.  VIP_ERROR_RESOURCE: the device cannot
- *  be opened or a name service setting is malformed; a line on stderr says why. */
+ *  VIP_INVALID_PARAMETER: a NULL parameter or no name at all, or there is no such NIC: one that
+ *  VINIC_VIPL_NICS does not list or, without such a list, whose name ends in a number other than 0.
+ *  VIP_ERROR_RESOURCE: the device cannot be opened or a setting is malformed; a line on stderr says
+ *  why. */
 VIPL_API VIP_RETURN VipOpenNic(IN const VIP_CHAR* DeviceName, OUT VIP_NIC_HANDLE* NicHandle);
 
 /** Closes the NIC handle and everything made through it: connections are ended, memory deregistered,
@@ -359,9 +361,10 @@ VIPL_API VIP_RETURN VipConnectReject(IN VIP_CONN_HANDLE ConnHandle);
 /** Connects an Idle VI to a server that waits for RemoteAddr and blocks until it answers; the VI is in
  *  state Connect Pending meanwhile.  LocalAddr is shown to the server.  On success RemoteViAttribs
  *  holds the peer's attributes (Ptag NULL).
- *  VIP_NO_MATCH at once: nobody waits there.  VIP_REJECT.  VIP_TIMEOUT: no answer in time, or the server
- *  died.  VIP_INVALID_PARAMETER: also Timeout 0.  VIP_INVALID_STATE: VI not Idle, or VipDisconnect was
- *  called meanwhile.  VIP_ERROR_RESOURCE: no room in the device. */
+ *  VIP_NO_MATCH: nobody waits there; at once, unless VINIC_VIPL_CONNECT_GRACE says how long to go on
+ *  asking.  VIP_REJECT.  VIP_TIMEOUT: no answer in time, or the server died.  VIP_INVALID_PARAMETER:
+ *  also Timeout 0.  VIP_INVALID_STATE: VI not Idle, or VipDisconnect was called meanwhile.
+ *  VIP_ERROR_RESOURCE: no room in the device. */
 VIPL_API VIP_RETURN VipConnectRequest(IN VIP_VI_HANDLE ViHandle, IN VIP_NET_ADDRESS* LocalAddr,
                                       IN VIP_NET_ADDRESS* RemoteAddr, IN VIP_ULONG Timeout,
                                       OUT VIP_VI_ATTRIBUTES* RemoteViAttribs);
@@ -401,7 +404,8 @@ VIPL_API VIP_RETURN VipCreatePtag(IN VIP_NIC_HANDLE NicHandle, OUT VIP_PROTECTIO
 VIPL_API VIP_RETURN VipDestroyPtag(IN VIP_NIC_HANDLE NicHandle, IN VIP_PROTECTION_HANDLE Ptag);
 
 /** Registers Length bytes at VirtualAddress: any memory, any alignment, any number of times.  The
- *  memory stays the program's and must stay mapped until it is deregistered.
+ *  memory stays the program's and must stay mapped until it is deregistered.  MemAttribs NULL: no
+ *  tag, which serves every VI of the NIC handle (strict mode refuses it), and no RDMA.
  *  VIP_INVALID_PARAMETER: NULL, length 0, or memory that is not mapped.  VIP_INVALID_PTAG.
  *  VIP_ERROR_RESOURCE: a limit of VipQueryNic. */
 VIPL_API VIP_RETURN VipRegisterMem(IN VIP_NIC_HANDLE NicHandle, IN VIP_PVOID VirtualAddress, IN VIP_ULONG Length,

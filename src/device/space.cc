@@ -102,13 +102,6 @@ inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from,
 
 }  // namespace
 
-bool is_open_to(const memory& m, const abi::region_entry& r, std::uint32_t domain) noexcept {
-    const std::uint32_t owner = r.owner.load_relaxed();
-    const std::uint32_t open = owner | abi::open_domain;
-    return domain == open || (r.domain.load_relaxed() == open && (domain & abi::open_domain) == 0 &&
-                              m.domain(domain % abi::domain_count).owner.load_relaxed() == owner);
-}
-
 piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
     piece out{nullptr, p.address, std::min(p.length, max), false};
     if (p.process == m.self() && !p.whole_space) {

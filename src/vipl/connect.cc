@@ -176,6 +176,7 @@ VIP_RETURN request(vi& v, VIP_VI_HANDLE handle, const VIP_NET_ADDRESS& local, co
     const vinic::address to = native_address(remote);
     std::optional<visitor> stays;
     VIP_VI_ATTRIBUTES mine{};
+    std::uint32_t disconnects = 0;
     {
         const std::lock_guard control(v.control);
         if (v.opaque() != handle) {
@@ -185,9 +186,10 @@ VIP_RETURN request(vi& v, VIP_VI_HANDLE handle, const VIP_NET_ADDRESS& local, co
             return VIP_INVALID_STATE;
         }
         mine = v.attributes;
+        disconnects = v.disconnects.load();
         stays.emplace(v);
     }
-    const auto peer = v.native.connect(to, duration_of(timeout_ms), greeting(mine, &local).bytes());
+    const auto peer = ask(v, disconnects, to, timeout_ms, greeting(mine, &local).bytes());
     if (!peer) {
         if (v.native.state() == vinic::vi_state::error) {
             // The server died while it answered: the attempt has failed, and the VI may try again.

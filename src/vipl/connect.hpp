@@ -51,4 +51,9 @@ private:
 /// Why two VIs may not be connected.
 [[nodiscard]] VIP_RETURN compare(const VIP_VI_ATTRIBUTES& a, const VIP_VI_ATTRIBUTES& b) noexcept;
 
+/// Asks `to` for a connection.  While nobody waits there, again and again, for as long as the NIC's grace and the
+/// time-out allow and vi::disconnects has this value: there are programs that start in any order.
+[[nodiscard]] vinic::result<vinic::peer_information> ask(vi& v, std::uint32_t disconnects, const vinic::address& to,
+                                                         VIP_ULONG timeout_ms, std::span<const std::byte> data);
+
 }  // namespace vipl

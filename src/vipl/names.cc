@@ -11,18 +11,14 @@
 #include <mutex>
 #include <sstream>
 
+#include "vipl/settings.hpp"
+
 namespace vipl {
 
 namespace {
 
 constexpr const char* default_file = "/etc/vipl/hosts";
 constexpr std::string_view blanks = " \t\r";
-
-std::string_view trimmed(std::string_view s) noexcept {
-    const auto first = s.find_first_not_of(blanks);
-    return first == std::string_view::npos ? std::string_view()
-                                           : s.substr(first, s.find_last_not_of(blanks) - first + 1);
-}
 
 int digit_of(char c) noexcept {
     if (c >= '0' && c <= '9') {
@@ -43,12 +39,13 @@ bool is_local_name(std::string_view name) {
            (!machine.empty() && (name == machine || name == std::string_view(machine).substr(0, machine.find('.'))));
 }
 
-const char* environment(const char* name) noexcept {
-    const char* value = std::getenv(name);
-    return value == nullptr || *value == '\0' ? nullptr : value;
-}
-
 }  // namespace
+
+std::string_view trimmed(std::string_view s) noexcept {
+    const auto first = s.find_first_not_of(blanks);
+    return first == std::string_view::npos ? std::string_view()
+                                           : s.substr(first, s.find_last_not_of(blanks) - first + 1);
+}
 
 std::optional<host_address> parse_host(std::string_view text) noexcept {
     host_address host{};
@@ -148,8 +145,7 @@ std::shared_ptr<const name_table> name_table::read(const char* file, std::string
     if (!made->add_file(asked != nullptr ? asked : default_file, asked != nullptr, why)) {
         return nullptr;
     }
-    const char* any = environment("VINIC_VIPL_ANY_NAME");
-    made->any_ = any != nullptr && std::strcmp(any, "0") != 0;
+    made->any_ = is_set("VINIC_VIPL_ANY_NAME");
     return made;
 }
 

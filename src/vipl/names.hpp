@@ -40,6 +40,8 @@ private:
     bool any_ = false;
 };
 
+/// Without blanks at its ends.
+[[nodiscard]] std::string_view trimmed(std::string_view s) noexcept;
 /// "02:00:00:00:00:01", also with '-', and nothing else.
 [[nodiscard]] std::optional<host_address> parse_host(std::string_view text) noexcept;
 [[nodiscard]] std::string text_of(const host_address& host);

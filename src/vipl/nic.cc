@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "vipl/monitor.hpp"
 #include "vipl/names.hpp"
 #include "vipl/notify.hpp"
+#include "vipl/settings.hpp"
 #include "vipl/state.hpp"
 
 using namespace vipl;
@@ -43,44 +43,11 @@ void spin_lock::wait() noexcept {
 
 namespace {
 
-constexpr std::size_t device_bytes_max = 63;
 constexpr VIP_ULONG version_number = 0x0001'0000;  // major << 16 | minor: VIPL 1.0
 constexpr VIP_ULONG register_bytes_max = VIP_ULONG{1} << 47;
 constexpr VIP_ULONG wire_unit = 65536;
 
-bool is_plain(char c) noexcept {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-}
-
 constexpr std::string_view isolated = "vinicd:";
-
-/// The native name of a device: the last component of what the program says.  A name that has to be
-/// changed gets a mark of its own, so that two of them do not become one.  Or an address vinicd:PATH#FUNCTION.
-std::string device_of(const char* program_says) {
-    const std::string_view path(program_says);
-    const std::string_view last = path.substr(path.find_last_of("/\\") + 1);
-    if (last.empty()) {
-        return {};
-    }
-    if (const char* chosen = std::getenv("VINIC_VIPL_DEVICE"); chosen != nullptr && *chosen != '\0') {
-        return std::strncmp(chosen, "shm:", 4) == 0 ? chosen + 4 : chosen;
-    }
-    std::string name;
-    bool changed = last.size() > device_bytes_max || last == "." || last == "..";
-    for (const char c : last.substr(0, device_bytes_max)) {
-        changed = changed || !is_plain(c);
-        name += is_plain(c) ? c : '_';
-    }
-    if (changed) {
-        name.resize(std::min<std::size_t>(name.size(), device_bytes_max - 9));
-        const host_address mark = host_of_device(last);
-        char text[10];
-        std::snprintf(text, sizeof text, "-%02x%02x%02x%02x", mark[1], mark[2], mark[3], mark[4]);
-        name += text;
-    }
-    return name;
-}
 
 /// Each function of a vinicd is a host of its own, whatever the path to its socket.
 std::string_view function_of(std::string_view address) noexcept {
@@ -89,20 +56,26 @@ std::string_view function_of(std::string_view address) noexcept {
 }
 
 /// Why a handle cannot be had goes to stderr: the return code cannot say it.
-VIP_RETURN refuse(const std::string& why) noexcept {
-    std::fprintf(stderr, "vipl: %s\n", why.c_str());
-    return VIP_ERROR_RESOURCE;
+VIP_RETURN refuse(const std::string& why, VIP_RETURN code = VIP_ERROR_RESOURCE) noexcept {
+    if (!why.empty()) {
+        std::fprintf(stderr, "vipl: %s\n", why.c_str());
+    }
+    return code;
 }
 
 VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
-    const std::string device = device_of(program_says);
-    if (device.empty()) {
-        return VIP_INVALID_PARAMETER;
+    const auto [known, device, why_not] = device_of(program_says);
+    if (known != VIP_SUCCESS) {
+        return refuse(why_not, known);
+    }
+    std::string why;
+    std::chrono::milliseconds grace{};
+    if (!read_grace(grace, why)) {
+        return refuse(why);
     }
     const bool is_isolated = device.starts_with(isolated);
     host_address host = host_of_device(is_isolated ? function_of(device) : device);
-    if (const char* name = std::getenv("VINIC_VIPL_HOST"); name != nullptr && *name != '\0') {
-        std::string why;
+    if (const char* name = environment("VINIC_VIPL_HOST"); name != nullptr) {
         const auto names = name_table::read(nullptr, why);
         const auto found = names ? names->find(name, 0, host) : std::nullopt;
         if (!found) {
@@ -136,12 +109,13 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
     n->pulse = std::move(*pulse);
     n->address = n->native.device_address();
     n->host = host;
-    const char* strict = std::getenv("VINIC_VIPL_STRICT");
-    n->strict = strict != nullptr && *strict != '\0' && std::strcmp(strict, "0") != 0;
+    n->strict = is_set("VINIC_VIPL_STRICT");
+    n->grace = grace;
     n->process = ::getpid();
     n->watcher = std::move(watcher);
     n->open = true;
     *handle = all().nics.publish(*n);
+    all().opened.store(true);
     return VIP_SUCCESS;
 }
 

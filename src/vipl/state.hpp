@@ -177,7 +177,8 @@ struct vi : object {
     const void* tag_handle = nullptr;  ///< nullptr: matches any memory of the NIC
     VIP_ULONG transfer_bytes_max = 0;
     VIP_RELIABILITY_LEVEL level = 0;
-    std::atomic<std::uint32_t> inside{0};  ///< threads in connection calls
+    std::atomic<std::uint32_t> inside{0};       ///< threads in connection calls
+    std::atomic<std::uint32_t> disconnects{0};  ///< how often it was disconnected
     queue send;
     queue receive;
 
@@ -229,7 +230,8 @@ struct nic : object {
     std::string address;
     host_address host{};
     bool strict = false;
-    bool open = false;  ///< under mutex
+    std::chrono::milliseconds grace{};  ///< of connection requests
+    bool open = false;                  ///< under mutex
     int process = 0;
     std::vector<vi*> vis;
     std::vector<cq*> cqs;
@@ -250,6 +252,7 @@ struct tables {
     handle_table<cq, kind::cq, 1u << 16> cqs;
     handle_table<tag, kind::tag, 1u << 14> tags;
     handle_table<connection, kind::connection, 1u << 12> connections;
+    std::atomic<bool> opened{false};  ///< this program has had a NIC
 };
 /// Never destroyed: a program may call exit() in a handler while other threads are inside.
 union eternal {

@@ -235,6 +235,7 @@ VIP_RETURN disconnect(vi& v) noexcept {
         ends[1] = v.receive.tail.load(std::memory_order_acquire);
     }
     const auto ended = v.native.disconnect();
+    v.disconnects.fetch_add(1);
     v.peer_pending.store(false);
     if (!ended) {
         return VIP_ERROR_RESOURCE;

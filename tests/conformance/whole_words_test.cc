@@ -76,6 +76,7 @@ void expect_whole_words(const std::byte* at, std::size_t bytes, std::size_t word
     auto watching = in_thread([&] {
         while (!done.load(std::memory_order_acquire)) {
             eyes.look();
+            std::this_thread::yield();  // where there are fewer cores than threads
         }
     });
     for (int i = 1; i <= messages; ++i) {
@@ -130,19 +131,19 @@ protected:
 TEST_P(whole_words, of_writes_of_every_short_length_at_every_alignment) {
     int turn = 0;
     for (std::size_t bytes = 2; bytes <= 64; ++bytes) {
-        for (std::size_t offset = 0; offset < 16; ++offset) {
+        for (std::size_t offset = 0; offset < 8; ++offset) {
             const std::size_t word = std::size_t{2} << turn++ % 3;
-            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, 8,
+            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, 4,
                                                        [&](std::uint8_t g) { return write(g, offset, bytes); }));
         }
     }
 }
 
 TEST_P(whole_words, of_writes_that_programs_poll) {
-    for (const std::size_t bytes : {2u, 4u, 8u, 12u, 20u, 65u, 100u, 4096u, 4095u, 4099u, 65536u, 300000u}) {
-        for (const std::size_t offset : {0u, 4u, 2u}) {
+    for (const std::size_t bytes : {2u, 4u, 8u, 12u, 65u, 4096u, 4099u, 65536u, 300000u}) {
+        for (const std::size_t offset : {0u, 4u}) {
             for (const std::size_t word : {2u, 4u, 8u}) {
-                const int messages = bytes < 5000 ? 200 : 20;
+                const int messages = bytes < 5000 ? 64 : 8;
                 ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, messages,
                                                            [&](std::uint8_t g) { return write(g, offset, bytes); }));
             }
@@ -155,7 +156,7 @@ TEST_P(whole_words, of_what_a_receive_places) {
     for (const std::size_t bytes : {2u, 3u, 4u, 7u, 8u, 15u, 23u, 48u, 49u, 64u, 100u, 4096u, 65536u}) {
         for (std::size_t offset = 0; offset < 8; ++offset) {
             const std::size_t word = std::size_t{2} << turn++ % 3;
-            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, bytes < 5000 ? 30 : 5,
+            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, bytes < 5000 ? 12 : 4,
                                                        [&](std::uint8_t g) { return send(g, offset, bytes); }));
         }
     }
@@ -169,7 +170,7 @@ TEST_P(whole_words, of_a_gather_list_whose_pieces_are_no_words) {
     }
     for (const std::size_t word : {2u, 4u, 8u}) {
         for (const std::size_t offset : {0u, 1u, 4u}) {
-            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, 100, [&](std::uint8_t g) {
+            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, word, 40, [&](std::uint8_t g) {
                 std::memset(linked.left.bytes(0, bytes * 67).data(), g, bytes * 67);
                 return linked.left.vi.post_write(list, linked.right.remote(base + offset), g) == errc::ok &&
                        next(linked.left.sends).status == vinic::status::success;
@@ -184,7 +185,7 @@ TEST_P(whole_words, of_what_a_read_brings) {
     }
     for (const std::size_t bytes : {4u, 13u, 100u, 5000u}) {
         for (const std::size_t offset : {0u, 3u, 4u}) {
-            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, 4, 50, [&](std::uint8_t g) {
+            ASSERT_NO_FATAL_FAILURE(expect_whole_words(target(offset, bytes), bytes, 4, 20, [&](std::uint8_t g) {
                 std::memset(linked.left.bytes(1, bytes).data(), g, bytes);
                 return linked.right.vi.post_read(linked.right.at(base + offset, bytes), linked.left.remote(1), g) ==
                            errc::ok &&
@@ -207,7 +208,7 @@ TEST(whole_words, of_writes_from_memory_that_only_the_kernel_reaches) {
     for (const std::size_t bytes : {4u, 12u, 4096u, 70001u}) {
         std::byte* const at = linked.right.bytes(8192, bytes).data();
         std::memset(at, 0, bytes);
-        ASSERT_NO_FATAL_FAILURE(expect_whole_words(at, bytes, 4, bytes < 5000 ? 200 : 20, [&](std::uint8_t g) {
+        ASSERT_NO_FATAL_FAILURE(expect_whole_words(at, bytes, 4, bytes < 5000 ? 64 : 8, [&](std::uint8_t g) {
             std::memset(linked.left.bytes(2, bytes).data(), g, bytes);
             return linked.left.vi.post_write(linked.left.at(2, bytes), linked.right.remote(8192), g) == errc::ok &&
                    next(linked.left.sends).status == vinic::status::success;

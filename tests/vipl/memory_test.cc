@@ -89,7 +89,6 @@ TEST_F(memory, register_refuses_bad_parameters) {
     EXPECT_EQ(VipRegisterMem(nullptr, bytes.data(), 10, &rights, &h), VIP_INVALID_PARAMETER);
     EXPECT_EQ(VipRegisterMem(n, nullptr, 10, &rights, &h), VIP_INVALID_PARAMETER);
     EXPECT_EQ(VipRegisterMem(n, bytes.data(), 0, &rights, &h), VIP_INVALID_PARAMETER);
-    EXPECT_EQ(VipRegisterMem(n, bytes.data(), 10, nullptr, &h), VIP_INVALID_PARAMETER);
     EXPECT_EQ(VipRegisterMem(n, bytes.data(), 10, &rights, nullptr), VIP_INVALID_PARAMETER);
     VIP_MEM_ATTRIBUTES bad{wild_handle(), VIP_FALSE, VIP_FALSE};
     EXPECT_EQ(VipRegisterMem(n, bytes.data(), 10, &bad, &h), VIP_INVALID_PTAG);

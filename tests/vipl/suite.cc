@@ -29,8 +29,9 @@ int run_suite(int argument_count, char** arguments) {
         return 1;
     }
     ::setenv("VINIC_SHM_DIR", directory.c_str(), 1);
-    for (const char* name : {"VINIC_VIPL_DEVICE", "VINIC_VIPL_HOST", "VINIC_VIPL_HOSTS", "VINIC_VIPL_HOSTS_FILE",
-                             "VINIC_VIPL_ANY_NAME", "VINIC_VIPL_STRICT"}) {
+    for (const char* name :
+         {"VINIC_VIPL_DEVICE", "VINIC_VIPL_HOST", "VINIC_VIPL_HOSTS", "VINIC_VIPL_HOSTS_FILE", "VINIC_VIPL_ANY_NAME",
+          "VINIC_VIPL_STRICT", "VINIC_VIPL_NICS", "VINIC_VIPL_CONNECT_GRACE"}) {
         ::unsetenv(name);
     }
     for (int i = 1; i < argument_count; ++i) {

@@ -80,7 +80,7 @@ void check_storage(const trial_file& file, findings& all) {
     struct stat before{};
     struct stat after{};
     (void)::fstat(file.fd.get(), &before);
-    os::release_storage(file.fd.get(), 0, abi::page_size);
+    (void)os::release_storage(file.fd.get(), 0, abi::page_size);
     (void)::fstat(file.fd.get(), &after);
     if (after.st_blocks >= before.st_blocks) {
         all.push_back({"fallocate", verdict::warn, "storage can be taken, but is not given back before the file goes",

@@ -83,9 +83,7 @@ result<std::uint64_t> arena::take_pages(std::uint64_t bytes) {
         return offset;
     }
     if (const int e = os::allocate_storage(memory_.fd(), *offset, bytes); e != 0) {
-        os::release_storage(memory_.fd(), *offset, bytes);
-        insert(free_pages_, *offset, bytes);
-        release_chunks(*offset);
+        give_pages(*offset, bytes);
         return std::unexpected(error{errc::out_of_memory, e,
                                      "device " + memory_.address() + " (" + memory_.path() + "): taking " +
                                          std::to_string(bytes) + " bytes of storage"});
@@ -95,7 +93,9 @@ result<std::uint64_t> arena::take_pages(std::uint64_t bytes) {
 
 void arena::give_pages(std::uint64_t offset, std::uint64_t bytes) noexcept {
     bytes = abi::align_up(bytes, abi::page_size);
-    os::release_storage(memory_.fd(), offset, bytes);
+    if (!os::release_storage(memory_.fd(), offset, bytes)) {
+        return;  // what is taken is zero: these pages are nobody's until their chunk is given back
+    }
     insert(free_pages_, offset, bytes);
     release_chunks(offset);
 }

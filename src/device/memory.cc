@@ -268,7 +268,9 @@ result<void> memory::initialise(const open_options& options) {
         (void)::fchmod(fd_.get(), 0600);
     }
     // Emptied without shrinking it: somebody may be inspecting the remains.
-    os::release_storage(fd_.get(), 0, abi::file_size);
+    if (!os::release_storage(fd_.get(), 0, abi::file_size)) {
+        return std::unexpected(fail_os(errno, "emptying what a device of this name has left"));
+    }
     if (::ftruncate(fd_.get(), static_cast<off_t>(abi::file_size)) != 0) {
         return std::unexpected(fail_os(errno, "setting the device file's size"));
     }

@@ -136,11 +136,18 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
             m.give(abi::cqs, c);
         }
     }
+    bool all_emptied = true;
     for (std::uint32_t c = 0; c < m.chunks(); ++c) {
         if (m.chunk_owner(c).load_relaxed() == owner) {
-            os::release_storage(m.fd(), c * abi::chunk_size, abi::chunk_size);
-            m.chunk_owner(c).store_release(0);
+            if (os::release_storage(m.fd(), c * abi::chunk_size, abi::chunk_size)) {
+                m.chunk_owner(c).store_release(0);
+            } else {
+                all_emptied = false;
+            }
         }
+    }
+    if (!all_emptied) {
+        return;  // it is leaving still: whoever looks for the dead next tries again
     }
     m.process(i).extent_count.store_relaxed(0);
     m.process(i).extents_capacity.store_relaxed(0);

@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 
 namespace vinic::os {
 
@@ -98,9 +100,42 @@ int allocate_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept
     return rc == 0 ? 0 : errno;
 }
 
-void release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept {
-    (void)::fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, static_cast<off_t>(offset),
-                      static_cast<off_t>(bytes));
+namespace {
+
+/// Writes only where there is storage, so it needs none.
+bool write_zeros(int fd, off_t begin, off_t end) noexcept {
+    static constexpr std::byte zeros[16384]{};
+    for (off_t at = begin; at < end;) {
+        at = ::lseek(fd, at, SEEK_DATA);
+        if (at < 0 || at >= end) {
+            return at >= end || errno == ENXIO;  // holes up to the end
+        }
+        const off_t hole = ::lseek(fd, at, SEEK_HOLE);
+        if (hole < 0) {
+            return false;
+        }
+        for (const off_t until = std::min(hole, end); at < until;) {
+            const auto most = std::min<std::size_t>(sizeof zeros, static_cast<std::size_t>(until - at));
+            const ssize_t n = ::pwrite(fd, zeros, most, at);
+            if (n <= 0 && errno != EINTR) {
+                return false;
+            }
+            at += std::max<ssize_t>(n, 0);
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+bool release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept {
+    const auto begin = static_cast<off_t>(offset);
+    const auto size = static_cast<off_t>(bytes);
+    int rc = 0;
+    do {
+        rc = ::fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, begin, size);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0 || write_zeros(fd, begin, begin + size);
 }
 
 }  // namespace vinic::os

@@ -65,7 +65,7 @@ void unlock_byte(int fd, std::uint64_t at) noexcept;
 
 /// Gives storage to [offset, offset + bytes), so that touching it cannot raise SIGBUS.  0 or errno.
 [[nodiscard]] int allocate_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
-/// Takes the storage back; the range reads as zeros.
-void release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
+/// Takes the storage back, where the file system does that; the range reads as zeros in any case.  False: it does not.
+bool release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
 
 }  // namespace vinic::os

@@ -329,13 +329,15 @@ result<int> cq_state::descriptor() {
     }
     const std::lock_guard hold(nic->mutex);
     if (event_fd < 0) {
+        if (const int e = nic->start_bell(); e != 0) {
+            return std::unexpected(nic->fail(errc::os_failure, "starting the thread that forwards wake-ups", e));
+        }
         event_fd = os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (event_fd < 0) {
             return std::unexpected(nic->fail(errc::os_failure, "making a completion queue's file descriptor", errno));
         }
         entry->bell.store_release(1);
         nic->fd_queues.push_back(this);
-        nic->start_bell();
     }
     return event_fd;
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 
 #include "device/processes.hpp"
 #include "native/address.hpp"
@@ -125,9 +126,14 @@ void nic_state::look_after_device(std::uint64_t now_ns) noexcept {
     cut_off.store(true);
 }
 
-void nic_state::start_bell() {
-    if (!bell.joinable()) {
-        bell = std::thread([this] { ring_loop(); });
+int nic_state::start_bell() noexcept {
+    try {
+        if (!bell.joinable()) {
+            bell = std::thread([this] { ring_loop(); });
+        }
+        return 0;
+    } catch (const std::system_error& e) {
+        return e.code().value();
     }
 }
 

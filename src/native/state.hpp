@@ -39,7 +39,7 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     }
     void tick_now() noexcept;
     void look_after_device(std::uint64_t now_ns) noexcept;
-    void start_bell();
+    [[nodiscard]] int start_bell() noexcept;  ///< 0 or errno
     void ring_loop() noexcept;
     [[nodiscard]] bool forked() const noexcept { return memory->forked(); }
     [[nodiscard]] error fail(errc code, std::string what, int os_errno = 0) const {

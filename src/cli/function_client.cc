@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace vinic::cli {
 
@@ -17,6 +19,8 @@ namespace {
 constexpr std::string_view scheme = "vinicd:";
 constexpr std::size_t reply_bytes_max = 65536;
 constexpr int reply_patience_ms = 30'000;
+constexpr auto busy_patience = std::chrono::seconds(5);
+constexpr auto busy_pause = std::chrono::milliseconds(5);
 
 std::unexpected<failure> fail(std::string sentence, int exit_code = 1) {
     return std::unexpected(failure{std::move(sentence), exit_code});
@@ -94,6 +98,19 @@ outcome<std::optional<std::string>> function_client::next(int timeout_ms) {
 }
 
 outcome<object> function_client::ask(const object& request) {
+    using clock = std::chrono::steady_clock;
+    for (const auto end = clock::now() + busy_patience;;) {
+        bool is_busy = false;
+        auto reply = ask_once(request, is_busy);
+        if (!is_busy || clock::now() > end) {
+            return reply;
+        }
+        std::this_thread::sleep_for(busy_pause);
+    }
+}
+
+/// `is_busy`: what was there before is just being cleared away; ask again.
+outcome<object> function_client::ask_once(const object& request, bool& is_busy) {
     const std::string text = to_json(request, true);
     // A refusal may already wait there although nothing more can be sent.
     const bool sent = ::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) >= 0;
@@ -110,6 +127,7 @@ outcome<object> function_client::ask(const object& request) {
     }
     if (const value* error = find(*reply, "error")) {
         const auto* told = std::get_if<object>(&error->is);
+        is_busy = told != nullptr && text_of(*told, "code") == "busy";
         return fail(told != nullptr ? text_of(*told, "message") : "it was refused");
     }
     return std::move(*reply);

@@ -37,7 +37,7 @@ class function_client {
 public:
     /// Connects to "vinicd:PATH".
     [[nodiscard]] static outcome<function_client> open(const std::string& address);
-    /// The reply, or the error that it tells.
+    /// The reply, or the error that it tells; what is busy is asked again for some seconds.
     [[nodiscard]] outcome<object> ask(const object& request);
     /// The state of each function that may be seen, or of the one.
     [[nodiscard]] outcome<std::vector<object>> functions(const std::string& one = {});
@@ -49,6 +49,8 @@ public:
     [[nodiscard]] const std::string& function() const noexcept { return function_; }
 
 private:
+    [[nodiscard]] outcome<object> ask_once(const object& request, bool& is_busy);
+
     std::string address_;
     std::string function_;
     os::unique_fd socket_;

@@ -15,7 +15,7 @@ namespace {
 struct shown {
     const char* key;
     const char* heading;  ///< nullptr: with -d only
-    enum { plain, rate, counter } from = plain;
+    enum { plain, rate, size, counter } from = plain;
 };
 
 // The counters that are not here follow with -d.
@@ -30,6 +30,8 @@ constexpr shown columns[] = {{"name", "FUNCTION"},
                              {"contexts", "CONTEXTS"},
                              {"vis", "VIS"},
                              {"regions", "REGIONS"},
+                             {"memory_bytes", "MEMORY", shown::size},
+                             {"memory_limit_bytes", "MEMORY-LIMIT", shown::size},
                              {"tx_messages", "TX-MESSAGES", shown::counter},
                              {"tx_bytes", "TX-BYTES", shown::counter},
                              {"rx_messages", "RX-MESSAGES", shown::counter},
@@ -40,6 +42,7 @@ constexpr shown columns[] = {{"name", "FUNCTION"},
                              {"vis_connected", nullptr},
                              {"vis_max", nullptr},
                              {"regions_max", nullptr},
+                             {"memory_retired_bytes", nullptr},
                              {"window_bytes", nullptr},
                              {"epoch", nullptr}};
 
@@ -49,6 +52,8 @@ value cell(const object& function, const shown& what) {
             const std::uint64_t rate = number_of(function, what.key);
             return rate == 0 ? value() : value(vinicd::rate_text(rate));
         }
+        case shown::size:
+            return vinicd::size_text(number_of(function, what.key));
         case shown::counter:
             return counter_of(function, what.key);
         default:

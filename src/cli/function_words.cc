@@ -71,6 +71,8 @@ void add_set(CLI::App& object, int& exit_code, const printer& print, const compl
         add("--weight", "weight", "N", "Its share of what is left, 1 to 10000")->check(number),
         add("--priority", "priority", "N", "A higher class is served first, 0 to 7")->check(number),
         add("--reserved-queues", "reserved_queues", "N", "Operation queues that nobody else may take")->check(number),
+        add("--memory", "memory", "SIZE", "What it may hold of the machine's memory: 512MiB")
+            ->check(understood_by(vinicd::parse_size, "")),
         add("--owner", "owner", "USER", "Who may use it, and reset it"),
         add("--group", "group", "GROUP", "Whose members may use it"),
         add("--enabled", "enabled", "on|off", "Whether anybody may use it")->check(CLI::IsMember({"on", "off"}))};

@@ -81,7 +81,7 @@ void control::link(vi& a, vi& b) {
         v.entry->receive_attention.store_relaxed(0);
         ++v.epoch;
         v.reason = abi::break_reason::none;
-        v.link.store(abi::link::connected, std::memory_order_relaxed);
+        set_link(v, abi::link::connected);
     }
     publish_state(a);
     publish_state(b);
@@ -144,7 +144,7 @@ errc control::connect(call& c) {
         return errc::invalid_handle;
     }
     const auto to = names_.find(key_of(mail.at));
-    if (to == names_.end() || to->second.target != nullptr) {
+    if (to == names_.end() || to->second.target != nullptr || to->second.closing) {
         return errc::no_listener;
     }
     request r{};

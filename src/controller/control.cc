@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/control.hpp"
 
+#include "controller/names.hpp"
 #include "controller/notify.hpp"
 #include "os/sync.hpp"
 
@@ -80,6 +81,31 @@ errc control::execute(abi::verb what, call& c) {
     return errc::not_supported;
 }
 
+bool control::is_ready_for(abi::verb what, call& c, context& at) {
+    if (what == abi::verb::disconnect) {
+        // Direct placement executes at post; here a disconnect that follows lets the device catch up, but not for long.
+        const vi* v = c.own_vi(c.v[0]);
+        const std::uint64_t now = os::now_ns();
+        at.patience_end_ns = at.patience_end_ns == 0 ? now + disconnect_patience_ns : at.patience_end_ns;
+        if (v != nullptr && now < at.patience_end_ns) {
+            const std::lock_guard lock(engines_.board);
+            if (is_busy(*v)) {
+                return false;
+            }
+        }
+        at.patience_end_ns = 0;
+    }
+    if (what == abi::verb::destroy_vi) {
+        const vi* v = c.own_vi(c.v[0]);
+        return v == nullptr || forget_names_of(*v, names_of_a_slice);
+    }
+    if (what == abi::verb::unlisten) {
+        const auto found = find_listener(c, c.v[0]);
+        return found == names_.end() || settle_some(found, abi::request_state::closed);
+    }
+    return true;
+}
+
 control::serving control::serve(function& f, std::uint32_t context) {
     const std::lock_guard hold(mutex);
     struct context& at = f.contexts[context];
@@ -108,15 +134,8 @@ control::serving control::serve(function& f, std::uint32_t context) {
     }
     std::memcpy(c.payload, box.request_payload, c.payload_bytes);
 
-    // Direct placement executes at post; here a disconnect that follows lets the device catch up, but not for long.
-    if (verb == abi::verb::disconnect) {
-        const vi* v = c.own_vi(c.v[0]);
-        const std::uint64_t now = os::now_ns();
-        at.patience_end_ns = at.patience_end_ns == 0 ? now + disconnect_patience_ns : at.patience_end_ns;
-        if (v != nullptr && now < at.patience_end_ns && is_busy(*v)) {
-            return serving::waits;
-        }
-        at.patience_end_ns = 0;
+    if (!is_ready_for(verb, c, at)) {
+        return serving::waits;
     }
     at.mail_sequence = sequence;
     f.counters.mailbox_requests.fetch_add(1, std::memory_order_relaxed);
@@ -131,16 +150,6 @@ control::serving control::serve(function& f, std::uint32_t context) {
     box.response.sequence.store_release(sequence);
     os::futex_wake(&box.response.sequence.raw_, wakes_max);
     return serving::served;
-}
-
-bool control::is_busy(function& f, std::uint32_t context) {
-    const std::lock_guard hold(mutex);
-    for (std::uint32_t i = 0; i < f.vis_high; ++i) {
-        if (const vi* x = f.find(i); x != nullptr && x->context == context && is_busy(*x)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 }  // namespace vinic::controller

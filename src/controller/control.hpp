@@ -31,17 +31,18 @@ public:
     enum class serving : std::uint8_t {
         none,
         served,
-        waits,  ///< a disconnect that lets what was posted before go on its way: serve again soon
+        waits,  ///< a disconnect that lets what was posted before go on its way, or one of much: serve again soon
     };
     /// Serves what lies in the mailbox of a context.
     serving serve(function& f, std::uint32_t context);
-    /// Whether messages that a context's VIs have posted are still on their way and could get there.
-    [[nodiscard]] bool is_busy(function& f, std::uint32_t context);
-    /// Ends everything that a context has: VIs, regions, names, requests.  In slices, so that nobody waits for it who
-    /// asks for something else; until it is over nobody enters as that context.
-    void drop_context(function& f, std::uint32_t context, bool died);
-    /// One slice of it.  False: there is nothing left.
-    [[nodiscard]] bool drop_slice(function& f, std::uint32_t context, bool died, bool only_if_misbehaved = false);
+    enum class dropping : std::uint8_t {
+        done,
+        waits,  ///< for its last words to be said; again in a moment
+        more,
+    };
+    /// Ends what a context that leaves has: VIs, regions, names, requests.  A slice of it, so that nobody waits for it
+    /// who asks for something else; until it is done nobody enters as that context.
+    [[nodiscard]] dropping drop_slice(function& f, std::uint32_t context, std::uint64_t now_ns);
 
     /// Guards all of it; taken before the board.
     board_lock mutex;
@@ -68,8 +69,9 @@ private:
     struct name {
         function* owner;
         std::uint32_t context;
-        std::uint32_t entry;  ///< listener: name entry of its window
-        vi* target;           ///< bound datagram VI, nullptr: a listener
+        std::uint32_t entry;   ///< listener: name entry of its window
+        vi* target;            ///< bound datagram VI, nullptr: a listener
+        bool closing = false;  ///< takes no more requests
     };
     /// From (empty: it is for a listener), to, ticket: how requests are found by name.
     using wishes = std::set<std::tuple<std::string, std::string, std::uint64_t>, std::less<>>;
@@ -89,9 +91,12 @@ private:
     using listeners = std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, names::iterator>;
 
     // drop_context.cc; true: there is more
+    [[nodiscard]] bool has_last_words(function& f, std::uint32_t context);
     [[nodiscard]] bool drop_names(function& f, std::uint32_t context);
     [[nodiscard]] bool drop_vis(function& f, std::uint32_t context, bool died);
     [[nodiscard]] bool drop_regions(function& f, std::uint32_t context);
+    /// Does what would take long a slice at a time.  False: not yet.
+    [[nodiscard]] bool is_ready_for(abi::verb what, call& c, context& at);
     [[nodiscard]] errc dispatch(abi::verb what, call& c) noexcept;
     [[nodiscard]] errc execute(abi::verb what, call& c);
     // vi_verbs.cc
@@ -102,7 +107,7 @@ private:
     [[nodiscard]] errc deregister_region(call& c);
     [[nodiscard]] errc change_region(call& c);
     [[nodiscard]] errc disconnect(call& c);
-    /// Whether messages of this connection are still on their way and could get there.
+    /// Whether messages of this connection are still on their way and could get there.  Under the board.
     [[nodiscard]] bool is_busy(const vi& v);
     [[nodiscard]] errc break_link(call& c);
     [[nodiscard]] errc vector(call& c);
@@ -132,7 +137,9 @@ private:
     /// Ends a request: tells the requester's window, whose VI is idle again unless `peer` was linked to it.
     void settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer);
     void link(vi& a, vi& b);
-    void close_name(names::iterator at, abi::request_state how);
+    /// Takes no more requests, and ends some.  False: there are more.
+    [[nodiscard]] bool settle_some(names::iterator at, abi::request_state how);
+    void close_name(names::iterator at);
     [[nodiscard]] listeners::iterator first_listener(const function& f, std::uint32_t context);
     /// The oldest request from one name to another; is_wish: whether it is one.
     [[nodiscard]] wishes::iterator first_wish(std::string_view from, std::string_view to);

@@ -14,6 +14,7 @@ namespace vinic::controller {
 
 namespace {
 
+constexpr std::uint64_t memory_bytes_least = 16ULL << 20;  // tables, rings and some buffers
 constexpr std::uint64_t window_bytes_least = abi::window_chunks_least * abi::chunk_size;
 
 /// Where firmware would have put the windows.
@@ -33,6 +34,8 @@ result<void> check(const function_options& o, const std::string& name) {
         why = "it serves 1 to 64 processes";
     } else if (o.vectors == 0 || o.vectors > abi::vectors_max) {
         why = "it has 1 to 64 completion vectors";
+    } else if (o.memory_bytes != 0 && o.memory_bytes < memory_bytes_least) {
+        why = "its memory limit is 16 MiB at least";
     } else if (q.weight == 0 || q.weight > 10000) {
         why = "a weight is 1 to 10000";
     } else if (q.priority > 7) {
@@ -86,7 +89,7 @@ void device::state::tell(event_kind kind, const function& f, std::uint32_t conte
     }
 }
 
-/// Under control->mutex, with nobody in the function: a new object, so that whoever still maps the old one sees
+/// Under control->mutex, for a function that has none: a new object, so that whoever still maps the old one sees
 /// nothing of who comes next.
 result<void> device::state::renew_window(function& f) {
     auto made = window::create(f.number, f.options.window_bytes);
@@ -98,7 +101,8 @@ result<void> device::state::renew_window(function& f) {
             return r;
         }
     }
-    ++f.epoch;
+    outdate(f);
+    f.outdated = false;
     abi::identity_page& id = made->identity();
     id.version.store_relaxed(abi::window_version);
     id.function.store_relaxed(f.number);
@@ -109,16 +113,14 @@ result<void> device::state::renew_window(function& f) {
     id.vis_max.store_relaxed(f.options.vis_max);
     id.regions_max.store_relaxed(f.options.regions_max);
     id.vectors.store_relaxed(f.vectors.count());
+    id.memory_bytes.store_relaxed(f.memory.limit());
     id.magic.store_release(abi::window_magic);
-    if (f.window.bytes() != 0) {
-        f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
-    }
     f.window = std::move(*made);
+    f.memory.forget();
     f.vectors.reset(f.times);
     f.notices = 0;
     f.services = 0;
     publish_service(f, false);
-    f.dirty = false;
     f.handed_out = false;
     f.vis_high = 0;
     f.regions_high = 0;
@@ -193,6 +195,8 @@ result<void> device::start() {
     state& s = *state_;
     try {
         s.engines->start();
+        s.reaper = std::thread([&s] { s.reap(); });
+        s.reaping.store(true);
         s.mailboxes = std::thread([&s] { s.serve_mailboxes(); });
     } catch (const std::system_error& e) {
         stop();
@@ -218,9 +222,15 @@ void device::stop() noexcept {
         if (s.mailboxes.joinable()) {
             s.mailboxes.join();
         }
+        s.reaping.store(false);
+        s.call_reaper();
+        if (s.reaper.joinable()) {
+            s.reaper.join();
+        }
+        s.call_reaper();
         const std::lock_guard hold(s.control->mutex);
         for (const auto& f : s.functions) {
-            if (f->present) {
+            if (f->window) {
                 f->window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
             }
         }
@@ -248,13 +258,12 @@ result<function_status> device::status(std::uint32_t number) const {
     s.name = function_name(number);
     s.options = f.options;
     s.epoch = f.epoch;
-    s.contexts = f.contexts_used;
+    s.contexts = static_cast<std::uint32_t>(std::ranges::count_if(f.contexts, &context::active));
     s.vis = f.vis_used;
     s.regions = f.regions_used;
-    for (std::uint32_t i = 0; i < f.vis_high; ++i) {
-        const vi* v = f.find(i);
-        s.vis_connected += v != nullptr && !v->is_datagram() && v->link.load() == abi::link::connected ? 1u : 0u;
-    }
+    s.vis_connected = f.vis_connected.load();
+    s.memory_retired_bytes = f.memory.retired();
+    s.memory_bytes = f.memory.used(f.window);
     for (std::uint32_t i = 0; i < f.vectors.count(); ++i) {
         s.vectors.push_back(f.vectors.status(i));
     }
@@ -313,6 +322,32 @@ result<void> device::set_service(std::uint32_t number, const service& wanted, co
     return {};
 }
 
+result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const std::string& by) {
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    function& f = **found;
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        if (auto r = state::is_present(f); !r) {
+            return r;
+        }
+        function_options o = f.options;
+        o.memory_bytes = bytes;
+        if (auto r = check(o, function_name(number)); !r || f.options.memory_bytes == bytes) {
+            return r;
+        }
+        f.options = o;
+        f.memory.set_limit(f.options.memory());
+        if (f.window) {
+            f.window.identity().memory_bytes.store_relaxed(f.memory.limit());
+        }
+    }
+    state_->tell(event_kind::changed, f, 0, 0, by);
+    return {};
+}
+
 result<std::vector<std::byte>> device::configuration(std::uint32_t number) const {
     const auto found = state_->find(number);
     if (!found) {
@@ -345,6 +380,7 @@ result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::
         effects = state_->configuration->write(number, offset, width, value);
         state_->allow_all();
     }
+    state_->call_reaper();  // what was posted meanwhile goes on
     if (effects.bus_master || effects.vectors) {
         state_->engines->quiesce();
     }
@@ -359,42 +395,6 @@ result<void> device::configure(std::uint32_t number, std::uint32_t offset, std::
         }
     }
     return effects.reset ? reset(number, by) : result<void>{};
-}
-
-result<void> device::reset(std::uint32_t number, const std::string& by) {
-    auto found = state_->find(number);
-    if (!found) {
-        return std::unexpected(found.error());
-    }
-    function& f = **found;
-    const std::lock_guard alone(state_->presence);
-    {
-        const std::lock_guard hold(state_->control->mutex);
-        if (auto r = state::is_present(f); !r) {
-            return r;
-        }
-        f.resetting = true;
-        tell_users(f, abi::notice::reset_imminent);
-        f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::resetting));
-    }
-    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
-        state_->control->drop_context(f, c, true);
-    }
-    result<void> renewed;
-    {
-        const std::lock_guard hold(state_->control->mutex);
-        f.counters.resets.fetch_add(1);
-        f.misbehaved = false;
-        f.resetting = false;
-        f.vectors.reset(f.times);
-        try {
-            renewed = state_->renew_window(f);
-        } catch (const std::bad_alloc&) {
-            renewed = std::unexpected(refuse(errc::out_of_memory, "making a window"));
-        }
-    }
-    state_->tell(event_kind::reset, f, 0, 0, by);
-    return renewed;
 }
 
 }  // namespace vinic::controller

@@ -28,6 +28,9 @@ struct function_options {
     std::uint32_t contexts_max = 64;          ///< processes at a time, at most 64
     std::uint32_t vectors = 4;                ///< completion vectors, at most 64
     bool enabled = true;
+    std::uint64_t memory_bytes = 0;  ///< what it may hold, old windows included; 0: a window's size
+
+    [[nodiscard]] std::uint64_t memory() const noexcept { return memory_bytes != 0 ? memory_bytes : window_bytes; }
 };
 
 struct device_options {
@@ -46,6 +49,10 @@ struct device_options {
     /// what a library of this version never produces.  0: never.
     std::uint32_t violations_per_second = 1000;
     std::uint32_t verbs_per_second = 200'000;  ///< per function; above it requests wait
+    /// How long what a process had posted when it left may go on its way.
+    std::uint64_t last_words_ns = 10'000'000;
+    /// How long processes that are cut off may look at the window that was taken from them, if they have it open.
+    std::uint64_t farewell_ns = 1'000'000'000;
 };
 
 /// Monotone since the function was made; a reset keeps them.
@@ -64,6 +71,7 @@ struct function_counters {
     std::uint64_t mailbox_requests = 0;
     std::uint64_t mailbox_refusals = 0;  ///< requests that ended with an error, or were ignored
     std::uint64_t resets = 0;
+    std::uint64_t memory_refusals = 0;  ///< what was not done because it would take more than the memory limit
     scheduling_counters scheduling;
 };
 
@@ -77,6 +85,8 @@ struct function_status {
     std::uint32_t vis = 0;
     std::uint32_t vis_connected = 0;
     std::uint32_t regions = 0;
+    std::uint64_t memory_bytes = 0;          ///< that it holds
+    std::uint64_t memory_retired_bytes = 0;  ///< of these: in windows that are being given back
     std::vector<vector_status> vectors;
     function_counters counters;
 };
@@ -133,13 +143,17 @@ public:
     void stop() noexcept;
 
     // -- clients --------------------------------------------------------------------------------
-    /// Whether the caller may use it is for the program to decide, before.
+    /// Whether the caller may use it is for the program to decide, before.  errc::busy: what was there before is just
+    /// being cleared away.
     [[nodiscard]] result<attachment> attach(std::uint32_t function, uid_t user);
+    /// Whom attach() gave this epoch's window has gone without entering: if nobody uses it, nobody will.
+    void forsake(std::uint32_t function, std::uint32_t epoch);
     /// Begins to serve context `context` of the window that attach() gave at `epoch`.  errc::busy: the context is
     /// in use, or the window was replaced meanwhile: attach again.  Returns the context's epoch.
     [[nodiscard]] result<std::uint32_t> enter(std::uint32_t function, std::uint32_t epoch, std::uint32_t context,
                                               const credentials& who);
-    /// The connection of the context that enter() called `context_epoch` is gone: resets it, other contexts go on.
+    /// The connection of the context that enter() called `context_epoch` is gone: it is reset, other contexts go on.
+    /// Returns at once; an event tells when it is over.
     void leave(std::uint32_t function, std::uint32_t context, std::uint32_t context_epoch, bool died);
 
     // -- administration -------------------------------------------------------------------------
@@ -147,18 +161,23 @@ public:
     /// The PF included, and VFs that were removed: numbers are below it.
     [[nodiscard]] std::uint32_t functions() const noexcept;
     /// Takes one VF away while the others run: cut off as by a reset, its window's memory is given back, and every
-    /// call with its number ends with errc::unknown_address until it is added.
+    /// call with its number ends with errc::unknown_address until it is added.  Returns at once.
     [[nodiscard]] result<void> remove(std::uint32_t function, const std::string& by = {});
     /// Brings it back as if new: counters are 0, nobody may know its memory, it has bus master.  Refused as
-    /// set_service(): it stays away.
+    /// set_service(), or errc::busy, it is still being taken away: it stays away.
     [[nodiscard]] result<void> add(std::uint32_t function, const service& s = {}, const std::string& by = {});
     [[nodiscard]] bool has(std::uint32_t function) const;
     [[nodiscard]] result<function_status> status(std::uint32_t function) const;
     /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
     [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s, const std::string& by = {});
-    /// Function-level reset: contexts are cut off, memory is zeroed, settings and counters stay.  A function that
-    /// was disabled because it misbehaved is enabled again.
+    /// What it may hold from now on; it keeps what it has.  0: a window's size.
+    [[nodiscard]] result<void> set_memory(std::uint32_t function, std::uint64_t bytes, const std::string& by = {});
+    /// Function-level reset: contexts are cut off, who attached before does not enter any more, and who attaches next
+    /// gets memory that nobody else maps; settings and counters stay.  A function that was disabled because it
+    /// misbehaved is enabled again.  Returns at once; until it is over, which an event tells, nobody attaches.
     [[nodiscard]] result<void> reset(std::uint32_t function, const std::string& by = {});
+    /// Returns when all that has left, was reset or removed is cleared away.  Not for a thread that serves somebody.
+    void settle();
     /// 4096 bytes of the function's configuration space.
     [[nodiscard]] result<std::vector<std::byte>> configuration(std::uint32_t function) const;
     /// Writes 1, 2 or 4 bytes of it, as a driver of that function would: a VF without bus master moves nothing

@@ -11,7 +11,6 @@ namespace vinic::controller {
 
 namespace {
 
-constexpr std::uint64_t last_words_ns = 10'000'000;
 constexpr std::uint64_t verb_price = 2;              ///< a function may have that part of the mailboxes' thread
 constexpr std::uint64_t verb_burst_ns = 20'000'000;  ///< so much of a second's requests may come at once
 constexpr std::uint64_t mail_slice_ns = 100'000'000;
@@ -33,7 +32,10 @@ bool device::state::serve_function(function& f, std::uint64_t now_ns, bool& serv
         const std::uint32_t c = f.next_mail++ % abi::context_count;
         const std::uint64_t begun = os::now_ns();
         const control::serving how = control->serve(f, c);
-        all = all && how != control::serving::waits;
+        if (how == control::serving::waits) {
+            f.verb_credit_ns = std::max(f.verb_credit_ns, now_ns) + verb_price * (os::now_ns() - begun);
+            all = false;
+        }
         if (how == control::serving::served) {
             const std::uint64_t used = os::now_ns() - begun;
             f.verb_credit_ns = std::max(f.verb_credit_ns, now_ns) + std::max(interval, verb_price * used);
@@ -47,7 +49,7 @@ bool device::state::serve_function(function& f, std::uint64_t now_ns, bool& serv
 /// Malicious-driver detection: who breaks the rules all the time is cut off.
 void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
     const std::uint64_t seen = f.counters.malformed_descriptors.load() + f.counters.mailbox_ignored.load();
-    if (seen == f.violations_seen || f.cutting_off) {
+    if (seen == f.violations_seen) {
         return;
     }
     if (now_ns - f.violations_since_ns > 1'000'000'000) {
@@ -59,25 +61,22 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
         return;
     }
     f.violations_seen = seen;
-    const std::lock_guard hold(control->mutex);
-    f.misbehaved = true;
-    if (f.present) {
-        tell_users(f, abi::notice::reset_imminent);
+    std::string why;
+    try {
+        why =
+            "more than " + std::to_string(options.violations_per_second) + " malformed descriptors or forged requests";
+    } catch (const std::bad_alloc&) {
+        // It is cut off without a word.
     }
-    f.cutting_off = true;
-}
-
-/// A slice: others' requests come between.  False: it is done.
-bool device::state::cut_off(function& f) {
-    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
-        if (control->drop_slice(f, c, true, true)) {
-            return true;
+    {
+        const std::lock_guard hold(control->mutex);
+        if (f.ends != ending::none) {
+            return;
         }
+        f.misbehaved = true;
+        begin_to_end(f, ending::violation, abi::notice::reset_imminent, std::move(why));
     }
-    f.cutting_off = false;
-    tell(event_kind::misbehaved, f, 0, 0,
-         "more than " + std::to_string(options.violations_per_second) + " malformed descriptors or forged requests");
-    return false;
+    call_reaper();
 }
 
 void device::state::serve_mailboxes() noexcept {
@@ -91,11 +90,6 @@ void device::state::serve_mailboxes() noexcept {
         more = false;
         const std::uint64_t now = os::now_ns();
         for (const auto& f : functions) {
-            try {
-                more = (f->cutting_off && cut_off(*f)) || more;
-            } catch (const std::bad_alloc&) {
-                // Nobody is told, but it is done.
-            }
             if (std::atomic_ref(f->contexts_used).load(std::memory_order_relaxed) != 0) {
                 limited = !serve_function(*f, now, more) || limited;
                 look_for_violations(*f, now);
@@ -123,7 +117,7 @@ result<void> device::state::admits(const function& f) const {
     if (auto r = is_present(f); !r) {
         return r;
     }
-    if (f.resetting) {
+    if (f.ends == ending::reset) {
         return std::unexpected(refuse(errc::busy, "function " + function_name(f.number) + " is being reset"));
     }
     if (f.options.enabled && !f.misbehaved && !draining.load()) {
@@ -136,29 +130,55 @@ result<void> device::state::admits(const function& f) const {
 }
 
 result<attachment> device::attach(std::uint32_t number, uid_t user) {
-    auto f = state_->find(number);
-    if (!f) {
-        return std::unexpected(f.error());
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
     }
-    const std::lock_guard hold(state_->control->mutex);
-    if (auto r = state_->admits(**f); !r) {
+    function& f = **found;
+    std::unique_lock hold(state_->control->mutex);
+    if (auto r = state_->admits(f); !r) {
         return std::unexpected(r.error());
     }
     // Who has had the descriptor may have kept it, even if he never entered.
-    const bool is_anothers = (*f)->handed_out && (*f)->handed_to != user;
-    if ((*f)->contexts_used == 0 && ((*f)->dirty || is_anothers)) {
+    const bool is_anothers = f.handed_out && f.handed_to != user;
+    if (f.contexts_used == 0 && (is_anothers || f.outdated)) {
+        state_->retire_window(f);
+    }
+    if (!f.window) {
+        if (state_->retired.waiting(f.memory) >= state::retired_most || f.memory.retired() >= f.memory.limit()) {
+            return std::unexpected(refuse(
+                errc::busy, "function " + function_name(number) + ": memory of its last windows is being given back"));
+        }
         try {
-            if (auto r = state_->renew_window(**f); !r) {
+            if (auto r = state_->renew_window(f); !r) {
                 return std::unexpected(r.error());
             }
         } catch (const std::bad_alloc&) {
             return std::unexpected(refuse(errc::out_of_memory, "making a window"));
         }
     }
-    (*f)->handed_out = true;
-    (*f)->handed_to = user;
-    return attachment{(*f)->window.fd(), state_->doorbell_kicks.fd(number), state_->mailbox_kicks.fd(number),
-                      (*f)->window.bytes(), (*f)->epoch};
+    f.handed_out = true;
+    f.handed_to = user;
+    const attachment given{f.window.fd(), state_->doorbell_kicks.fd(number), state_->mailbox_kicks.fd(number),
+                           f.window.bytes(), f.epoch};
+    hold.unlock();
+    state_->call_reaper();  // it may have got a window
+    return given;
+}
+
+void device::forsake(std::uint32_t number, std::uint32_t epoch) {
+    if (number >= state_->functions.size()) {
+        return;
+    }
+    function& f = *state_->functions[number];
+    {
+        const std::lock_guard hold(state_->control->mutex);
+        if (epoch != f.epoch || f.contexts_used != 0) {
+            return;
+        }
+        state_->retire_window(f);
+    }
+    state_->call_reaper();
 }
 
 result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, std::uint32_t context,
@@ -178,7 +198,7 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
             return std::unexpected(refuse(errc::invalid_argument, "context " + std::to_string(context)));
         }
         struct context& at = f.contexts[context];
-        if (epoch != f.epoch || at.active || at.leaving) {
+        if (epoch != f.epoch || !f.window || at.active || at.leaving) {
             return std::unexpected(refuse(errc::busy, "context " + std::to_string(context) + " of function " +
                                                           function_name(number) + " is in use"));
         }
@@ -202,7 +222,6 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
         at.who = who;
         at.mail_sequence = box.request.sequence.load_relaxed();
         box.response.sequence.store_relaxed(at.mail_sequence);
-        f.dirty = true;
         std::atomic_ref(f.contexts_used).fetch_add(1, std::memory_order_relaxed);
         f.window.identity().context_epoch[context].store_release(at.epoch);
     }
@@ -215,21 +234,17 @@ void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t co
         return;
     }
     function& f = *state_->functions[number];
-    std::uint32_t process = 0;
     {
         const std::lock_guard hold(state_->control->mutex);
         if (f.contexts[context].epoch != context_epoch || !f.contexts[context].active) {
             return;  // cut off by a reset before
         }
-        process = static_cast<std::uint32_t>(f.contexts[context].who.process);
+        // Direct placement executes at post: what a process had posted when it died has arrived.  So here, if it is
+        // soon.
+        const std::uint64_t patience_ns = state_->reaping.load() ? state_->options.last_words_ns : 0;
+        state_->depart(f, context, died, patience_ns == 0 ? 0 : os::now_ns() + patience_ns, true);
     }
-    // Direct placement executes at post: what a process had posted when it died has arrived.  So here, if it is soon.
-    const std::uint64_t end = os::now_ns() + last_words_ns;
-    while (state_->control->is_busy(f, context) && os::now_ns() < end) {
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    state_->control->drop_context(f, context, died);
-    state_->tell(died ? event_kind::died : event_kind::detached, f, context, process, {});
+    state_->call_reaper();
 }
 
 }  // namespace vinic::controller

@@ -4,7 +4,7 @@
 //
 //     there                                            away
 //       refused to newcomers, contexts are dropped       nothing can be posted, nothing is leased
-//       window unmapped and closed, service given up     its number, doorbells and tables wait for the next
+//       window emptied and closed, service given up      its number, doorbells and tables wait for the next
 //       taken out of the configuration space
 //
 //   Nothing of other functions is touched but connections that ended here.  A client of the removed one keeps what
@@ -34,6 +34,7 @@ constexpr std::array counters_of_functions = {
     &function_counters::mailbox_requests,
     &function_counters::mailbox_refusals,
     &function_counters::resets,
+    &function_counters::memory_refusals,
 };
 
 constexpr std::array counters_of_scheduling = {
@@ -80,6 +81,7 @@ function_counters device::state::counted(const function& f) const {
             c.mailbox_requests,
             c.mailbox_refusals,
             c.resets,
+            c.memory_refusals,
             engines->scheduler.counters(f.number)};
 }
 
@@ -90,11 +92,14 @@ result<void> device::state::is_present(const function& f) {
     return std::unexpected(refuse(errc::unknown_address, "function " + function_name(f.number) + " was removed"));
 }
 
-/// Under control->mutex.
+/// Under control->mutex.  Whose engines work again: the reaper looks for what was posted meanwhile.
 void device::state::allow_all() {
     for (const auto& f : functions) {
         const bool may_write = configuration->bus_master(f->number);
-        engines->allow(*f, may_write);
+        if (engines->allow(*f, may_write)) {
+            f->resume_next = 0;
+            resumes = true;
+        }
         f->vectors.enable(may_write && configuration->msix_enabled(f->number) && !configuration->msix_masked(f->number),
                           f->times);
         deliver_due(*f);
@@ -121,28 +126,20 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
     if (number == 0) {
         return std::unexpected(refuse(errc::invalid_argument, "the PF cannot be removed"));
     }
-    const std::lock_guard alone(state_->presence);
+    std::optional<state::ended_function> ended;
     {
         const std::lock_guard hold(state_->control->mutex);
         if (auto r = state::is_present(f); !r) {
             return r;
         }
         f.present = false;  // from here on nobody enters
-        tell_users(f, abi::notice::removal_imminent);
-        f.window.identity().state.store_release(static_cast<std::uint32_t>(abi::device_state::stopped));
+        state_->begin_to_end(f, ending::removal, abi::notice::removal_imminent, by);
+        ended = state_->end_if_empty(f);
     }
-    for (std::uint32_t c = 0; c < abi::context_count; ++c) {
-        state_->control->drop_context(f, c, true);
+    if (ended) {
+        state_->tell(ended->kind, f, 0, 0, std::move(ended->by));
     }
-    {
-        const std::lock_guard hold(state_->control->mutex);
-        state_->configuration->set_present(number, false);
-        state_->allow_all();
-        (void)state_->put_service(f, {});  // the initial one asks for nothing and fits always
-        f.window = {};
-        f.misbehaved = false;
-    }
-    state_->tell(event_kind::removed, f, 0, 0, by);
+    state_->call_reaper();
     return {};
 }
 
@@ -152,18 +149,17 @@ result<void> device::add(std::uint32_t number, const service& wanted, const std:
         return std::unexpected(found.error());
     }
     function& f = **found;
-    const std::lock_guard alone(state_->presence);
     {
         const std::lock_guard hold(state_->control->mutex);
         if (f.present) {
             return std::unexpected(
                 refuse(errc::invalid_state, "function " + function_name(number) + " is there already"));
         }
-        if (auto r = state_->put_service(f, wanted); !r) {
-            return r;
+        if (f.ends != ending::none) {
+            return std::unexpected(refuse(
+                errc::busy, "function " + function_name(number) + " is still being taken away: ask again in a moment"));
         }
-        if (auto r = state_->renew_window(f); !r) {
-            (void)state_->put_service(f, {});
+        if (auto r = state_->put_service(f, wanted); !r) {
             return r;
         }
         f.before = state_->counted(f);
@@ -173,6 +169,7 @@ result<void> device::add(std::uint32_t number, const service& wanted, const std:
         (void)state_->configuration->write(number, pci::msix + 2, 2, pci::msix_enable);
         state_->allow_all();
     }
+    state_->call_reaper();
     state_->tell(event_kind::added, f, 0, 0, by);
     return {};
 }

@@ -3,10 +3,12 @@
 // device_state.hpp -- the parts of a device, and what its files share.
 #pragma once
 
+#include <condition_variable>
 #include <thread>
 
 #include "controller/configuration_space.hpp"
 #include "controller/control.hpp"
+#include "controller/retired_windows.hpp"
 
 namespace vinic::controller {
 
@@ -17,8 +19,19 @@ namespace vinic::controller {
 /// What was counted between two looks.
 [[nodiscard]] function_counters since(function_counters now, const function_counters& before);
 
+/// A context that is being ended.
+struct departure {
+    function* whose;
+    std::uint32_t context;
+    std::uint32_t process;
+    bool tells;  ///< an event when it is over
+};
+
 struct device::state {
-    explicit state(const device_options& o) : options(o) {}
+    /// A window in use and those that attach() lets wait, of every function.
+    explicit state(const device_options& o) : options(o), retired((retired_most + 2) * (o.functions + 1)) {
+        departures.reserve(std::size_t{o.functions + 1} * abi::context_count);
+    }
 
     device_options options;
     kicks doorbell_kicks;
@@ -34,12 +47,40 @@ struct device::state {
     std::atomic<bool> stopping{false};
     std::atomic<bool> draining{false};
     std::thread mailboxes;
-    std::mutex presence;  ///< one comes or goes at a time; taken before control->mutex
+
+    // What ends is cleared away by a thread of its own, a slice of each at a time (device_departures.cc).
+    static constexpr std::size_t retired_most = 2;  ///< windows of a function that may wait to be emptied
+    std::vector<departure> departures;              ///< under control->mutex; the reaper alone takes some out
+    retired_windows retired;
+    bool resumes = false;  ///< some function has a resume_next; under control->mutex
+    std::thread reaper;
+    std::atomic<bool> reaping{false};
+    std::mutex bell_mutex;
+    std::condition_variable bell;
+    bool rung = false;  ///< under bell_mutex
+    using pace = retired_windows::pace;
+
+    /// Under control->mutex.
+    void depart(function& f, std::uint32_t context, bool died, std::uint64_t words_end_ns, bool tells) noexcept;
+    void begin_to_end(function& f, ending how, abi::notice told, std::string by) noexcept;
+    struct ended_function {
+        event_kind kind;
+        std::string by;
+    };
+    [[nodiscard]] std::optional<ended_function> end_if_empty(function& f);
+    void retire_window(function& f) noexcept;
+    void outdate(function& f) noexcept;
+    // Under no lock.
+    void call_reaper();
+    void reap() noexcept;
+    [[nodiscard]] pace clear_away();
+    [[nodiscard]] pace clear_away(const departure& d, std::size_t at);
+    [[nodiscard]] pace resume_some();
+    [[nodiscard]] bool is_settled();
 
     void tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id, std::string text);
     [[nodiscard]] result<void> renew_window(function& f);
     void serve_mailboxes() noexcept;
-    [[nodiscard]] bool cut_off(function& f);
     void look_for_violations(function& f, std::uint64_t now_ns);
     [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns, bool& served);
     [[nodiscard]] result<void> admits(const function& f) const;

@@ -2,49 +2,65 @@
 //
 // drop_context.cc -- a process goes: everything that it had is ended, a slice at a time.
 //
-//   active --first slice--> leaving: listeners, VIs, regions --last slice--> nobody
+//   active --> leaving: last words; listeners, VIs, regions --last slice--> nobody
 #include <array>
 
 #include "controller/control.hpp"
+#include "controller/names.hpp"
 
 namespace vinic::controller {
 
 namespace {
 
 // What others wait for: some tens of microseconds.
-constexpr std::uint32_t names_of_a_slice = 16;
 constexpr std::size_t vis_of_a_slice = 16;
 constexpr std::uint32_t looks_of_a_slice = 4096;
 
 }  // namespace
 
-void control::drop_context(function& f, std::uint32_t context, bool died) {
-    while (drop_slice(f, context, died)) {
+/// Each VI once: what it has posted when it is looked at may go, if its receiver is ready.  What was not rung counts as
+/// well, for a process may die in between.  False: all that there was is on its way or done.
+bool control::has_last_words(function& f, std::uint32_t context) {
+    struct context& at = f.contexts[context];
+    std::uint32_t looked_at = 0;
+    for (std::uint32_t n = 0; n < looks_of_a_slice && looked_at < vis_of_a_slice && at.words_next < f.vis_high; ++n) {
+        vi* x = f.find(at.words_next);
+        if (x != nullptr && x->context == context) {
+            ++looked_at;
+            const std::lock_guard lock(engines_.board);
+            if (is_busy(*x)) {
+                engines_.call_for(*x);
+                return true;
+            }
+        }
+        ++at.words_next;
     }
+    return at.words_next < f.vis_high;
 }
 
-bool control::drop_slice(function& f, std::uint32_t context, bool died, bool only_if_misbehaved) {
+control::dropping control::drop_slice(function& f, std::uint32_t context, std::uint64_t now_ns) {
     mutex.lock_as_engine();  // whoever asks for something comes first
     const std::lock_guard hold(mutex, std::adopt_lock);
     struct context& at = f.contexts[context];
-    if ((!at.active && !at.leaving) || (only_if_misbehaved && !f.misbehaved)) {
-        return false;
+    if (!at.leaving) {
+        return dropping::done;
     }
-    if (at.active) {
-        at.active = false;
-        at.leaving = true;
-        at.drop_next = 0;
-        at.forget_next = 0;
+    if (now_ns < at.words_end_ns) {
+        const std::uint32_t before = at.words_next;
+        if (has_last_words(f, context)) {
+            return at.words_next == before ? dropping::waits : dropping::more;
+        }
     }
-    if (drop_names(f, context) || drop_vis(f, context, died)) {
-        return true;
+    at.words_end_ns = 0;
+    if (drop_names(f, context) || drop_vis(f, context, at.died)) {
+        return dropping::more;
     }
     if (drop_regions(f, context)) {
         engines_.quiesce();  // before anybody may register these keys anew
-        return true;
+        return dropping::more;
     }
     if (f.vectors.forget(context, at.forget_next, looks_of_a_slice)) {
-        return true;
+        return dropping::more;
     }
     {
         const std::lock_guard lock(engines_.board);
@@ -54,13 +70,16 @@ bool control::drop_slice(function& f, std::uint32_t context, bool died, bool onl
     at.leaving = false;
     std::atomic_ref(f.contexts_used).fetch_sub(1, std::memory_order_relaxed);
     f.window.identity().context_epoch[context].store_release(0);
-    return false;
+    return dropping::done;
 }
 
 bool control::drop_names(function& f, std::uint32_t context) {
     auto next = first_listener(f, context);
     for (std::uint32_t n = 0; n < names_of_a_slice && next != listeners_.end(); ++n) {
-        close_name(next->second, abi::request_state::failed);
+        if (!settle_some(next->second, abi::request_state::failed)) {
+            return true;
+        }
+        close_name(next->second);
         next = first_listener(f, context);
     }
     return next != listeners_.end();

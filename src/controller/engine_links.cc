@@ -67,7 +67,7 @@ void engines::break_link(vi& v, abi::break_reason mine, abi::break_reason peers,
         executor::finish(v, *how);
     }
     const auto end = [this](vi& x, abi::break_reason why) {
-        x.link.store(abi::link::error, std::memory_order_relaxed);
+        set_link(x, abi::link::error);
         x.reason = why;
         x.unpublished_break = true;
         withdraw(x);

@@ -16,6 +16,8 @@ constexpr std::uint64_t expiry_look_ns = 20'000;
 constexpr std::uint64_t empty_doorbell_bytes = 256;  ///< what looking for nothing costs its function
 constexpr std::uint64_t watched_ns_max = 4'000;
 constexpr std::uint32_t cold_after_passes = 4096;
+constexpr std::uint32_t resumed_vis = 16;  ///< looked at under the board at a time; their rings may have to be made
+constexpr std::uint32_t resumed_looks = 1024;
 constexpr std::uint32_t doorbell_budget = 8;  ///< of a function in one pass, so that a storm makes nobody wait long
 
 }  // namespace
@@ -81,21 +83,36 @@ void engines::quiesce() noexcept {
     }
 }
 
-void engines::allow(function& f, bool yes) {
+bool engines::allow(function& f, bool yes) {
     const std::lock_guard hold(board);
-    if (f.allowed.exchange(yes) == yes) {
-        return;
-    }
-    for (std::uint32_t i = 0; yes && i < f.vis_high; ++i) {
-        vi* v = f.find(i);
-        if (v != nullptr && !v->leased && !v->waits && v->link.load() == abi::link::connected &&
-            (v->pending != nullptr || v->has_posted())) {
-            scheduler.ready({f.number, i}, clock_ns());
+    return f.allowed.exchange(yes) != yes && yes;
+}
+
+void engines::call_for(vi& v) {
+    if (!v.leased && !v.waits && v.link.load(std::memory_order_relaxed) == abi::link::connected &&
+        (v.pending != nullptr || v.has_posted())) {
+        scheduler.ready({v.owner->number, v.index}, clock_ns());
+        if (sleepers_.load(std::memory_order_relaxed) != 0) {
+            kicks_.wake();
         }
-        if (v != nullptr && v->peer != nullptr && v->peer->waits) {
+    }
+}
+
+bool engines::resume(function& f, std::uint32_t& next) {
+    const std::lock_guard hold(board);
+    std::uint32_t seen = 0;
+    for (std::uint32_t n = 0; n < resumed_looks && seen < resumed_vis && next < f.vis_high; ++n, ++next) {
+        vi* v = f.find(next);
+        if (v == nullptr) {
+            continue;
+        }
+        ++seen;
+        call_for(*v);
+        if (v->peer != nullptr && v->peer->waits) {
             resume_sender_of(*v, clock_ns());
         }
     }
+    return next < f.vis_high;
 }
 
 // -- what there is to do ----------------------------------------------------------------------------

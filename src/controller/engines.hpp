@@ -75,8 +75,14 @@ public:
     void withdraw(vi& v) noexcept;
     /// Tells the windows of v and its peer that the connection broke, if they do not know yet.
     void publish_break(vi& v) noexcept;
-    /// Whether the engines work for a function; what was posted meanwhile waits.  Takes the board.
-    void allow(function& f, bool yes);
+    /// Whether the engines work for a function; what was posted meanwhile waits.  True: they do again, and have to be
+    /// told by resume().  Takes the board.
+    [[nodiscard]] bool allow(function& f, bool yes);
+    /// Looks at some of a function's VIs for what was posted meanwhile, from `next` on.  False: that was all.  Under
+    /// control->mutex; takes the board.
+    [[nodiscard]] bool resume(function& f, std::uint32_t& next);
+    /// v may have posted something and not rung.
+    void call_for(vi& v);
     /// Returns when the leases of this moment have ended.  Not under the board.
     void quiesce() noexcept;
 

@@ -29,6 +29,7 @@ T copy_once(const T& from) noexcept {
 
 executor::executor(function_list functions, const device_options& options)
     : functions_(functions),
+      allowances_(functions.size()),
       foreign_memory_(options.foreign_memory),
       lease_ns_(options.lease_ns),
       scratch_(std::make_unique_for_overwrite<transfer>()) {}
@@ -110,6 +111,14 @@ bool executor::fetch(const vi& v, transfer& t) const noexcept {
         t.compare = std::uint64_t{d.segments[1].key} << 32 | d.segments[1].length;
     }
     return fits(v, t);
+}
+
+bool executor::may_make(function& f, std::uint32_t pages) noexcept {
+    if (allowances_[f.number].take(pages, f.memory, f.window)) [[likely]] {
+        return true;
+    }
+    count(f.counters.memory_refusals);
+    return false;
 }
 
 // -- small helpers --------------------------------------------------------------------------------

@@ -84,6 +84,8 @@ private:
         outcome(verdict w, enum status s) : what(w), how(s) {}
     };
 
+    /// Whether so many pages more may be touched in f's window that may not be there.
+    [[nodiscard]] bool may_make(function& f, std::uint32_t pages) noexcept;
     [[nodiscard]] bool fetch(const vi& v, transfer& t) const noexcept;
     [[nodiscard]] bool fetch_pieces(const vi& v, const abi::send_descriptor& d, transfer& t) const noexcept;
     [[nodiscard]] bool fits(const vi& v, const transfer& t) const noexcept;
@@ -117,6 +119,7 @@ private:
     void complete(vi& v, vi& to, const transfer& t, enum status s, std::uint8_t flags, std::uint32_t bytes) noexcept;
 
     function_list functions_;
+    std::vector<memory_allowance> allowances_;  ///< by function
     bool foreign_memory_;
     std::uint64_t lease_ns_;
     std::unique_ptr<transfer> scratch_;

@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "controller/device.hpp"
+#include "controller/memory_account.hpp"
 #include "controller/vectors.hpp"
 #include "controller/window.hpp"
 #include "os/sync.hpp"
@@ -44,9 +45,12 @@ struct transfer;
 /// One open nic.
 struct context {
     bool active = false;
-    bool leaving = false;           ///< what it had is being ended: nobody may be this context yet
-    std::uint32_t drop_next = 0;    ///< VI, then region, that is looked at next for that
-    std::uint32_t forget_next = 0;  ///< completion queue, likewise
+    bool leaving = false;            ///< what it had is being ended: nobody may be this context yet
+    bool died = false;               ///< without a word
+    std::uint64_t words_end_ns = 0;  ///< until then what it had posted may go on its way; 0: it has, or need not
+    std::uint32_t words_next = 0;    ///< VI that is looked at next for that
+    std::uint32_t drop_next = 0;     ///< VI, then region, that is looked at next to be ended
+    std::uint32_t forget_next = 0;   ///< completion queue, likewise
     std::uint32_t epoch = 0;
     credentials who;
     std::uint32_t mail_sequence = 0;
@@ -117,6 +121,9 @@ struct vi {
     }
 };
 
+/// Under the board.
+inline void set_link(vi& v, abi::link l) noexcept;
+
 inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noexcept {
     counter.fetch_add(n, std::memory_order_relaxed);
 }
@@ -125,31 +132,43 @@ inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) noex
 struct live_counters {
     std::atomic<std::uint64_t> tx_messages, tx_bytes, rx_messages, rx_bytes, rx_no_descriptor_drops,
         rx_unknown_destination_drops, protection_errors, malformed_descriptors, foreign_copies, doorbells,
-        empty_doorbells, mailbox_requests, mailbox_refusals, mailbox_ignored, resets;
+        empty_doorbells, mailbox_requests, mailbox_refusals, mailbox_ignored, resets, memory_refusals;
 };
+
+/// Why all contexts of a function are being ended.
+enum class ending : std::uint8_t { none, reset, removal, violation };
 
 struct function {
     function(std::uint32_t n, const function_options& o, delivery_times& t)
-        : number(n), options(o), regions(abi::region_count), vis(abi::vi_count), vectors(n, o.vectors), times(t) {}
+        : number(n),
+          options(o),
+          memory(o.memory()),
+          regions(abi::region_count),
+          vis(abi::vi_count),
+          vectors(n, o.vectors),
+          times(t) {}
     std::uint32_t number;
     function_options options;
-    class window window;
-    std::uint32_t epoch = 0;
-    bool present = true;         ///< not removed; without it there is no window
+    class window window;                ///< none while nobody uses the function, perhaps
+    std::uint32_t epoch = 1;            ///< of the window; counts whenever the one that was handed out is void
+    bool outdated = true;               ///< the window is of an earlier epoch
+    std::uint64_t farewell_end_ns = 0;  ///< of who is in the window that is taken away
+    memory_account memory;
+    bool present = true;         ///< not removed
     function_counters before;    ///< what its predecessors of the same number had counted
     std::uint32_t notices = 0;   ///< told in this window
     std::uint32_t services = 0;  ///< written there
     bool handed_out = false;     ///< the window, and to whose processes
     uid_t handed_to = 0;
-    bool dirty = false;               ///< somebody has used the window
     std::atomic<bool> allowed{true};  ///< bus master: engines work for it, and touch its window
     std::array<struct context, abi::context_count> contexts;
     sparse_array<region> regions;
     sparse_array<std::atomic<vi*>> vis;
     completion_vectors vectors;
     delivery_times& times;
-    std::uint32_t contexts_used = 0;
+    std::uint32_t contexts_used = 0;  ///< with those that are leaving
     std::uint32_t vis_used = 0;
+    std::atomic<std::uint32_t> vis_connected{0};
     std::uint32_t regions_used = 0;
     std::uint32_t names_used = 0;
     std::uint32_t requests_used = 0;
@@ -158,16 +177,25 @@ struct function {
     live_counters counters{};
     std::uint64_t violations_seen = 0;  ///< at the last look
     std::uint64_t violations_since_ns = 0;
-    bool cutting_off = false;          ///< the mailbox thread is ending what a function had that misbehaved
-    bool resetting = false;            ///< nobody enters meanwhile
-    bool misbehaved = false;           ///< disabled until it is reset
-    std::uint32_t next_mail = 0;       ///< mailbox: whose turn it is
-    std::uint64_t verb_credit_ns = 0;  ///< mailbox: when the next request may be served
+    std::string ended_by;                     ///< why, or who asked for it
+    ending ends = ending::none;               ///< nobody enters meanwhile
+    std::uint32_t resume_next = abi::none32;  ///< VI that is looked at next because engines may work for it again
+    bool misbehaved = false;                  ///< disabled until it is reset
+    std::uint32_t next_mail = 0;              ///< mailbox: whose turn it is
+    std::uint64_t verb_credit_ns = 0;         ///< mailbox: when the next request may be served
 
     [[nodiscard]] vi* find(std::uint64_t index) const noexcept {
         return index < abi::vi_count ? vis[index].load(std::memory_order_acquire) : nullptr;
     }
 };
+
+inline void set_link(vi& v, abi::link l) noexcept {
+    const bool was = v.link.load(std::memory_order_relaxed) == abi::link::connected;
+    if (!v.is_datagram() && was != (l == abi::link::connected)) {
+        was ? --v.owner->vis_connected : ++v.owner->vis_connected;
+    }
+    v.link.store(l, std::memory_order_relaxed);
+}
 
 inline std::uint64_t vi::address() const noexcept {
     return index | std::uint64_t{owner->number} << 16 | std::uint64_t{d.generation} << 32;

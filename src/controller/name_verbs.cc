@@ -71,12 +71,22 @@ errc control::bind(call& c) {
     return enter_name(key, {&c.f, c.context, 0, v});
 }
 
-void control::close_name(names::iterator at, abi::request_state how) {
-    const name gone = at->second;
-    for (auto it = first_wish({}, at->first); is_wish(it, {}, at->first);) {
+bool control::settle_some(names::iterator at, abi::request_state how) {
+    at->second.closing = true;
+    std::uint32_t settled = 0;
+    for (auto it = first_wish({}, at->first); is_wish(it, {}, at->first); ++settled) {
+        if (settled == requests_of_a_slice) {
+            return false;
+        }
         const std::uint64_t ticket = std::get<2>(*it++);
         settle(requests_.find(ticket), how, nullptr, {});
     }
+    return true;
+}
+
+/// Its requests are settled.
+void control::close_name(names::iterator at) {
+    const name gone = at->second;
     listeners_.erase({gone.owner->number, gone.context, gone.entry});
     names_.erase(at);
     --gone.owner->names_used;
@@ -95,7 +105,7 @@ errc control::unlisten(call& c) {
     if (at == names_.end()) {
         return errc::invalid_handle;
     }
-    close_name(at, abi::request_state::closed);
+    close_name(at);
     return errc::ok;
 }
 

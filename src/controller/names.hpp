@@ -11,6 +11,10 @@
 
 namespace vinic::controller {
 
+/// Looked up or settled at a time while others wait: some tens of microseconds.
+inline constexpr std::uint32_t names_of_a_slice = 16;
+inline constexpr std::uint32_t requests_of_a_slice = 16;
+
 /// An address as one string, empty if it is none: name, 0, discriminator, and how long the name is, for a client may
 /// put any bytes into both.
 inline std::string key_of(const abi::address_key& a) {

@@ -16,6 +16,9 @@ abi::notice_words words_of(const function& f, abi::notice what) noexcept {
 }  // namespace
 
 void tell_users(function& f, abi::notice what) noexcept {
+    if (!f.window) {
+        return;  // nobody uses it
+    }
     abi::notice_board& board = f.window.identity().notices;
     const std::uint32_t n = f.notices++;
     board.line[n % abi::notices_kept].write(n + 1, words_of(f, what));
@@ -24,6 +27,9 @@ void tell_users(function& f, abi::notice what) noexcept {
 }
 
 void publish_service(function& f, bool news) noexcept {
+    if (!f.window) {
+        return;
+    }
     f.window.identity().notices.in_force.write(++f.services, words_of(f, abi::notice::service_changed));
     if (news) {
         tell_users(f, abi::notice::service_changed);

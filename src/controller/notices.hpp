@@ -7,7 +7,7 @@
 
 namespace vinic::controller {
 
-/// All under control->mutex, for a function that has a window.
+/// All under control->mutex; a function without a window has nobody to be told.
 void tell_users(function& f, abi::notice what) noexcept;
 /// What it gets is written down; with `news` its users are told.
 void publish_service(function& f, bool news) noexcept;

@@ -16,7 +16,9 @@ namespace {
 constexpr std::uint32_t no_rights = 0;
 constexpr std::uint64_t fill_patience_ns = 100'000'000;
 constexpr std::uint64_t block_most = 16 << 10;
-constexpr std::uint64_t slow_bytes_per_ns = 2;  ///< below it pages are being made, or fetched from far away
+constexpr std::uint64_t slow_bytes_per_ns = 2;   ///< below it pages are being made, or fetched from far away
+constexpr std::uint32_t pages_of_a_message = 8;  ///< of rings, completions and a completion queue, at each end
+constexpr std::uint32_t pages_of_a_search = 32;  ///< in a client's table of extents
 constexpr std::uint32_t pieces_between_looks = 16;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 
@@ -31,6 +33,12 @@ std::uint32_t payload_max(const vi& v) noexcept {
 /// Inline data are the device's own bytes.
 piece inline_piece(transfer& t, std::uint64_t most) noexcept {
     return {t.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done), false};
+}
+
+/// Pages that may have to be made for a piece of so many bytes.
+std::uint32_t pages_of(const place& where, const piece& at, std::uint64_t bytes) noexcept {
+    const std::uint64_t pages = at.direct == nullptr ? 0 : bytes / memory_account::page_bytes + 2;
+    return static_cast<std::uint32_t>(pages) + (where.offset == abi::none64 ? pages_of_a_search : 0);
 }
 
 bool skip_empty(transfer& t) noexcept {
@@ -88,6 +96,10 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
             count(there.owner->counters.foreign_copies);  // by system call: never in blocks, each would cost one
         } else if (is_timed()) {
             local.bytes = std::min(local.bytes, block_);
+        }
+        if (!may_make(*there.owner, pages_of(there, remote, local.bytes)) ||
+            (!t.inlined && !may_make(*mine.owner, pages_of(mine, local, local.bytes)))) {
+            return fail(v, status::unreachable_memory);
         }
         const bool ends = local.bytes == (outward ? there.length : mine.length);
         const copied how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
@@ -228,7 +240,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
     if (tally_.receiver != nullptr && tally_.receiver != to->owner) {
         return verdict::again;  // a lease has one receiving function, which it is charged to
     }
-    if (!to->owner->allowed.load(std::memory_order_relaxed)) {
+    if (!to->owner->allowed.load(std::memory_order_relaxed) || !may_make(*to->owner, pages_of_a_message)) {
         count(to->owner->counters.rx_no_descriptor_drops);
         return {};
     }
@@ -345,10 +357,17 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
 }
 
 executor::outcome executor::execute(vi& v, transfer& t) noexcept {
+    const bool begins = v.pending == nullptr;
+    if (begins && !may_make(*v.owner, pages_of_a_message + t.segment_count)) {
+        return fail(v, status::unreachable_memory);
+    }
     if (v.is_datagram()) {
         return datagram(v, t);
     }
     vi& to = *v.peer;
+    if (begins && !may_make(*to.owner, pages_of_a_message)) {
+        return fail(v, status::unreachable_memory);
+    }
     if (!to.owner->allowed.load(std::memory_order_relaxed)) {
         return verdict::waits;
     }

@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint32_t depth_max = 32768;
 constexpr std::uint32_t segments_limit = 256;
 constexpr std::uint32_t inline_limit = 1024;
+constexpr std::uint32_t pages_of_a_vi = 4;  ///< its entry, and the first of its rings
 constexpr std::uint32_t changeable_flags = abi::allow_write | abi::allow_read | abi::allow_atomic;
 
 bool is_depth(std::uint32_t n) noexcept { return std::has_single_bit(n) && n <= depth_max; }
@@ -46,6 +47,10 @@ errc control::create_vi(call& c) {
     }
     if (f.vis_used == f.options.vis_max || vis_used_ == vis_total_) {
         return errc::limit_reached;
+    }
+    if (!f.memory.take(pages_of_a_vi, f.window)) {
+        count(f.counters.memory_refusals);
+        return errc::out_of_memory;
     }
     auto made = std::make_unique<vi>();
     vi& v = *made;
@@ -99,7 +104,7 @@ errc control::change_vi(call& c) {
 /// Under the board: a new epoch, and the window knows.
 void control::become(vi& v, abi::link l) {
     ++v.epoch;
-    v.link.store(l, std::memory_order_relaxed);
+    set_link(v, l);
     v.reason = abi::break_reason::none;
     publish_state(v);
 }
@@ -137,7 +142,6 @@ std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
 }
 
 bool control::is_busy(const vi& v) {
-    const std::lock_guard lock(engines_.board);
     for (const vi* x : {&v, static_cast<const vi*>(v.peer)}) {
         if (x != nullptr && x->link.load() == abi::link::connected && !x->waits &&
             (x->leased || x->pending != nullptr || x->has_posted())) {
@@ -177,7 +181,7 @@ void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
             f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams find it no more
             detach(*v, peers);
             if (v->is_datagram()) {
-                v->link.store(abi::link::idle);
+                set_link(*v, abi::link::idle);
             }
             --f.vis_used;
             --vis_used_;
@@ -206,7 +210,6 @@ errc control::destroy_vi(call& c) {
     if (v == nullptr) {
         return errc::invalid_handle;
     }
-    (void)forget_names_of(*v, abi::name_count);
     destroy({&v, 1}, abi::break_reason::remote_disconnect);
     return errc::ok;
 }
@@ -277,6 +280,10 @@ errc control::register_region(call& c) {
     }
     if (f.regions_used == f.options.regions_max) {
         return errc::limit_reached;
+    }
+    if (!f.memory.take(1, f.window)) {
+        count(f.counters.memory_refusals);
+        return errc::out_of_memory;  // whoever has no room for more learns it here, and not in the middle of a message
     }
     r.context = c.context;
     r.domain.store(static_cast<std::uint32_t>(c.v[1]), std::memory_order_relaxed);

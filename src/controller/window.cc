@@ -24,7 +24,20 @@ error refuse(const char* what) {
     return {code, e, std::string("making a window: ") + what};
 }
 
+constexpr std::uint64_t block_bytes = 512;  // of st_blocks, whatever the file system
+
 }  // namespace
+
+std::uint64_t window::used_bytes() const noexcept {
+    struct stat s{};
+    return fd_ && ::fstat(fd_.get(), &s) == 0 ? static_cast<std::uint64_t>(s.st_blocks) * block_bytes : 0;
+}
+
+std::uint64_t window::next_page(std::uint64_t offset) const noexcept {
+    // Its clients share the file's position, which means nothing to anybody.
+    const off_t found = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+    return found < 0 ? bytes() : static_cast<std::uint64_t>(found);
+}
 
 result<window> window::create(std::uint32_t function, std::uint64_t bytes) {
     window w;
@@ -34,8 +47,10 @@ result<window> window::create(std::uint32_t function, std::uint64_t bytes) {
     if (!w.fd_ && errno == EINVAL) {  // before Linux 6.3
         w.fd_.reset(os::beyond_standard(::memfd_create(name.c_str(), kind)));
     }
-    // Who was given it can map it; nobody else opens it under /proc, and nobody executes it.
-    if (!w.fd_ || ::fchmod(w.fd_.get(), S_IRUSR | S_IWUSR) != 0) {
+    // Who was given it, of whatever user, opens it anew for locks of its own; nobody else gets at it under /proc,
+    // whatever its mode, for that takes the rights of who has it open.  Nobody executes it.
+    constexpr mode_t who_has_it = S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH;
+    if (!w.fd_ || ::fchmod(w.fd_.get(), who_has_it) != 0) {
         return std::unexpected(refuse("creating a memory file (a limit on open files: ulimit -n)"));
     }
     if (::ftruncate(w.fd_.get(), static_cast<off_t>(bytes)) != 0) {

@@ -15,12 +15,26 @@ public:
     /// A fresh object, all zero but for what clients look for first.  `bytes`: a power of two.
     [[nodiscard]] static result<window> create(std::uint32_t function, std::uint64_t bytes);
 
+    [[nodiscard]] explicit operator bool() const noexcept { return map_.data() != nullptr; }
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
     [[nodiscard]] std::uint64_t bytes() const noexcept { return map_.size(); }
     /// Whether [offset, offset + bytes) lies inside.
     [[nodiscard]] bool holds(std::uint64_t offset, std::uint64_t bytes) const noexcept {
         return bytes <= map_.size() && offset <= map_.size() - bytes;
     }
+    /// What it takes of the machine's memory, whoever touched it first.  A system call; 0 without a window.
+    [[nodiscard]] std::uint64_t used_bytes() const noexcept;
+    /// Gives the pages of a part back, in every process that maps them; it reads as zeros.
+    void empty(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+        (void)os::release_storage(fd(), offset, bytes);
+    }
+    /// Whether a process has it open still: a client holds the lock of its process entry as long as it does.
+    [[nodiscard]] bool is_in_use() const noexcept {
+        constexpr std::uint64_t first_entry = 1;
+        return os::is_locked_by_other(fd(), first_entry, abi::context_count);
+    }
+    /// Where the first page from `offset` on is that there is, or bytes().
+    [[nodiscard]] std::uint64_t next_page(std::uint64_t offset) const noexcept;
     template <class T>
     [[nodiscard]] T* at(std::uint64_t offset) const noexcept {
         return reinterpret_cast<T*>(map_.data() + offset);

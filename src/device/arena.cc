@@ -78,6 +78,9 @@ result<std::uint64_t> arena::take_pages(std::uint64_t bytes) {
         return std::unexpected(
             error{errc::invalid_argument, 0, "taking " + std::to_string(bytes) + " bytes of device memory"});
     }
+    if (const auto r = memory_.admits(bytes); !r) {
+        return std::unexpected(r.error());
+    }
     auto offset = reserve(bytes);
     if (!offset) {
         return offset;
@@ -146,6 +149,10 @@ result<std::uint64_t> arena::take(std::uint64_t bytes) {
     auto& [slab, stored] = *std::prev(slab_storage_.upper_bound(offset));
     const std::uint64_t need = abi::align_up(offset + bytes - slab, abi::page_size);
     if (need > stored) {
+        if (const auto r = memory_.admits(need - stored); !r) {
+            insert(free_lines_, offset, bytes);
+            return std::unexpected(r.error());
+        }
         if (const int e = os::allocate_storage(memory_.fd(), slab + stored, need - stored); e != 0) {
             insert(free_lines_, offset, bytes);
             return std::unexpected(error{errc::out_of_memory, e,

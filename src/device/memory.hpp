@@ -90,6 +90,8 @@ public:
 
     /// Isolated placement: what lies in a window only; nullptr for a device file.
     [[nodiscard]] attachment* window() const noexcept { return window_.get(); }
+    /// Isolated placement: whether the function may hold so many bytes more.  errc::out_of_memory: it may not.
+    [[nodiscard]] result<void> admits(std::uint64_t bytes) const;
     [[nodiscard]] abi::identity_page& identity() const noexcept {
         return *at<abi::identity_page>(abi::identity_offset);
     }

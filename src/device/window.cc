@@ -96,8 +96,11 @@ int receive_packet(int socket, T& packet, std::span<os::unique_fd> descriptors) 
     return n == static_cast<ssize_t>(sizeof packet) && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? 0 : EPROTO;
 }
 
-/// A device that ends, and is replaced perhaps.  Whom it refuses it tells why.
-bool has_hung_up(const error& e) noexcept { return e.os_errno == EPIPE || e.os_errno == ECONNRESET; }
+/// A device that ends, and is replaced perhaps, or a function that is just being cleared away.  Whom it refuses for
+/// longer it tells why.
+bool is_soon_over(const error& e) noexcept {
+    return e.os_errno == EPIPE || e.os_errno == ECONNRESET || e.code == errc::busy;
+}
 
 /// What the device says about why it refuses; a number that is no error of ours is its mistake.
 errc code_of_device(std::uint32_t code) noexcept {
@@ -130,7 +133,7 @@ result<void> memory::open_window(std::string_view where, role as) {
             return {};
         }
         const bool late = std::chrono::steady_clock::now() > end;
-        if (!entered && (late || !has_hung_up(entered.error()))) {
+        if (!entered && (late || !is_soon_over(entered.error()))) {
             return std::unexpected(entered.error());
         }
         if (late) {
@@ -302,6 +305,22 @@ result<bool> memory::enter_window() {
     control_lock hold(*this);
     bury_the_dead(*this);
     return true;
+}
+
+result<void> memory::admits(std::uint64_t bytes) const {
+    struct stat s{};
+    const std::uint64_t limit = window_ != nullptr ? identity().memory_bytes.load_relaxed() : 0;
+    if (limit == 0 || ::fstat(fd_.get(), &s) != 0) {
+        return {};
+    }
+    constexpr std::uint64_t block_bytes = 512;  // of st_blocks, whatever the file system
+    const std::uint64_t used = static_cast<std::uint64_t>(s.st_blocks) * block_bytes;
+    if (used <= limit && bytes <= limit - used) {
+        return {};
+    }
+    return std::unexpected(fail(errc::out_of_memory, EDQUOT,
+                                "taking " + std::to_string(bytes) + " bytes: this function may hold " +
+                                    std::to_string(limit) + ", and holds " + std::to_string(used)));
 }
 
 bool memory::cut_off() const noexcept {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -43,7 +44,8 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     void ring_loop() noexcept;
     [[nodiscard]] bool forked() const noexcept { return memory->forked(); }
     [[nodiscard]] error fail(errc code, std::string what, int os_errno = 0) const {
-        return {code, os_errno, "device " + memory->address() + ": " + std::move(what)};
+        const bool refused_memory = isolated && code == errc::out_of_memory && os_errno == 0;  // the device has a limit
+        return {code, refused_memory ? EDQUOT : os_errno, "device " + memory->address() + ": " + std::move(what)};
     }
 
     std::mutex mutex;

@@ -102,6 +102,10 @@ const char* cure(errc code, int os_errno) noexcept {
     if (code == errc::out_of_memory && os_errno == ENOMEM) {
         return "the system refuses memory or address space; free some, or raise this process' limit (ulimit -v)";
     }
+    if (code == errc::out_of_memory && os_errno == EDQUOT) {
+        return "the function's memory limit is reached; free some, or have the administrator of the device raise it "
+               "(vinic function set vfN --memory SIZE)";
+    }
     if (code == errc::out_of_memory && os_errno == EFBIG) {
         return "the device file may not grow; raise this process' limit on file sizes (ulimit -f)";
     }

@@ -13,6 +13,7 @@
 //   One request and one reply per packet.  What cannot be done: {"schema": 1, "error": {"code": ..., "message": ...}}.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -27,12 +28,12 @@ inline constexpr std::size_t request_bytes_max = 4096;
 
 class administration {
 public:
-    /// `o` is what is in force: "set" changes it.
-    administration(controller::device& d, options& o, house_counters& counted, log& to)
-        : device_(d), options_(o), access_(o), counted_(counted), log_(to) {
+    /// `o` is what is in force: "set" changes it.  `changed` is called when it has.
+    administration(controller::device& d, options& o, house_counters& counted, log& to, std::function<void()> changed)
+        : device_(d), options_(o), access_(o), counted_(counted), log_(to), changed_(std::move(changed)) {
         names_.learn(o);
     }
-    /// Somebody else has changed the options.
+    /// The options were changed, by a request or by somebody else.
     void options_changed() { names_.learn(options_); }
 
     /// The reply.  `monitor` becomes true when events are wanted from now on.
@@ -63,6 +64,7 @@ private:
     access access_;
     house_counters& counted_;
     log& log_;
+    std::function<void()> changed_;
     known_names names_;
 };
 

@@ -9,6 +9,7 @@
 
 #include "controller/configuration_registers.hpp"
 #include "vinicd/administration_parts.hpp"
+#include "vinicd/machine_memory.hpp"
 
 namespace vinic::vinicd {
 
@@ -124,7 +125,7 @@ administration::reply administration::set(const peer& who, const request& r, std
             return {failure(errc::invalid_argument,
                             "'" + key +
                                 "' is no setting of a function: guarantee, cap, weight, priority, reserved_queues, "
-                                "owner, group and enabled are")};
+                                "memory, owner, group and enabled are")};
         }
         const auto word = written_of(value);
         const auto put = word ? found->put(choice, *word)
@@ -144,8 +145,11 @@ administration::reply administration::set(const peer& who, const request& r, std
     if (const auto done = device_.set_service(number, service_of(wanted, number), by); !done) {
         return {failure(done.error().code, done.error().message())};
     }
+    if (const auto done = device_.set_memory(number, memory_of(wanted, number), by); !done) {
+        return {failure(done.error().code, done.error().message())};
+    }
     options_ = std::move(wanted);
-    options_changed();
+    changed_();
     record(who, number, by);
     return function(number);
 }
@@ -233,7 +237,10 @@ administration::reply administration::add(const peer& who, std::uint32_t number)
         return {failure(done.error().code, done.error().doing)};
     }
     options_ = std::move(wanted);
-    options_changed();
+    if (const auto done = device_.set_memory(number, memory_of(options_, number), by); !done) {
+        return {failure(done.error().code, done.error().message())};
+    }
+    changed_();
     record(who, number, "added, " + by);
     return function(number);
 }

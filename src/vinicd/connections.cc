@@ -47,7 +47,8 @@ connections::connections(loop& l, log& to, controller::device& d, options& o)
       log_(to),
       device_(d),
       access_(o),
-      administration_(d, o, counted_, to),
+      tenancies_(d, access_),
+      administration_(d, o, counted_, to, [this] { options_changed(); }),
       admission_(d.options().defaults.contexts_max),
       alive_(std::make_shared<bool>(true)) {}
 
@@ -78,7 +79,7 @@ std::uint64_t connections::descriptors_max(const options& o) {
     const std::uint64_t functions = o.device.functions + 1;
     const std::uint64_t clients = functions * (o.device.defaults.contexts_max + admission::spare_of_function);
     const std::uint64_t others = (accounts.size() + 1) * admission::places + admission::places_of_strangers;
-    constexpr std::uint64_t of_a_function = 3;
+    constexpr std::uint64_t of_a_function = 5;  // with windows that are being given back
     constexpr std::uint64_t of_the_program = 64;
     return 2 * (clients + others) + of_a_function * functions + of_the_program;
 }
@@ -293,7 +294,18 @@ void connections::cut_off(std::uint32_t function) {
     }
 }
 
+void connections::options_changed() {
+    administration_.options_changed();
+    for (const std::uint32_t function : tenancies_.end_those_without_right()) {
+        log_.info("function " + controller::function_name(function) +
+                  ": not everybody who has its memory may use it any more, so it is reset");
+    }
+}
+
 void connections::close(connection& c, bool died) {
+    if (c.as == role::attached) {
+        device_.forsake(c.function, c.epoch);
+    }
     if (c.as == role::entered) {
         --counted_.clients;
         device_.leave(c.function, c.context, c.context_epoch, died);

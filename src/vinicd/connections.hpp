@@ -26,6 +26,7 @@
 #include "vinicd/log.hpp"
 #include "vinicd/loop.hpp"
 #include "vinicd/peer.hpp"
+#include "vinicd/tenancies.hpp"
 
 namespace vinic::vinicd {
 
@@ -46,8 +47,8 @@ public:
     void close_all();
 
     [[nodiscard]] house_counters& counted() noexcept { return counted_; }
-    /// Somebody else has changed the options.
-    void options_changed() { administration_.options_changed(); }
+    /// The options have changed: whoever may not use a function any more is out of it.
+    void options_changed();
     /// Descriptors that all places together may need.
     [[nodiscard]] static std::uint64_t descriptors_max(const options& o);
 
@@ -81,6 +82,7 @@ private:
     controller::device& device_;
     access access_;
     house_counters counted_;
+    tenancies tenancies_;
     administration administration_;
     admission admission_;
     int listening_ = -1;

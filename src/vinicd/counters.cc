@@ -29,6 +29,8 @@ constexpr std::array all = {
     counter{"mailbox_refusals", "Requests of the control path that were refused or ignored",
             [](values c) { return c.mailbox_refusals; }},
     counter{"resets", "Function-level resets", [](values c) { return c.resets; }},
+    counter{"memory_refusals", "Requests and messages refused because of the memory limit",
+            [](values c) { return c.memory_refusals; }},
     counter{"grants", "Turns on an engine", [](values c) { return c.scheduling.grants; }},
     counter{"granted_bytes", "Bytes moved in these turns", [](values c) { return c.scheduling.bytes; }},
     counter{"granted_descriptors", "Descriptors served in these turns",

@@ -254,6 +254,10 @@ constexpr std::array all_function_settings = {
                      [](function_choice& f, choice w) { return put_number(f.priority, w, 0, 7); }},
     function_setting{"reserved-queues", "N", "Operation queues that nobody else may take",
                      [](function_choice& f, choice w) { return put_number(f.reserved_queues, w, 0, 1024); }},
+    function_setting{"memory", "SIZE", "What it may hold of the machine's memory; the rest is refused to it",
+                     [](function_choice& f, choice w) {
+                         return put_measured(f.memory, w, parse_size, 16ULL << 20, window_most, size_text);
+                     }},
     function_setting{"owner", "USER", "Who may use it, and reset it",
                      [](function_choice& f, choice w) { return put_user(f.owner, w); }},
     function_setting{"group", "GROUP", "Whose members may use it",
@@ -302,6 +306,7 @@ function_choice choice_of(const options& o, std::uint32_t function) {
     fall_back(mine.weight, o.every_function.weight);
     fall_back(mine.priority, o.every_function.priority);
     fall_back(mine.reserved_queues, o.every_function.reserved_queues);
+    fall_back(mine.memory, o.every_function.memory);
     fall_back(mine.enabled, o.every_function.enabled);
     fall_back(mine.present, o.every_function.present);
     return mine;

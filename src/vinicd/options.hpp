@@ -39,6 +39,7 @@ struct function_choice {
     std::optional<std::uint32_t> weight;
     std::optional<std::uint32_t> priority;
     std::optional<std::uint32_t> reserved_queues;
+    std::optional<std::uint64_t> memory;  ///< bytes
     std::optional<uid_t> owner;
     std::optional<gid_t> group;
     std::optional<bool> enabled;

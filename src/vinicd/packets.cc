@@ -185,6 +185,7 @@ void connections::attach(connection& c, std::span<const std::byte> packet) {
         close(c, is_dying(c.who));
         return;
     }
+    tenancies_.hand_out(c.function, given->epoch, c.who);
     c.as = role::attached;
     c.epoch = given->epoch;
 }

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "os/sync.hpp"
+#include "vinicd/machine_memory.hpp"
 
 namespace vinic::vinicd {
 
@@ -125,7 +126,23 @@ result<void> program::watch_signals() {
     return {};
 }
 
+/// Who has said nothing gets an equal share of what there is; who has said more than there is, is told.
+void program::share_memory() {
+    const std::uint64_t usable = usable_memory_bytes();
+    controller::function_options& each = in_force_.device.defaults;
+    each.memory_bytes = memory_share(usable, in_force_.device.functions + 1, each.window_bytes);
+    std::uint64_t all = 0;
+    for (std::uint32_t f = 0; f <= in_force_.device.functions; ++f) {
+        all += is_present(in_force_, f) ? memory_of(in_force_, f) : 0;
+    }
+    if (all > usable) {
+        log_.warning("the functions may hold " + size_text(all) + " together, but there are " + size_text(usable) +
+                     ": lower `memory`, or the machine may run out of it, and vinicd with it");
+    }
+}
+
 result<void> program::make_device() {
+    share_memory();
     controller::device_options wanted = in_force_.device;
     wanted.yield = yields(in_force_, usable_cores());
     auto made = controller::device::create(wanted);
@@ -140,6 +157,9 @@ result<void> program::make_device() {
                 return removed;
             }
             continue;
+        }
+        if (const auto set = device_->set_memory(f, memory_of(in_force_, f)); !set) {
+            return set;
         }
         const controller::service s = service_of(in_force_, f);
         if (s == controller::service{}) {
@@ -285,6 +305,13 @@ void program::apply(const options& fresh, const std::string& by) {
     in_force_.every_function = fresh.every_function;
     in_force_.functions = fresh.functions;
     in_force_.configured = fresh.functions;
+    for (std::uint32_t f = 0; f < device_->functions(); ++f) {
+        if (device_->has(f)) {
+            if (const auto set = device_->set_memory(f, memory_of(in_force_, f), by); !set) {
+                report(f, set, "");
+            }
+        }
+    }
     connections_->options_changed();
     raise_descriptor_limit();
     in_force_.level = fresh.level;

@@ -36,6 +36,7 @@ public:
 
 private:
     [[nodiscard]] result<void> watch_signals();
+    void share_memory();
     [[nodiscard]] result<void> make_device();
     [[nodiscard]] result<void> open_doors();
     void raise_descriptor_limit();

@@ -178,6 +178,7 @@ TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
     Pair p(*nic);
     std::memset(p.a.data(0, 64).data(), 0x5a, 64);
     ASSERT_TRUE(nic->reset(1));
+    nic->settle();
     EXPECT_TRUE(p.b.await_link(3, abi::link::error));
     raw_client again(*nic, 1, 0);
     EXPECT_EQ(again.data(0, 1)[0], std::byte{0}) << "bytes of the one before";
@@ -365,6 +366,7 @@ TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {
     EXPECT_EQ(nic->attach(3, ::getuid()).error().code, errc::permission_denied);
     EXPECT_EQ(p.a.link_of(3), abi::link::connected) << "a neighbour";
     ASSERT_TRUE(nic->reset(3));
+    nic->settle();
     EXPECT_TRUE(nic->attach(3, ::getuid()));
 }
 

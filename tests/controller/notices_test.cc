@@ -42,6 +42,7 @@ constexpr auto as_number = [](abi::notice n) { return static_cast<std::uint32_t>
 TEST_F(NoticesTest, WhatIsInForceIsThereFromTheStartOn) {
     ASSERT_TRUE(nic->set_service(mine, {.guarantee = 1000, .cap = 2000, .weight = 3, .priority = 4}));
     ASSERT_TRUE(nic->reset(mine));
+    nic->settle();
     const raw_client c(*nic, mine, 0);
     EXPECT_EQ(board_of(c).count.load_acquire(), 0u);  // of before it came nobody needs to know
     const auto w = in_force(c);
@@ -87,13 +88,17 @@ TEST_F(NoticesTest, TheLastSixteenAreKept) {
 }
 
 TEST_F(NoticesTest, ResetRemovalAndTheEndAreToldBeforeTheyHappen) {
-    const raw_client gone(*nic, mine, 0);
+    raw_client gone(*nic, mine, 0);
+    gone.hold_entry();
     ASSERT_TRUE(nic->reset(mine));
+    nic->settle();
     ASSERT_TRUE(notice(gone, 1));
     EXPECT_EQ(notice(gone, 1)->kind, as_number(abi::notice::reset_imminent));
-    const raw_client away(*nic, mine, 0);
+    raw_client away(*nic, mine, 0);
+    away.hold_entry();
     EXPECT_EQ(board_of(away).count.load_acquire(), 0u);
     ASSERT_TRUE(nic->remove(mine));
+    nic->settle();
     ASSERT_TRUE(notice(away, 1));
     EXPECT_EQ(notice(away, 1)->kind, as_number(abi::notice::removal_imminent));
     EXPECT_EQ(board_of(away).count.load_acquire(), 1u);  // that it gets nothing any more is no news

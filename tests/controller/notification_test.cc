@@ -227,6 +227,7 @@ TEST_P(NotificationTest, AResetAndANewTenantBeginWithOpenVectors) {
         ASSERT_EQ(receiver->set(1, abi::vector_masked, 3, 1000), errc::ok);
         if (by_reset) {
             ASSERT_TRUE(nic->reset(2));
+            nic->settle();
             EXPECT_EQ(nic->status(2)->vectors[1], vector_status{});
         }
         receiver.reset();
@@ -241,6 +242,7 @@ TEST_P(NotificationTest, AFunctionThatWasRemovedComesBackWithOpenVectors) {
     send();
     receiver.reset();
     ASSERT_TRUE(nic->remove(2));
+    nic->settle();
     ASSERT_TRUE(nic->add(2, {}));
     EXPECT_EQ(nic->status(2)->vectors[0], vector_status{});
     receiver.emplace(*nic, 2, 5);

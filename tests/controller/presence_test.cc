@@ -59,6 +59,7 @@ void exchange(raw_client& a, raw_client& b, std::uint32_t vi, std::byte mark) {
 
 TEST_F(PresenceTest, OneThatWasRemovedIsNowhere) {
     ASSERT_TRUE(nic->remove(guest));
+    nic->settle();
     EXPECT_FALSE(nic->has(guest));
     EXPECT_TRUE(nic->has(guest + 1));
     EXPECT_EQ(nic->functions(), 5u);  // numbers stay
@@ -97,6 +98,7 @@ TEST_F(PresenceTest, OneThatIsAddedIsAsIfNew) {
         EXPECT_GT(nic->status(guest)->counters.tx_messages, 0u);
         EXPECT_GT(nic->status(guest)->counters.scheduling.grants, 0u);
         ASSERT_TRUE(nic->remove(guest));
+        nic->settle();
         EXPECT_TRUE(b.await_link(2, abi::link::error));
     }
     ASSERT_TRUE(nic->add(guest, {.weight = 7}));
@@ -118,6 +120,7 @@ TEST_F(PresenceTest, OneThatIsAddedIsAsIfNew) {
 TEST_F(PresenceTest, AnOldEpochDoesNotEnterTheNewOne) {
     const auto before = nic->attach(guest, ::getuid()).value();
     ASSERT_TRUE(nic->remove(guest));
+    nic->settle();
     ASSERT_TRUE(nic->add(guest));
     EXPECT_EQ(nic->enter(guest, before.epoch, 0, {}).error().code, errc::busy);
     const auto now = nic->attach(guest, ::getuid()).value();
@@ -129,6 +132,7 @@ TEST_F(PresenceTest, ItsGuaranteeIsFreeForOthersAndItStaysAwayWithoutOne) {
     ASSERT_TRUE(nic->set_service(guest, {.guarantee = all}));
     EXPECT_EQ(nic->set_service(1, {.guarantee = all}).error().code, errc::invalid_argument);
     ASSERT_TRUE(nic->remove(guest));
+    nic->settle();
     ASSERT_TRUE(nic->set_service(1, {.guarantee = all}));
     EXPECT_EQ(nic->add(guest, {.guarantee = all}).error().code, errc::invalid_argument);
     EXPECT_FALSE(nic->has(guest));
@@ -139,6 +143,7 @@ TEST_F(PresenceTest, ItsGuaranteeIsFreeForOthersAndItStaysAwayWithoutOne) {
 
 TEST_F(PresenceTest, AResetOfThePfsVfsDoesNotBringItBack) {
     ASSERT_TRUE(nic->remove(guest));
+    nic->settle();
     constexpr std::uint32_t control = pci::sriov + pci::sriov_control;
     ASSERT_TRUE(nic->configure(0, control, 2, 0));
     ASSERT_TRUE(nic->configure(0, control, 2, pci::sriov_enable | pci::sriov_memory));
@@ -178,6 +183,7 @@ TEST_F(PresenceTest, OthersDoNotNotice) {
             sent = other.post(vi, opcode::send, key, 0, 8 << 20);
         }
         ASSERT_TRUE(nic->remove(guest));
+        nic->settle();
         ASSERT_TRUE(other.await_link(vi, abi::link::error)) << round;
         // The library flushes what is left; the device has let go of it.
         cut_off += other.send_slot(vi, sent).done.load_acquire() != sent + 1 ||

@@ -6,6 +6,7 @@
 //   its rings at ring_offset(i), and everything from data_offset on is free for payload.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -49,10 +50,25 @@ public:
         }
         epoch_ = *e;
     }
+    /// What a process does that dies: nothing waits for what becomes of it.
+    void hang_up() { device_.leave(function_, context_, epoch_, true); }
+    /// Has the window open, as the library would: the device lets it look at it for a while when it is cut off.
+    void hold_entry() {
+        const std::string window = "/proc/self/fd/" + std::to_string(device_.attach(function_, ::getuid())->window);
+        entry_.reset(::open(window.c_str(), O_RDWR | O_CLOEXEC));
+        if (!os::try_lock_byte(entry_.get(), 1 + context_)) {
+            throw std::runtime_error("locking a process entry");
+        }
+    }
+    /// Its end will not wait until everything is cleared away.
+    void forget() { forgotten_ = true; }
     raw_client(const raw_client&) = delete;
     raw_client& operator=(const raw_client&) = delete;
     ~raw_client() {
         device_.leave(function_, context_, epoch_, false);
+        if (!forgotten_) {
+            device_.settle();
+        }
         ::munmap(base_, bytes_);
         ::close(doorbell_);
         ::close(mailbox_);
@@ -241,6 +257,8 @@ private:
     std::byte* base_ = nullptr;
     int doorbell_ = -1;
     int mailbox_ = -1;
+    bool forgotten_ = false;
+    os::unique_fd entry_;
     std::array<std::uint32_t, 512> sent_{};
     std::array<std::uint32_t, 512> received_{};
 };

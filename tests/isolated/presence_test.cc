@@ -17,8 +17,14 @@ party_options party(const daemon& d, const std::string& function, const std::str
     return o;
 }
 
+/// What was there before may just be being cleared away: then it is asked again.
 [[nodiscard]] bool tell(const daemon& d, const std::string& command, const std::string& function) {
-    return !d.ask(R"({"command": ")" + command + R"(", "function": ")" + function + "\"}").contains("\"error\"");
+    std::string reply;
+    return multi::comes_true([&] {
+               reply = d.ask(R"({"command": ")" + command + R"(", "function": ")" + function + "\"}");
+               return !reply.contains("\"busy\"");
+           }) &&
+           !reply.contains("\"error\"");
 }
 
 TEST(presence, of_one_function_comes_and_goes_and_the_others_go_on) {
@@ -71,6 +77,34 @@ TEST(presence, that_ends_is_told_to_who_used_it_and_to_who_comes) {
     ASSERT_TRUE(tell(d, "add", "vf0"));
     EXPECT_TRUE(vinic::nic::open(d.address("vf0")));
     EXPECT_EQ(multi::code_of(mine.nic.listen("mine")), vinic::errc::peer_gone) << "the old one stays gone";
+}
+
+/// A process that was stopped, or computed, while its function was reset and its window was emptied.
+TEST(reset, that_a_program_sees_late_is_a_reset_all_the_same) {
+    daemon d;
+    {
+        multi::endpoint mine(must(vinic::nic::open(d.address("vf0"))));
+        multi::endpoint other(must(vinic::nic::open(d.address("vf1"))));
+        auto listener = must(other.nic.listen("other"));
+        auto own = must(mine.nic.listen("mine"));
+        std::jthread accepts([&] { other.accept_from(listener); });
+        mine.connect_to("other");
+        accepts.join();
+        auto buffer = must(mine.nic.allocate(1 << 20));
+        for (std::uint64_t i = 0; i < 3; ++i) {
+            must(mine.vi.post_receive(mine.at(0, 64), i));
+            must(mine.vi.post_send(mine.at(0, 64), 10 + i));  // no receive descriptor: they wait
+        }
+        ASSERT_TRUE(tell(d, "reset", "vf0"));
+        ASSERT_TRUE(multi::comes_true([&] { return d.number("vf0", "memory_bytes") == 0; }));
+        for (std::uint64_t i = 0; i < 6; ++i) {
+            EXPECT_EQ(mine.next().status, vinic::status::connection_lost) << i;
+        }
+        EXPECT_NE(mine.vi.state(), vinic::vi_state::connected);
+        EXPECT_EQ(multi::code_of(mine.nic.listen("again")), vinic::errc::peer_gone);
+    }
+    multi::endpoint next(must(vinic::nic::open(d.address("vf0"))));
+    EXPECT_TRUE(next.nic.listen("next"));
 }
 
 /// Writes two bytes of vf0's configuration space, as its driver would.

@@ -5,6 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "vinicd/machine_memory.hpp"
+
 namespace vinic::vinicd {
 namespace {
 
@@ -95,6 +100,7 @@ guarantee = "500MB/s"
 cap = "none"
 priority = 1
 reserved-queues = 4
+memory = "96MiB"
 owner = "root"
 enabled = "off"
 )";
@@ -132,6 +138,8 @@ TEST(config, every_key_is_understood) {
         (controller::service{.guarantee = 500'000'000, .cap = 0, .weight = 2, .priority = 1, .reserved_queues = 4}));
     EXPECT_EQ(service_of(o, 1).cap, 1'000'000'000U);
     EXPECT_EQ(service_of(o, 0), controller::service{}) << "the PF is no tenant's: defaults do not hold for it";
+    EXPECT_EQ(memory_of(o, 4), 96ULL << 20);
+    EXPECT_EQ(memory_of(o, 1), 0U) << "what the program decides at its start";
     EXPECT_EQ(choice_of(o, 4).owner, 0U);
     EXPECT_EQ(choice_of(o, 4).enabled, false);
     EXPECT_EQ(contradictions(o), std::vector<std::string>());
@@ -243,6 +251,45 @@ TEST(config, automatic_yielding_counts_cores) {
     EXPECT_FALSE(yields(o, 1));
     o.yield = yield_choice::on;
     EXPECT_TRUE(yields(o, 64));
+}
+
+TEST(config, a_functions_memory_is_a_size_that_holds_its_tables) {
+    EXPECT_NE(said_of("[function.vf0]\nmemory = \"15MiB\"").find("write from 16MiB"), std::string::npos);
+    EXPECT_NE(said_of("[function.vf0]\nmemory = \"much\"").find("64KiB"), std::string::npos);
+    options o;
+    ASSERT_EQ(read("[function.default]\nmemory = \"1GiB\"\n[function.vf1]\nmemory = \"64MiB\"", o),
+              std::vector<std::string>());
+    o.device.defaults.memory_bytes = 4096;
+    EXPECT_EQ(memory_of(o, 1), 1ULL << 30);
+    EXPECT_EQ(memory_of(o, 2), 64ULL << 20);
+    EXPECT_EQ(memory_of(o, 0), 4096U) << "the PF is no tenant's";
+}
+
+TEST(config, memory_is_shared_out_of_what_the_control_group_leaves) {
+    namespace fs = std::filesystem;
+    const fs::path root = fs::path(testing::TempDir()) / ("cgroups" + std::to_string(::getpid()));
+    const auto put = [&](const fs::path& file, const std::string& text) {
+        fs::create_directories((root / file).parent_path());
+        std::ofstream(root / file) << text << "\n";
+    };
+    put("own", "0::/system.slice/vinicd.service");
+    const auto usable = [&] { return usable_memory_bytes(root.string(), (root / "own").string()); };
+    const std::uint64_t machine = usable();
+    EXPECT_GT(machine, 0U);
+    put("system.slice/vinicd.service/memory.max", "max");
+    EXPECT_EQ(usable(), machine);
+    put("system.slice/vinicd.service/memory.max", "134217728");
+    EXPECT_EQ(usable(), 96ULL << 20);
+    put("system.slice/memory.max", "67108864");
+    EXPECT_EQ(usable(), 48ULL << 20) << "what stands above counts as well";
+    put("own", "11:cpu,cpuacct:/x\n4:memory:/y\n0::/nowhere");
+    put("memory/y/memory.limit_in_bytes", "268435456");
+    EXPECT_EQ(usable(), 192ULL << 20) << "version 1";
+    fs::remove_all(root);
+
+    EXPECT_EQ(memory_share(9ULL << 30, 9, 4ULL << 30), 1ULL << 30);
+    EXPECT_EQ(memory_share(9ULL << 30, 1, 4ULL << 30), 4ULL << 30) << "more than a window is of no use";
+    EXPECT_EQ(memory_share(1ULL << 30, 257, 4ULL << 30), 64ULL << 20) << "less is too little";
 }
 
 TEST(config, a_functions_own_words_beat_the_default) {

@@ -189,6 +189,20 @@ result<void> device::set_service(std::uint32_t number, const service& s, const s
     return {};
 }
 
+result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const std::string& /*by*/) {
+    const std::lock_guard lock(state_->mutex);
+    function* f = state_->find(number);
+    if (f == nullptr) {
+        return no_function();
+    }
+    f->status.options.memory_bytes = bytes;
+    return {};
+}
+
+void device::forsake(std::uint32_t, std::uint32_t) {}
+
+void device::settle() {}
+
 bool device::has(std::uint32_t number) const {
     const std::lock_guard lock(state_->mutex);
     return state_->find(number) != nullptr;

@@ -254,8 +254,8 @@ class Words(house.Case):
             text = file.read()
         shown = set(re.findall(r"^#? ?([a-z-]+) = ", text, re.MULTILINE))
         options = set(re.findall(r"^  --([a-z-]+)", self.run_it("--help").stdout, re.MULTILINE)) - {"check-config"}
-        of_functions = {"guarantee", "cap", "weight", "priority", "reserved-queues", "owner", "group", "enabled",
-                        "present"}
+        of_functions = {"guarantee", "cap", "weight", "priority", "reserved-queues", "memory", "owner", "group",
+                        "enabled", "present"}
         self.assertEqual(shown, options | of_functions)
 
     def test_the_manual_page_has_every_option(self):

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// departures_test.cc -- whoever goes, however much he had and whatever he left behind, keeps nobody waiting.
+//
+// No test here measures a time.  A context is made to stay for an hour, and everything that others do has to be over
+// before it is.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
+#include "controller/configuration_registers.hpp"
+#include "raw_client.hpp"
+
+namespace vinic::controller {
+namespace {
+
+constexpr std::uint32_t key = 7 << 8 | 1;
+constexpr std::uint32_t slow = 1;
+constexpr std::uint32_t other = 2;
+constexpr std::uint64_t an_hour_ns = 3'600'000'000'000;
+
+class DeparturesTest : public testing::TestWithParam<std::uint32_t> {
+protected:
+    DeparturesTest() {
+        device_options o;
+        o.functions = 4;
+        o.yield = true;
+        o.scheduling.engines = GetParam();
+        o.last_words_ns = an_hour_ns;
+        nic = device::create(o).value();
+        nic->on_event([this](const event& e) {
+            const std::lock_guard hold(mutex);
+            told.push_back(e);
+            heard.notify_all();
+        });
+        EXPECT_TRUE(nic->start());
+    }
+    ~DeparturesTest() override {
+        (void)nic->reset(slow);  // or the end would wait for it, too
+        nic->settle();
+    }
+    [[nodiscard]] bool was_told(event_kind kind, std::uint32_t function) {
+        return std::ranges::any_of(told, [&](const event& e) { return e.kind == kind && e.function == function; });
+    }
+    [[nodiscard]] bool await(event_kind kind, std::uint32_t function) {
+        std::unique_lock hold(mutex);
+        return heard.wait_for(hold, std::chrono::seconds(20), [&] { return was_told(kind, function); });
+    }
+    [[nodiscard]] bool is_told(event_kind kind, std::uint32_t function) {
+        const std::lock_guard hold(mutex);
+        return was_told(kind, function);
+    }
+    /// A context whose last words cannot be said, because its function's engines may not work.
+    void leave_words_unsaid() {
+        const auto a = nic->attach(slow, ::getuid()).value();
+        const auto epoch = nic->enter(slow, a.epoch, 9, {::getpid(), ::getuid(), ::getgid()}).value();
+        raw_client c(*nic, slow, 0);
+        EXPECT_EQ(c.register_all(key), errc::ok);
+        EXPECT_EQ(c.create(0), errc::ok);
+        EXPECT_EQ(c.create(1), errc::ok);
+        EXPECT_EQ(raw_client::connect(c, 0, c, 1), errc::ok);
+        EXPECT_TRUE(nic->configure(slow, pci::command_status, 2, 0));
+        c.send_slot(0, 0).lap = abi::lap_of(0, 4);
+        c.hang_up();
+        nic->leave(slow, 9, epoch, false);  // its sibling has nothing to say
+        EXPECT_TRUE(await(event_kind::detached, slow));
+        c.forget();
+    }
+    std::unique_ptr<device> nic;
+    std::mutex mutex;
+    std::condition_variable heard;
+    std::vector<event> told;
+};
+
+TEST_P(DeparturesTest, OneWithLastWordsKeepsNobodyWaiting) {
+    leave_words_unsaid();
+    for (int i = 0; i < 3; ++i) {
+        raw_client a(*nic, other, 0);
+        raw_client b(*nic, other + 1, 0);
+        ASSERT_EQ(a.create(0), errc::ok);
+        ASSERT_EQ(b.create(0), errc::ok);
+        ASSERT_EQ(raw_client::connect(a, 0, b, 0), errc::ok);
+        a.hang_up();
+        a.forget();
+        ASSERT_TRUE(b.await_link(0, abi::link::error));
+        b.hang_up();
+        b.forget();
+        ASSERT_TRUE(await(event_kind::died, other));
+        ASSERT_TRUE(await(event_kind::died, other + 1));
+        const std::lock_guard hold(mutex);
+        std::erase_if(told, [](const event& e) { return e.kind == event_kind::died; });
+    }
+    ASSERT_TRUE(nic->reset(other));
+    ASSERT_TRUE(await(event_kind::reset, other));
+    ASSERT_TRUE(nic->remove(other + 1));
+    ASSERT_TRUE(await(event_kind::removed, other + 1));
+    ASSERT_TRUE(nic->add(other + 1));
+    EXPECT_FALSE(is_told(event_kind::died, slow)) << "it has an hour";
+    EXPECT_EQ(nic->status(slow)->contexts, 0u) << "but is nobody's any more";
+}
+
+TEST_P(DeparturesTest, AResetEndsLastWords) {
+    leave_words_unsaid();
+    EXPECT_EQ(nic->enter(slow, nic->status(slow)->epoch, 0, {}).error().code, errc::busy);
+    ASSERT_TRUE(nic->reset(slow));
+    EXPECT_TRUE(await(event_kind::died, slow));
+    EXPECT_TRUE(await(event_kind::reset, slow));
+    EXPECT_TRUE(nic->attach(slow, ::getuid()));
+}
+
+TEST_P(DeparturesTest, WhatWasPostedAndNotRungArrivesWhenItsProcessDies) {
+    raw_client to(*nic, other, 0);
+    ASSERT_EQ(to.register_all(key), errc::ok);
+    raw_client from(*nic, slow, 0);
+    ASSERT_EQ(from.register_all(key), errc::ok);
+    for (std::uint32_t vi = 0; vi < 40; ++vi) {  // more than one look takes
+        ASSERT_EQ(to.create(vi), errc::ok);
+        ASSERT_EQ(from.create(vi), errc::ok);
+        ASSERT_EQ(raw_client::connect(from, vi, to, vi), errc::ok);
+        to.post_receive(vi, key, 0, 64);
+        abi::send_descriptor& d = from.send_slot(vi, 0);
+        d.opcode = static_cast<std::uint8_t>(opcode::send);
+        d.segment_count = 1;
+        d.length = 8;
+        d.segments[0] = {raw_client::data_offset, 8, key};
+        std::atomic_ref(d.lap).store(abi::lap_of(0, 4), std::memory_order_release);
+    }
+    from.hang_up();
+    from.forget();
+    ASSERT_TRUE(await(event_kind::died, slow));
+    for (std::uint32_t vi = 0; vi < 40; ++vi) {
+        const auto c = to.await_receive(vi, 0);
+        ASSERT_TRUE(c) << vi;
+        EXPECT_EQ(c->status, static_cast<std::uint8_t>(status::success)) << vi;
+    }
+}
+
+TEST_P(DeparturesTest, WhoAttachedBeforeAResetDoesNotEnterAfterIt) {
+    const auto early = nic->attach(other, ::getuid()).value();
+    const int kept = ::dup(early.window);
+    ASSERT_TRUE(nic->reset(other));
+    EXPECT_NE(nic->status(other)->epoch, early.epoch) << "at once";
+    EXPECT_EQ(nic->enter(other, early.epoch, 0, {}).error().code, errc::busy);
+    nic->settle();
+    EXPECT_EQ(nic->enter(other, early.epoch, 0, {}).error().code, errc::busy);
+    raw_client next(*nic, other, 0);
+    next.data(0, 1)[0] = std::byte{0x55};
+    std::byte seen{};
+    ASSERT_EQ(::pread(kept, &seen, 1, raw_client::data_offset), 1);
+    EXPECT_EQ(seen, std::byte{0});
+    ::close(kept);
+}
+
+TEST_P(DeparturesTest, WhoNeverEnteredLeavesNothingBehind) {
+    const auto early = nic->attach(other, ::getuid()).value();
+    const int kept = ::dup(early.window);
+    const std::vector<std::byte> much(1 << 20, std::byte{1});
+    ASSERT_EQ(::pwrite(kept, much.data(), much.size(), raw_client::data_offset), 1 << 20);
+    EXPECT_GE(nic->status(other)->memory_bytes, much.size());
+    nic->forsake(other, early.epoch + 1);
+    EXPECT_GE(nic->status(other)->memory_bytes, much.size()) << "another one's";
+    nic->forsake(other, early.epoch);
+    nic->settle();
+    EXPECT_EQ(nic->status(other)->memory_bytes, 0u);
+    ::close(kept);
+}
+
+TEST_P(DeparturesTest, WhatWasPostedWhileEnginesMightNotWorkIsFoundWhereverItIs) {
+    raw_client c(*nic, other, 0);
+    ASSERT_EQ(c.register_all(key), errc::ok);
+    for (std::uint32_t vi = 0; vi < 80; ++vi) {
+        ASSERT_EQ(c.create(vi), errc::ok);
+    }
+    for (std::uint32_t vi = 0; vi < 80; vi += 2) {
+        ASSERT_EQ(raw_client::connect(c, vi, c, vi + 1), errc::ok);
+    }
+    ASSERT_TRUE(nic->configure(other, pci::command_status, 2, 0));
+    for (std::uint32_t vi = 0; vi < 80; vi += 2) {
+        (void)c.post(vi, opcode::write, key, 0, 8, raw_client::data_offset, key);
+    }
+    ASSERT_TRUE(nic->configure(other, pci::command_status, 2, pci::command_bus_master));
+    for (std::uint32_t vi = 0; vi < 80; vi += 2) {
+        EXPECT_EQ(c.await_send(vi, 0), status::success) << vi;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, DeparturesTest, testing::Values(1, 2));
+
+}  // namespace
+}  // namespace vinic::controller

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// memory_limit_test.cc -- a function holds what it may, and whoever asks for more is told so, alone.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "raw_client.hpp"
+
+namespace vinic::controller {
+namespace {
+
+constexpr std::uint32_t key = 7 << 8 | 1;
+constexpr std::uint64_t mib = 1ULL << 20;
+constexpr std::uint64_t limit = 64 * mib;
+constexpr std::uint32_t hog = 1;
+constexpr std::uint32_t neighbour = 2;
+
+class MemoryLimitTest : public testing::TestWithParam<std::uint32_t> {
+protected:
+    MemoryLimitTest() {
+        device_options o;
+        o.functions = 3;
+        o.yield = true;
+        o.scheduling.engines = GetParam();
+        o.defaults.window_bytes = 512 * mib;
+        o.defaults.memory_bytes = limit;
+        nic = device::create(o).value();
+        EXPECT_TRUE(nic->start());
+    }
+    /// With an allowance of each engine, and what tables and rings take.
+    [[nodiscard]] std::uint64_t most() const { return limit + GetParam() * mib + 4 * mib; }
+    /// RDMA writes between two VIs of one client, into pages that nobody has touched; how the last one ended.
+    static status fill(raw_client& c, std::uint32_t vi) {
+        EXPECT_EQ(c.create(vi), errc::ok);
+        EXPECT_EQ(c.create(vi + 1), errc::ok);
+        EXPECT_EQ(raw_client::connect(c, vi, c, vi + 1), errc::ok);
+        for (std::uint64_t to = raw_client::data_offset + mib; to + mib <= c.window_bytes(); to += mib) {
+            const auto how = c.await_send(vi, c.post(vi, opcode::write, key, 0, mib, to, key));
+            if (!how || *how != status::success) {
+                return how.value_or(status::connection_lost);
+            }
+        }
+        return status::success;
+    }
+    std::unique_ptr<device> nic;
+};
+
+TEST_P(MemoryLimitTest, TheDeviceMakesNoMorePagesThanAFunctionMayHold) {
+    raw_client c(*nic, hog, 0);
+    raw_client n(*nic, neighbour, 0);
+    ASSERT_EQ(c.register_all(key), errc::ok);
+    EXPECT_EQ(fill(c, 0), status::unreachable_memory);
+    const auto s = nic->status(hog).value();
+    EXPECT_LE(s.memory_bytes, most());
+    EXPECT_GE(s.memory_bytes, limit / 2) << "and no fewer";
+    EXPECT_GT(s.counters.memory_refusals, 0u);
+    EXPECT_EQ(c.create(10), errc::out_of_memory);
+    EXPECT_EQ(c.register_all(9 << 8 | 1), errc::out_of_memory);
+    ASSERT_EQ(n.register_all(key), errc::ok);
+    EXPECT_EQ(n.create(10), errc::ok) << "its neighbour has its own";
+    EXPECT_EQ(nic->status(neighbour)->counters.memory_refusals, 0u);
+
+    ASSERT_EQ(::madvise(c.at<std::byte>(raw_client::data_offset), 128 * mib, MADV_REMOVE), 0);
+    EXPECT_EQ(c.create(10), errc::ok) << "what was given back may be taken again";
+    ASSERT_TRUE(nic->set_memory(hog, 512 * mib));
+    EXPECT_EQ(fill(c, 20), status::success) << "and a limit can be raised";
+    EXPECT_EQ(c.at<abi::identity_page>(abi::identity_offset)->memory_bytes.load_relaxed(), 512 * mib);
+    EXPECT_EQ(nic->set_memory(hog, mib).error().code, errc::invalid_argument);
+    ASSERT_TRUE(nic->set_memory(hog, limit));
+    EXPECT_EQ(c.create(30), errc::out_of_memory) << "or lowered: what is there stays";
+}
+
+TEST_P(MemoryLimitTest, AReceiverWithoutMemoryBreaksTheConnectionAndNothingElse) {
+    raw_client from(*nic, neighbour, 0);
+    raw_client to(*nic, hog, 0);
+    raw_client third(*nic, 3, 0);
+    for (raw_client* each : {&from, &to, &third}) {
+        ASSERT_EQ(each->register_all(key), errc::ok);
+    }
+    for (std::uint32_t vi = 0; vi < 2; ++vi) {
+        ASSERT_EQ(from.create(vi), errc::ok);
+    }
+    ASSERT_EQ(to.create(0), errc::ok);
+    ASSERT_EQ(third.create(1), errc::ok);
+    ASSERT_EQ(raw_client::connect(from, 0, to, 0), errc::ok);
+    ASSERT_EQ(raw_client::connect(from, 1, third, 1), errc::ok);
+    std::optional<status> how = status::success;
+    for (std::uint64_t at = mib; how == status::success && at < 300 * mib; at += mib) {
+        how = from.await_send(0, from.post(0, opcode::write, key, 0, mib, raw_client::data_offset + at, key));
+    }
+    EXPECT_EQ(how, status::unreachable_memory);
+    EXPECT_LE(nic->status(hog)->memory_bytes, most());
+    EXPECT_LE(nic->status(neighbour)->memory_bytes, 8 * mib) << "it had only to be read";
+    EXPECT_GT(nic->status(hog)->counters.memory_refusals, 0u);
+    EXPECT_EQ(nic->status(neighbour)->counters.memory_refusals, 0u);
+    EXPECT_EQ(from.await_send(1, from.post(1, opcode::write, key, 0, 64, raw_client::data_offset, key)),
+              status::success);
+}
+
+TEST_P(MemoryLimitTest, LeavingAndComingBackHoldsNothing) {
+    std::vector<int> kept;
+    for (int i = 0; i < 6; ++i) {
+        kept.push_back(::dup(nic->attach(hog, ::getuid())->window));
+        raw_client c(*nic, hog, 0);
+        ASSERT_EQ(c.register_all(key), errc::ok) << i;
+        EXPECT_EQ(c.data(0, 1)[0], std::byte{0});
+        c.data(0, 1)[0] = std::byte{1};
+        EXPECT_EQ(fill(c, 0), status::unreachable_memory);
+        EXPECT_LE(nic->status(hog)->memory_bytes, most());
+    }
+    nic->settle();
+    EXPECT_EQ(nic->status(hog)->memory_bytes, 0u);
+    for (const int fd : kept) {
+        struct stat s{};
+        ASSERT_EQ(::fstat(fd, &s), 0);
+        EXPECT_EQ(s.st_blocks, 0);
+        ::close(fd);
+    }
+}
+
+TEST_P(MemoryLimitTest, WhatADescriptorsTablesLeadToCountsAsWell) {
+    // A region of the whole address space: each message is looked up where the client says, page after page.
+    raw_client c(*nic, hog, 0);
+    constexpr std::uint32_t everywhere = 8 << 8 | 1;
+    ASSERT_EQ(c.register_all(key), errc::ok);
+    ASSERT_EQ(c.call(abi::verb::register_region, {everywhere, 1, 15, 0, abi::none64, abi::none64}).code, errc::ok);
+    auto d = raw_client::description(0);
+    d.reliability = static_cast<std::uint32_t>(reliability::unreliable);
+    ASSERT_EQ(c.create(0, d), errc::ok);
+    ASSERT_EQ(c.create(1, d), errc::ok);
+    ASSERT_EQ(raw_client::connect(c, 0, c, 1), errc::ok);
+    auto& p = c.at<abi::process_entry>(abi::processes_offset)[0];
+    std::uint64_t table = raw_client::data_offset;
+    status how = status::success;
+    for (int i = 0; i < 5'000 && how != status::unreachable_memory; ++i, table += 4096) {
+        if (table + (200 << 20) > c.window_bytes()) {
+            table = raw_client::data_offset;
+        }
+        p.extents_offset.store_relaxed(table);
+        p.extent_count.store_relaxed((200 << 20) / sizeof(abi::extent));
+        p.extents_capacity.store_relaxed((200 << 20) / sizeof(abi::extent));
+        how = c.await_send(0, c.post(0, opcode::write, key, 0, 64, table, everywhere)).value_or(status::flushed);
+        if (i % 100 == 0) {
+            ASSERT_LE(nic->status(hog)->memory_bytes, most());
+        }
+    }
+    EXPECT_EQ(how, status::unreachable_memory) << "at last";
+    EXPECT_LE(nic->status(hog)->memory_bytes, most());
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, MemoryLimitTest, testing::Values(1, 2));
+
+}  // namespace
+}  // namespace vinic::controller

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// retired_windows_test.cc -- windows that nobody uses are emptied piece by piece, in turns, whoever still has them.
+#include "controller/retired_windows.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace vinic::controller {
+namespace {
+
+constexpr std::uint64_t mib = 1ULL << 20;
+constexpr std::uint64_t window_bytes = 512 * mib;
+
+window filled(std::uint64_t offset, std::uint64_t bytes) {
+    window w = window::create(1, window_bytes).value();
+    EXPECT_EQ(::fallocate(w.fd(), 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)), 0);
+    return w;
+}
+
+std::uint64_t blocks(int fd) {
+    struct stat s{};
+    EXPECT_EQ(::fstat(fd, &s), 0);
+    return static_cast<std::uint64_t>(s.st_blocks) * 512;
+}
+
+TEST(RetiredWindowsTest, ASmallOneDoesNotWaitForALargeOne) {
+    retired_windows all(2);
+    memory_account large(window_bytes);
+    memory_account small(window_bytes);
+    all.take(filled(128 * mib, 128 * mib), large, 0);
+    all.take(filled(0, mib), small, 0);
+    EXPECT_GE(large.retired(), 128 * mib);
+    EXPECT_GE(small.retired(), mib);
+    // Two pieces: the first of each.
+    ASSERT_EQ(all.give_back_a_piece(1), retired_windows::pace::more);
+    ASSERT_EQ(all.give_back_a_piece(1), retired_windows::pace::more);
+    EXPECT_EQ(small.retired(), 0u) << "all that it had lay in its first piece";
+    EXPECT_GE(large.retired(), 128 * mib);
+    std::uint64_t steps = 2;
+    std::uint64_t before = large.retired();
+    while (all.give_back_a_piece(1) == retired_windows::pace::more) {
+        ++steps;
+        EXPECT_LE(before - large.retired(), retired_windows::piece_bytes) << "so much at a time";
+        before = large.retired();
+    }
+    EXPECT_GE(steps, 128 * mib / retired_windows::piece_bytes);
+    EXPECT_LE(steps, 128 * mib / retired_windows::piece_bytes + 8) << "holes cost nothing";
+    EXPECT_EQ(large.retired(), 0u);
+    EXPECT_EQ(all.waiting(large) + all.waiting(small), 0u);
+}
+
+TEST(RetiredWindowsTest, OneThatSomebodyStillMapsHoldsNothing) {
+    retired_windows all(1);
+    memory_account account(window_bytes);
+    window w = filled(64 * mib, 8 * mib);
+    const int kept = ::dup(w.fd());
+    auto* mapped =
+        static_cast<volatile std::byte*>(::mmap(nullptr, window_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, kept, 0));
+    ASSERT_NE(mapped, MAP_FAILED);
+    mapped[64 * mib] = std::byte{7};
+    all.take(std::move(w), account, 0);
+    while (all.give_back_a_piece(1) == retired_windows::pace::more) {
+        mapped[0] = std::byte{1};  // before and behind where it is emptied, he may do what he likes
+        mapped[window_bytes - 1] = std::byte{1};
+    }
+    EXPECT_EQ(account.retired(), 0u);
+    EXPECT_LE(blocks(kept), 2 * 4096u) << "what he has touched since";
+    EXPECT_EQ(std::byte(mapped[64 * mib]), std::byte{0});
+    ::munmap(const_cast<std::byte*>(mapped), window_bytes);
+    ::close(kept);
+}
+
+TEST(RetiredWindowsTest, WhoIsInItWhenItIsTakenAwayMaySayFarewell) {
+    using pace = retired_windows::pace;
+    constexpr std::uint64_t ms = 1'000'000;
+    constexpr std::uint64_t end = 1000 * ms;
+    for (const bool leaves : {true, false}) {
+        retired_windows all(2);
+        memory_account account(window_bytes);
+        memory_account others(window_bytes);
+        window w = filled(64 * mib, mib);
+        const int kept = ::dup(w.fd());
+        os::unique_fd own(::open(("/proc/self/fd/" + std::to_string(kept)).c_str(), O_RDWR | O_CLOEXEC));
+        ASSERT_TRUE(os::try_lock_byte(own.get(), 1 + 7)) << "as the library does for its process entry";
+        all.take(std::move(w), account, end);
+        EXPECT_EQ(all.give_back_a_piece(ms), pace::waits);
+        EXPECT_TRUE(all.is_at_rest());
+        EXPECT_GE(account.retired(), mib) << "it is charged meanwhile";
+        all.take(filled(0, mib), others, 0);
+        EXPECT_FALSE(all.is_at_rest());
+        while (all.give_back_a_piece(2 * ms) == pace::more) {
+        }
+        EXPECT_EQ(others.retired(), 0u) << "and nobody waits for it";
+        EXPECT_GE(blocks(kept), mib);
+        if (leaves) {
+            own.reset();
+        }
+        const std::uint64_t now = leaves ? 10 * ms : end;
+        while (all.give_back_a_piece(now) == pace::more) {
+        }
+        EXPECT_EQ(blocks(kept), 0u);
+        EXPECT_EQ(account.retired(), 0u);
+        ::close(kept);
+    }
+}
+
+TEST(RetiredWindowsTest, AnAccountLetsMakeWhatItsLimitLeaves) {
+    window w = window::create(1, window_bytes).value();
+    memory_account account(64 * mib);
+    memory_allowance mine;
+    std::uint64_t made = 0;
+    for (; mine.take(256, account, w) && made < window_bytes / 2; made += mib) {
+        ASSERT_EQ(::fallocate(w.fd(), 0, static_cast<off_t>(128 * mib + made), mib), 0);
+    }
+    EXPECT_LE(w.used_bytes(), 64 * mib);
+    EXPECT_GE(made, 62 * mib);
+    EXPECT_FALSE(mine.take(256, account, w));
+    w.empty(128 * mib, 64 * mib);
+    EXPECT_TRUE(mine.take(256, account, w)) << "what was given back may be taken again";
+    ASSERT_EQ(::fallocate(w.fd(), 0, 128 * mib, 64 * mib), 0);
+    EXPECT_TRUE(account.take(1, w)) << "what is known is not asked for again";
+    account.forget();
+    EXPECT_FALSE(account.take(1, w));
+    w.empty(128 * mib, 64 * mib);
+    account.set_limit(16 * mib);
+    account.retire(16 * mib);
+    EXPECT_FALSE(account.take(1, w)) << "windows that are being given back count";
+    account.emptied(16 * mib);
+    EXPECT_TRUE(account.take(1, w));
+}
+
+}  // namespace
+}  // namespace vinic::controller

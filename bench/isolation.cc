@@ -127,8 +127,8 @@ int main(int argument_count, char** arguments) {
     const bool victim = !words.empty() && words[0] == "victim";
     if (words.size() != (victim ? 6U : 5U) || (!victim && words[0] != "attacker")) {
         std::fprintf(stderr,
-                     "usage: bench_isolation victim V1..V6 SOCKET VF VF PROCESS\n"
-                     "       bench_isolation attacker A1..A16 SOCKET VF VF\n");
+                     "usage: bench_isolation victim V1..V7 SOCKET VF VF PROCESS\n"
+                     "       bench_isolation attacker A1..A22 SOCKET VF VF\n");
         return 2;
     }
     ::prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);

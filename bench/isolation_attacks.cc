@@ -208,6 +208,12 @@ std::unique_ptr<attack> make_attack(const std::string& name, const std::string& 
         {"A14", many_vis},
         {"A15", [](const place& q) -> made { return std::make_unique<shifting>(q); }},
         {"A16", segment_bombs},
+        {"A17", last_words},
+        {"A18", memory_hog},
+        {"A19", open_and_close},
+        {"A20", owner_storm},
+        {"A21", connect_storm},
+        {"A22", all_at_once},
     };
     for (const auto& each : all) {
         if (name == each.name) {
@@ -219,7 +225,7 @@ std::unique_ptr<attack> make_attack(const std::string& name, const std::string& 
             return load(p, static_cast<std::uint32_t>(bytes));
         }
     }
-    broken("there is no attack '" + name + "': A1 to A16 are, and L1 to L1048576");
+    broken("there is no attack '" + name + "': A1 to A22 are, and L1 to L1048576");
 }
 
 }  // namespace vinic::bench

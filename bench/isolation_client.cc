@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <thread>
+#include <vinic/vinic.hpp>
 
 #include "os/sync.hpp"
 
@@ -33,6 +35,8 @@ std::span<const std::byte> bytes_of(const T& t) {
     return std::as_bytes(std::span(&t, 1));
 }
 
+struct busy {};
+
 /// The reply to `request` and the descriptors that came along.
 template <class Reply, class Request>
 Reply exchange(int socket, const Request& request, std::span<int> descriptors) {
@@ -49,6 +53,9 @@ Reply exchange(int socket, const Request& request, std::span<int> descriptors) {
     message.msg_controllen = control.size();
     if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC) < 4) {
         broken("reading what vinicd answers");
+    }
+    if (reply.code == static_cast<std::uint32_t>(errc::busy)) {
+        throw busy();
     }
     if (reply.code != 0) {
         broken("vinicd refuses with code " + std::to_string(reply.code));
@@ -84,8 +91,32 @@ int connect_socket(const std::string& path) {
 // -- tenant -------------------------------------------------------------------------------------
 
 tenant::tenant(const std::string& path, std::uint32_t function, std::uint32_t contexts) : function_(function) {
-    for (std::uint32_t c = 0; c < contexts; ++c) {
-        enter(path, c);
+    const std::uint64_t end = os::now_ns() + answer_patience_ns;
+    for (std::uint32_t c = 0; c < contexts;) {
+        try {
+            enter(path, c);
+            ++c;
+        } catch (const busy&) {  // what was there before is being cleared away
+            ::close(sockets_.back());
+            sockets_.pop_back();
+            if (c == 0) {
+                let_go();
+            }
+            if (os::now_ns() > end) {
+                broken("a function is busy for too long");
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    }
+}
+
+void tenant::let_go() {
+    if (base_ != nullptr) {
+        ::munmap(base_, bytes_);
+        ::close(window_);
+        ::close(doorbell_);
+        ::close(mailbox_);
+        base_ = nullptr;
     }
 }
 
@@ -118,10 +149,7 @@ void tenant::enter(const std::string& path, std::uint32_t context) {
 
 tenant::~tenant() {
     std::for_each(sockets_.begin(), sockets_.end(), ::close);
-    ::munmap(base_, bytes_);
-    ::close(window_);
-    ::close(doorbell_);
-    ::close(mailbox_);
+    let_go();
 }
 
 void tenant::ask(std::uint32_t context, abi::verb verb, std::array<std::uint64_t, 6> v,

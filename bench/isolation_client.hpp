@@ -122,6 +122,7 @@ public:
 
 private:
     void enter(const std::string& path, std::uint32_t context);
+    void let_go();
 
     std::uint32_t function_;
     std::uint64_t bytes_ = 0;

@@ -129,6 +129,13 @@ private:
 [[nodiscard]] made undrained(const place& p);      ///< A11
 [[nodiscard]] made many_vis(const place& p);       ///< A14
 [[nodiscard]] made segment_bombs(const place& p);  ///< A16
+// -- that come and go: isolation_comings.cc --------------------------------------------------------
+[[nodiscard]] made last_words(const place& p);      ///< A17
+[[nodiscard]] made memory_hog(const place& p);      ///< A18
+[[nodiscard]] made open_and_close(const place& p);  ///< A19
+[[nodiscard]] made owner_storm(const place& p);     ///< A20
+[[nodiscard]] made connect_storm(const place& p);   ///< A21
+[[nodiscard]] made all_at_once(const place& p);     ///< A22
 /// Not an attack: a function that is never idle, with messages of one size.
 [[nodiscard]] made load(const place& p, std::uint32_t bytes);
 

@@ -328,6 +328,55 @@ private:
     std::uint64_t finished_ = 0;
 };
 
+/// V7: a program that begins and ends, over and over.
+class newcomer : public victim {
+public:
+    newcomer(std::string device, int device_process) : device_(std::move(device)) {
+        if (::clock_getcpuclockid(device_process, &device_clock_) != 0) {
+            throw std::runtime_error("there is no vinicd with process id " + std::to_string(device_process));
+        }
+    }
+    victim_result run(std::chrono::nanoseconds time) override {
+        victim_result r;
+        r.begun_ns = os::now_ns();
+        timespec before{};
+        timespec after{};
+        (void)::clock_gettime(device_clock_, &before);
+        const std::uint64_t end = r.begun_ns + static_cast<std::uint64_t>(time.count());
+        std::uint64_t now = r.begun_ns;
+        for (std::uint64_t begun = now; now < end; begun = now, ++r.messages) {
+            const opened one(device_);
+            r.corrupt += static_cast<std::uint64_t>(
+                std::ranges::count_if(one.buffer.bytes(), [](std::byte b) { return b != std::byte{0}; }));
+            std::ranges::fill(one.buffer.bytes(), pattern);
+            now = os::now_ns();
+            r.longest_gap_ns = std::max(r.longest_gap_ns, now - begun);
+        }
+        (void)::clock_gettime(device_clock_, &after);
+        r.seconds = static_cast<double>(now - r.begun_ns) * 1e-9;
+        r.device_seconds = static_cast<double>(after.tv_sec - before.tv_sec) +
+                           static_cast<double>(after.tv_nsec - before.tv_nsec) * 1e-9;
+        return r;
+    }
+
+private:
+    struct opened {
+        explicit opened(const std::string& device)
+            : nic(must(nic::open(device))),
+              domain(must(nic.create_domain())),
+              buffer(must(nic.allocate(64 << 10))),
+              region(must(domain.register_memory(buffer.bytes(), access::local_write))),
+              vi(must(domain.create_vi({}))) {}
+        vinic::nic nic;
+        vinic::domain domain;
+        vinic::buffer buffer;
+        vinic::region region;
+        virtual_interface vi;
+    };
+    std::string device_;
+    clockid_t device_clock_{};
+};
+
 }  // namespace
 
 std::unique_ptr<victim> make_victim(const std::string& name, const std::string& near, const std::string& far,
@@ -340,7 +389,10 @@ std::unique_ptr<victim> make_victim(const std::string& name, const std::string& 
             return std::make_unique<stream>(s, near, far, device_process);
         }
     }
-    throw std::runtime_error("there is no victim '" + name + "': V1 to V6 are");
+    if (name == "V7") {
+        return std::make_unique<newcomer>(near, device_process);
+    }
+    throw std::runtime_error("there is no victim '" + name + "': V1 to V7 are");
 }
 
 }  // namespace vinic::bench

@@ -34,7 +34,7 @@ public:
     virtual victim_result run(std::chrono::nanoseconds time) = 0;
 };
 
-/// `name`: "V1" to "V6"; both ends live in this process, on two devices (addresses as for nic::open) of the vinicd
+/// `name`: "V1" to "V7"; both ends live in this process, on two devices (addresses as for nic::open) of the vinicd
 /// with that process id.  Throws.
 [[nodiscard]] std::unique_ptr<victim> make_victim(const std::string& name, const std::string& near,
                                                   const std::string& far, int device_process);

@@ -13,6 +13,7 @@ VICTIMS = {
     "V4": "512 B, 96 VIs",
     "V5": "2 KiB from 32 VIs into one queue",
     "V6": "READ of 4 KiB, 8 VIs",
+    "V7": "opens, registers, makes a VI, closes",
 }
 ATTACKERS = {
     "A1": "1 MiB x 128 x 16 VIs",
@@ -31,6 +32,12 @@ ATTACKERS = {
     "A14": "4096 VIs for the queues",
     "A15": "flips, remaps, truncates",
     "A16": "256 segments at both ends",
+    "A17": "last words that cannot be said",
+    "A18": "memory hog that comes back",
+    "A19": "windows of a GiB, left and opened",
+    "A20": "a new owner each time",
+    "A21": "connect storm",
+    "A22": "A17 to A21 at once",
 }
 VICTIM_FUNCTIONS = (0, 1)
 ATTACKER_FUNCTIONS = (2, 3)

@@ -7,7 +7,6 @@
 // Made to be run by bench/cost under valgrind's cachegrind with two values of N: what lies before
 // and after the loop is the same for both, so the difference is the loop's alone.  For that reason
 // everything but the loop does the same work whatever N is.
-#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,29 +18,9 @@
 #include <string>
 #include <string_view>
 
+#include "cli/bench_directory.hpp"
 #include "cli/bench_failure.hpp"
 #include "vinic/vinic.hpp"
-
-// A device maps the whole of its sparse file, far more than the 128 GiB of addresses that valgrind has
-// for a program.  The linker sends this program's mappings through here (--wrap), where such a one
-// is cut to its beginning: a device as small as ours never touches the rest.
-extern "C" {
-void* __real_mmap(void* address, std::size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void* address, std::size_t bytes);
-void* __wrap_mmap(void* address, std::size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void* address, std::size_t bytes);
-}
-
-namespace {
-constexpr std::size_t mapped_bytes_max = std::size_t{16} << 30;
-}
-
-void* __wrap_mmap(void* address, std::size_t bytes, int protection, int flags, int file, off_t offset) {
-    return __real_mmap(address, std::min(bytes, mapped_bytes_max), protection, flags, file, offset);
-}
-int __wrap_munmap(void* address, std::size_t bytes) {
-    return __real_munmap(address, std::min(bytes, mapped_bytes_max));
-}
 
 namespace vinic::cli::bench {
 namespace {
@@ -52,8 +31,11 @@ constexpr std::uint32_t depth = 32'768;
 constexpr std::uint32_t messages_max = 16'384;  // most that are posted ahead, and the largest N of such loops
 constexpr std::uint32_t piece_bytes = 4096;
 
+constexpr std::uint64_t span_bytes = 16ULL << 30;  // valgrind has less than the usual 64 GiB of addresses
+
 /// Both ends of a connection, and memory.
 struct loopback {
+    cli::bench::private_directory place;
     nic device;
     vinic::domain domain;
     buffer memory;
@@ -62,7 +44,7 @@ struct loopback {
     virtual_interface near, far;
 
     loopback()
-        : device(take(nic::open("shm:vinic-cost-" + std::to_string(getpid())))),
+        : device(take(nic::open("shm:cost", {.directory = place.path(), .span_bytes = span_bytes}))),
           domain(take(device.create_domain())),
           memory(take(device.allocate(4 * piece_bytes))),
           registered(take(domain.register_memory(memory.bytes(), access::all))),

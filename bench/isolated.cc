@@ -14,6 +14,7 @@
 #include <sched.h>
 
 #include "bench/isolated_ends.hpp"
+#include "cli/bench_directory.hpp"
 
 namespace vinic::bench {
 namespace {
@@ -294,7 +295,8 @@ int main(int argument_count, char** arguments) {
         tables = {"threads", "processes", "rate", "sleep", "vis"};
     }
     const server s(options);
-    const std::string direct = "shm:bench-isolated-" + std::to_string(::getpid());
+    const vinic::cli::bench::private_devices place;
+    const std::string direct = "shm:direct";
     for (const std::string& t : tables) {
         if (t == "threads") {
             threads(s, direct);

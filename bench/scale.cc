@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "bench/arguments.hpp"
+#include "cli/bench_directory.hpp"
 #include "cli/bench_endpoint.hpp"
 #include "cli/bench_failure.hpp"
 #include "cli/bench_limits.hpp"
@@ -33,28 +34,14 @@ constexpr int turns = 15;
 constexpr std::uint64_t round_trips = 20'000;
 constexpr std::uint32_t queue_depth = 64;
 
-/// A fresh directory for the device files, so that their blocks can be counted without knowing what
-/// the library calls them.  Removed at the end, when the devices are closed and it is empty.
-class device_directory {
+/// The directory of the device files, so that their blocks can be counted without knowing what the library calls them.
+class device_directory : public private_directory {
 public:
-    explicit device_directory(const std::string& parent) {
-        std::string pattern = (parent.empty() ? std::string("/dev/shm") : parent) + "/vinic-scale-XXXXXX";
-        if (mkdtemp(pattern.data()) == nullptr) {
-            throw failure("cannot make a directory like " + pattern + "; name another place with --directory");
-        }
-        path_ = pattern;
-    }
-    device_directory(const device_directory&) = delete;
-    device_directory& operator=(const device_directory&) = delete;
-    ~device_directory() {
-        std::error_code ignored;
-        std::filesystem::remove(path_, ignored);
-    }
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    using private_directory::private_directory;
     /// Bytes that the files really take, whatever their length.
     [[nodiscard]] std::uint64_t bytes_used() const {
         std::uint64_t sum = 0;
-        for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+        for (const auto& entry : std::filesystem::directory_iterator(path())) {
             struct stat facts{};
             if (stat(entry.path().c_str(), &facts) == 0) {
                 sum += static_cast<std::uint64_t>(facts.st_blocks) * 512;

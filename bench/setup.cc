@@ -15,6 +15,7 @@
 
 #include "bench/arguments.hpp"
 #include "cli/bench_clock.hpp"
+#include "cli/bench_directory.hpp"
 #include "cli/bench_endpoint.hpp"
 #include "cli/bench_failure.hpp"
 #include "cli/bench_machine.hpp"
@@ -275,15 +276,18 @@ void report_foreign(session& with, device_side& on, double tick_ns, reporter* ou
     }
 }
 
-void run_setup(const arguments& asked) {
-    if (!asked.only.empty() && asked.only != "control" && asked.only != "registration" && asked.only != "foreign") {
+void run_setup(const arguments& given) {
+    if (!given.only.empty() && given.only != "control" && given.only != "registration" && given.only != "foreign") {
         throw failure("--only takes control, registration or foreign");
     }
-    const auto wanted = [&](const char* key) { return asked.only.empty() || asked.only == key; };
-    const core_pair cores = choose_cores(asked.cores);
+    const auto wanted = [&](const char* key) { return given.only.empty() || given.only == key; };
+    const core_pair cores = choose_cores(given.cores);
     const double tick_ns = nanoseconds_per_tick();
-    const std::string name = "vinic-setup-" + std::to_string(getpid());
-    reporter out("bench_setup", asked.json);
+    const std::string name = "setup";
+    const private_directory place(given.directory);
+    arguments asked = given;
+    asked.directory = place.path();
+    reporter out("bench_setup", given.json);
     out.environment(environment(cores, tick_ns));
     run_pair(cores, [&](session& with) {
         reporter* to = with.initiator() ? &out : nullptr;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // vipl.cc -- what the VIPL face costs: the same messages through vinic.hpp and through vipl.h, in turn.
-//
-//   bench_vipl lat [TURNS [ROUND_TRIPS]]     two processes, one per core: half a round trip, medians of the turns;
-//                                            then RDMA writes in a row from one buffer to one place
+//   bench_vipl lat [TURNS [ROUND_TRIPS]]     two processes, one per core: half a round trip (medians), then RDMA writes
 //   bench_vipl loop native|vipl COUNT        one process sends COUNT messages to itself: for counting instructions
 #include <sched.h>
 #include <sys/mman.h>
@@ -24,6 +22,8 @@
 #include <thread>
 #include <vector>
 #include <vinic/vinic.hpp>
+
+#include "cli/bench_directory.hpp"
 
 namespace {
 
@@ -384,6 +384,7 @@ int main(int argc, char** argv) {
         return words.size() > i ? std::stoull(words[i]) : otherwise;
     };
     try {
+        const vinic::cli::bench::private_devices place;
         if (!words.empty() && words[0] == "lat") {
             return latency(static_cast<int>(number(1, 15)), number(2, 20'000));
         }

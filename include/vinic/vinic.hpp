@@ -62,12 +62,12 @@ enum class errc : std::int32_t {
     invalid_argument = 1,     ///< a parameter is outside what the call accepts
     invalid_handle = 2,       ///< the handle is empty, moved from, or its object is gone
     unknown_address = 3,      ///< no such device: the address is neither shm:NAME nor vinicd:PATH of a running one
-    permission_denied = 4,    ///< the operating system refuses access
+    permission_denied = 4,    ///< the operating system refuses access, or the device file is not believed
     version_mismatch = 5,     ///< the device file was made by another version of vinic
     out_of_memory = 6,        ///< no room in the device, in its directory's file system or in memory
     limit_reached = 7,        ///< a table of the device is full
     invalid_state = 8,        ///< the VI is in a state in which this call makes no sense
-    busy = 9,                 ///< the object is still in use
+    busy = 9,                 ///< the object, or the device's control lock, is in use by somebody
     no_listener = 10,         ///< nobody listens at that address
     timed_out = 11,           ///< the time given to the call is over
     rejected = 12,            ///< the other side refused the connection
@@ -82,6 +82,7 @@ enum class errc : std::int32_t {
     os_failure = 21,          ///< a system call failed; error::os_errno says how
     name_in_use = 22,         ///< somebody listens at that address already
     concurrent_use = 23,      ///< two threads use one queue that is not thread_safe
+    device_removed = 24,      ///< the device's file was removed while it was open: nobody can open it any more
 };
 
 /// A short stable name, such as "no_listener".
@@ -498,8 +499,9 @@ public:
     /// Errors: no_listener at once (or when the listener is closed before it took the request), invalid_argument
     /// (time-out not positive, too much data), not_supported (datagram VI), limit_reached, rejected (error::doing
     /// carries nothing; the rejecter's private data is in rejection_data()), timed_out, peer_gone, invalid_state (also:
-    /// disconnect() was called meanwhile).  Attributes that do not fit are the acceptor's to see and to answer.
-    /// Until this has returned, posted sends are refused (invalid_state), also if the peer's first message is there.
+    /// disconnect() was called meanwhile), device_removed.  Attributes that do not fit are the acceptor's to see and to
+    /// answer. Until this has returned, posted sends are refused (invalid_state), also if the peer's first message is
+    /// there.
     [[nodiscard]] result<peer_information> connect(const address& to, nanoseconds timeout,
                                                    std::span<const std::byte> data = {});
     /// Private data that came with the last rejection, or from the peer whose attributes do not fit.
@@ -640,7 +642,8 @@ public:
     listener& operator=(listener&&) noexcept = default;
     ~listener() = default;
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
-    /// The next request, oldest first.  timed_out when none comes.
+    /// The next request, oldest first.  timed_out when none comes; device_removed when the device's file has been
+    /// removed, so that none will: connections that exist go on.
     [[nodiscard]] result<connection_request> wait(nanoseconds timeout);
 
 private:
@@ -649,8 +652,15 @@ private:
 };
 
 struct open_options {
-    std::string directory = {};  ///< where the device file lies; default $VINIC_SHM_DIR, then /dev/shm
-    std::string group = {};      ///< a new device is also open to this group (mode 0660 instead of 0600)
+    /// Where the device file lies; default $VINIC_SHM_DIR, then /dev/shm.
+    std::string directory = {};
+    /// The device is shared with the users of this group: mode 0660 instead of 0600.  Without it a device file is
+    /// believed only if it is this user's own and nobody else's; with it, only if it is of exactly this group.
+    std::string group = {};
+    /// Addresses that the device may grow into, in every process that opens it: whoever makes the device decides.
+    /// Whole chunks of 64 MiB, 512 MiB to 256 GiB; default $VINIC_SHM_SPAN (as in 16G), then 64 GiB or,
+    /// if that is more, what the file system holds.
+    std::uint64_t span_bytes = 0;
 };
 
 /// What a function of the isolated placement is given.
@@ -690,7 +700,12 @@ public:
 
     /// Opens the device `shm:NAME`, and makes it when nobody has it open.  NAME: 1 to 63 of
     /// [A-Za-z0-9._-].  The last process that closes removes the device file; one left behind by
-    /// SIGKILL is taken over.
+    /// SIGKILL is taken over.  A file that somebody else could have written is not opened (permission_denied); see
+    /// open_options::group.
+    ///
+    /// Set-up calls that have no time-out wait at most 10 s for a process of the device that is stopped in the middle
+    /// of one, and then return `busy` with its number, at once from then on; calls that have one return timed_out.
+    /// Destructors wait a second; what they could not free is freed when this process leaves the device.
     ///
     /// Or a function of the isolated placement's device: `vinicd:PATH`, PATH being the socket of a running
     /// vinicd (at most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Processes that
@@ -718,7 +733,8 @@ public:
     /// errc::invalid_argument: no such vector.
     [[nodiscard]] result<vector_status> vector(std::uint32_t index) const;
 
-    /// errc::name_in_use when that address has a listener.
+    /// Errors: name_in_use when that address has a listener; device_removed (who looks for the name finds another
+    /// device, or none).
     [[nodiscard]] result<listener> listen(const address& at);
     /// Finds a datagram VI by the name given to bind.
     [[nodiscard]] result<datagram_address> resolve(const address& name);

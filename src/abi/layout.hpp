@@ -2,7 +2,8 @@
 //
 // layout.hpp -- where everything lies in the device file, and the tables of the control plane.
 //
-//   One sparse file, mapped whole by every process; positions are offsets from its start.
+//   One sparse file, as long as what has been taken of it; positions are offsets from its start.  Every process maps
+//   its span: the addresses that it may grow into.
 //
 //     0          header            64 KiB    magic, version, lock, high-water marks of the tables
 //     +          chunk owners                which process owns which 64 MiB of the file
@@ -27,12 +28,14 @@
 namespace vinic::abi {
 
 inline constexpr std::uint64_t magic = 0x3130'6369'6e69'76ULL;  // "vinic01", stored last
-inline constexpr std::uint32_t layout_version = 2;
+inline constexpr std::uint32_t layout_version = 3;
 
 inline constexpr std::uint64_t page_size = 4096;
 inline constexpr std::uint64_t chunk_size = 64ULL << 20;
 inline constexpr std::uint32_t chunk_count = 4096;
-inline constexpr std::uint64_t file_size = chunk_size * chunk_count;  // 256 GiB of address space, sparse
+inline constexpr std::uint64_t file_size = chunk_size * chunk_count;  // 256 GiB: the largest span
+inline constexpr std::uint64_t span_least = 8 * chunk_size;
+inline constexpr std::uint64_t span_usual = 64ULL << 30;
 
 inline constexpr std::uint32_t process_count = 1024;
 inline constexpr std::uint32_t domain_count = 65536;
@@ -205,12 +208,15 @@ struct device_header {
     word32 version;
     word32 fence;  ///< 1: processes without membarrier share the device, light sides fence
     word64 created_ns;
+    word64 span;  ///< bytes of address space, whole chunks; a window's is its file's length
+    word64 claim;  ///< the magic number from the first write on: what is left of a device that was never finished
     alignas(line_size) word32 lock;          ///< 0 free, else process index + 1, | lock_waiters
     word32 lock_breaks;                      ///< how often a dead holder's lock was broken
     alignas(line_size) word64 last_scan_ns;  ///< when somebody last looked for dead processes
     word64 order;                            ///< next request_entry::order
     word64 deaths;                           ///< processes found dead
     word64 openings;                         ///< bumped by whoever holds byte 0, before mapping: by pwrite
+    word64 opener;                           ///< and his process number
     alignas(line_size) table_marks marks[table_kinds];
     word32 processes_backed;
     /// What destroyed VIs counted, so that device totals never go back.

@@ -7,9 +7,11 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/bench_directory.hpp"
 #include "cli/bench_endpoint.hpp"
 #include "cli/bench_failure.hpp"
 #include "cli/bench_limits.hpp"
@@ -268,14 +270,19 @@ void run(const options& wanted) {
     const core_pair cores = choose_cores(wanted.cores);
     const double tick_ns = nanoseconds_per_tick();
     const std::string unique = "vinic-bench-" + std::to_string(getpid());
-    const std::string device = wanted.device.empty() ? "shm:" + unique : wanted.device;
+    std::optional<private_directory> own;
+    if (wanted.device.empty()) {
+        own.emplace(wanted.directory);
+    }
+    const std::string device = own ? "shm:" + unique : wanted.device;
+    const std::string directory = own ? own->path() : wanted.directory;
     const bool latency = wanted.what == measurement::latency;
 
     reporter out(std::string("bench ") + name(wanted.what), wanted.json);
     std::vector<field> block = environment(cores, tick_ns);
     block.push_back({"device", device});
     run_pair(cores, [&](session& with) {
-        device_side on(with, device, wanted.directory, unique);
+        device_side on(with, device, directory, unique);
         reporter* to = with.initiator() ? &out : nullptr;
         if (to != nullptr) {
             to->environment(block);

@@ -18,6 +18,7 @@ constexpr auto between_attempts = std::chrono::microseconds(200);
 
 counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wanted, bool every_vi) {
     counter_sample sample;
+    f.look_anew();
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         if (attempt != 0) {
             std::this_thread::sleep_for(between_attempts);

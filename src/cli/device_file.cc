@@ -3,12 +3,19 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+
+#include "cli/value.hpp"
+#include "device/memory.hpp"
+#include "device/span.hpp"
+#include "os/sync.hpp"
 
 namespace vinic::cli {
 
@@ -20,6 +27,9 @@ constexpr std::string_view file_prefix = "vinic-";
 // the holder of process entry i.
 constexpr std::uint64_t opening_byte = 0;
 constexpr std::uint64_t process_byte = 1;
+// An honest device is read in a fraction of a second.
+constexpr std::uint64_t patience_ns = 30'000'000'000;
+constexpr std::uint64_t patience_with_aliens_ns = 5'000'000'000;
 
 bool valid_name(std::string_view n) {
     return !n.empty() && n.size() <= abi::name_bytes_max && std::all_of(n.begin(), n.end(), [](char c) {
@@ -32,9 +42,20 @@ std::string path_of(const std::string& name, const std::string& directory) {
     return directory_or_default(directory) + "/" + std::string(file_prefix) + name;
 }
 
-std::uint32_t capacity(abi::table t) noexcept {
-    static constexpr std::uint32_t all[abi::table_kinds] = {abi::domain_count, abi::region_count, abi::cq_count,
-                                                            abi::vi_count,     abi::name_count,   abi::request_count};
+struct table_shape {
+    std::uint64_t offset;
+    std::uint64_t entry_bytes;
+    std::uint32_t capacity;
+};
+
+const table_shape& shape(abi::table t) noexcept {
+    static constexpr table_shape all[abi::table_kinds] = {
+        {abi::domains_offset, sizeof(abi::domain_entry), abi::domain_count},
+        {abi::regions_offset, sizeof(abi::region_entry), abi::region_count},
+        {abi::cqs_offset, sizeof(abi::cq_entry), abi::cq_count},
+        {abi::vis_offset, sizeof(abi::vi_entry), abi::vi_count},
+        {abi::names_offset, sizeof(abi::name_entry), abi::name_count},
+        {abi::requests_offset, sizeof(abi::request_entry), abi::request_count}};
     return all[t];
 }
 
@@ -55,11 +76,7 @@ const char* name(file_state s) noexcept {
 }
 
 std::string directory_or_default(const std::string& directory) {
-    if (!directory.empty()) {
-        return directory;
-    }
-    const char* from_environment = std::getenv("VINIC_SHM_DIR");
-    return from_environment != nullptr && *from_environment != 0 ? from_environment : "/dev/shm";
+    return device::directory_of({.directory = directory});
 }
 
 result<std::string> device_name(std::string_view typed) {
@@ -93,6 +110,7 @@ result<device_file> device_file::open(const std::string& name, const std::string
     if (::fstat(f.fd_.get(), &f.status_) != 0) {
         return std::unexpected(fail(errc::os_failure, errno, "device shm:" + name + " (" + f.path_ + ")"));
     }
+    f.look_anew();
     f.state_ = f.look();
     return f;
 }
@@ -103,9 +121,10 @@ file_state device_file::look() noexcept {
     }
     read_header();
     const std::uint64_t magic = header_.magic.load_relaxed();
-    const bool right_size = static_cast<std::uint64_t>(status_.st_size) == abi::file_size;
+    const auto length = static_cast<std::uint64_t>(status_.st_size);
     if (magic == 0) {
-        return status_.st_size == 0 || right_size ? file_state::unfinished : file_state::not_a_device;
+        const bool begun = header_.claim.load_relaxed() == abi::magic;
+        return length == 0 || begun ? file_state::unfinished : file_state::not_a_device;
     }
     if (magic != abi::magic) {
         return file_state::not_a_device;
@@ -113,7 +132,7 @@ file_state device_file::look() noexcept {
     if (header_.version.load_relaxed() != abi::layout_version) {
         return file_state::other_version;
     }
-    if (!right_size) {
+    if (!device::is_span(span_bytes()) || length > span_bytes() || length < abi::processes_offset) {
         return file_state::not_a_device;
     }
     return os::is_locked_by_other(fd_.get(), process_byte, abi::process_count) ? file_state::live : file_state::stale;
@@ -125,11 +144,29 @@ bool device_file::still_there() const noexcept {
 }
 
 std::uint32_t device_file::backed(abi::table t) const noexcept {
-    return std::min(header_.marks[t].backed.load_relaxed(), capacity(t));
+    const table_shape& s = shape(t);
+    return std::min(header_.marks[t].backed.load_relaxed(), room_for(s.offset, s.entry_bytes, s.capacity));
+}
+
+std::uint32_t device_file::room_for(std::uint64_t offset, std::uint64_t entry_bytes,
+                                    std::uint32_t capacity) const noexcept {
+    struct stat now{};
+    const std::uint64_t length = ::fstat(fd_.get(), &now) == 0 ? static_cast<std::uint64_t>(now.st_size) : 0;
+    const std::uint64_t entries = length <= offset ? 0 : (length - offset) / entry_bytes;
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(entries, capacity));
+}
+
+void device_file::look_anew() noexcept {
+    deadline_ns_ = os::now_ns() + (believed() ? patience_ns : patience_with_aliens_ns);
+}
+
+bool device_file::may_go_on() const noexcept {
+    gave_up_ = gave_up_ || os::now_ns() > deadline_ns_;
+    return !gave_up_;
 }
 
 bool device_file::alive(std::uint32_t i) const noexcept {
-    return i < abi::process_count && os::is_locked_by_other(fd_.get(), process_byte + i, 1);
+    return i < abi::process_count && may_go_on() && os::is_locked_by_other(fd_.get(), process_byte + i, 1);
 }
 
 bool device_file::in_use() const noexcept {
@@ -139,7 +176,7 @@ bool device_file::in_use() const noexcept {
 
 void device_file::read(std::uint64_t offset, void* to, std::size_t bytes) const noexcept {
     auto* at = static_cast<char*>(to);
-    while (bytes != 0 && offset < abi::file_size) {
+    while (bytes != 0 && offset < abi::file_size && may_go_on()) {
         const ssize_t n = ::pread(fd_.get(), at, bytes, static_cast<off_t>(offset));
         if (n < 0 && errno == EINTR) {
             continue;
@@ -157,7 +194,7 @@ void device_file::read(std::uint64_t offset, void* to, std::size_t bytes) const 
 std::uint64_t device_file::touched_bytes(std::uint64_t offset, std::uint64_t bytes) const noexcept {
     const auto end = static_cast<off_t>(offset + bytes);
     std::uint64_t sum = 0;
-    for (auto at = static_cast<off_t>(offset); at < end;) {
+    for (auto at = static_cast<off_t>(offset); at < end && may_go_on();) {
         const off_t data = ::lseek(fd_.get(), at, SEEK_DATA);
         if (data < 0 || data >= end) {
             break;
@@ -182,7 +219,8 @@ result<device_file> open_readable(const std::string& typed, const std::string& d
     const std::string what = "device shm:" + *name + " (" + file->path() + ")";
     switch (file->state()) {
         case file_state::no_access:
-            return std::unexpected(fail(errc::permission_denied, EACCES, what));
+            return std::unexpected(fail(errc::permission_denied, EACCES,
+                                        what + ", which belongs to user " + user_name(file->status().st_uid)));
         case file_state::unfinished:
             return std::unexpected(fail(errc::busy, 0, what + " is not finished being made"));
         case file_state::other_version:
@@ -193,6 +231,31 @@ result<device_file> open_readable(const std::string& typed, const std::string& d
         default:
             return std::unexpected(fail(errc::version_mismatch, 0, what + " is no vinic device"));
     }
+}
+
+result<void> read_to_the_end(const device_file& f) {
+    if (!f.gave_up()) {
+        return {};
+    }
+    return std::unexpected(fail(errc::version_mismatch, 0,
+                                "device shm:" + f.name() + " (" + f.path() + "), of user " +
+                                    user_name(f.status().st_uid) + ": its tables have no end; no vinic made them"));
+}
+
+std::string user_name(uid_t user) {
+    passwd entry{};
+    passwd* found = nullptr;
+    std::vector<char> room(1 << 16);
+    (void)::getpwuid_r(user, &entry, room.data(), room.size(), &found);
+    return found != nullptr ? printable(entry.pw_name) : std::to_string(user);
+}
+
+std::string group_name(gid_t number) {
+    group entry{};
+    group* found = nullptr;
+    std::vector<char> room(1 << 16);
+    (void)::getgrgid_r(number, &entry, room.data(), room.size(), &found);
+    return found != nullptr ? printable(entry.gr_name) : std::to_string(number);
 }
 
 result<std::vector<std::string>> device_names(const std::string& directory) {
@@ -229,7 +292,7 @@ result<void> remove_device(const std::string& typed, const std::string& director
     }
     // As the library does when the last one leaves: under byte 0, so that an opener either is seen
     // here or finds its file gone and makes a new one.
-    const os::unique_fd fd(::open(seen->path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    const os::unique_fd fd(::open(seen->path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
     if (!fd) {
         return std::unexpected(fail(code_of(errno), errno, what));
     }

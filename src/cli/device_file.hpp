@@ -6,8 +6,9 @@
 //   and on a full file system raises SIGBUS; pread does neither, so that looking costs the device
 //   nothing.  It takes no entry and no lock, and works on what dead processes left.
 //
-//   What is read may be in the middle of a change, or scribbled over by a process that went wrong:
-//   every index, count and offset is bounded here or where it is used.
+//   What is read may be in the middle of a change, scribbled over by a process that went wrong, or a stranger's
+//   forgery: every count is bounded by its table and by the file's real length, every index and offset here or where
+//   it is used, and all the reading together by a time.
 #pragma once
 
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include <vinic/vinic.hpp>
 
 #include "abi/vi.hpp"
+#include "device/belief.hpp"
 #include "os/file.hpp"
 
 namespace vinic::cli {
@@ -55,6 +57,13 @@ public:
     /// What it was when it was opened; live and stale can be read.
     [[nodiscard]] file_state state() const noexcept { return state_; }
     [[nodiscard]] bool readable() const noexcept { return state_ == file_state::live || state_ == file_state::stale; }
+    /// Whose it is: what the library asks before it opens one (device/belief.hpp).
+    [[nodiscard]] device::standing standing() const noexcept { return device::standing_of(status_); }
+    [[nodiscard]] bool believed() const noexcept { return standing() != device::standing::alien; }
+    /// Whether looking at it took longer than any honest device does; what came later reads as zeros.
+    [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
+    /// Whoever looks again and again has the time anew for each look.
+    void look_anew() noexcept;
     /// Whether the path still leads to this file.
     [[nodiscard]] bool still_there() const noexcept;
 
@@ -63,8 +72,11 @@ public:
     /// Entries of a table that have storage.
     [[nodiscard]] std::uint32_t backed(abi::table t) const noexcept;
     [[nodiscard]] std::uint32_t processes_backed() const noexcept {
-        return std::min(header_.processes_backed.load_relaxed(), abi::process_count);
+        return std::min(header_.processes_backed.load_relaxed(),
+                        room_for(abi::processes_offset, sizeof(abi::process_entry), abi::process_count));
     }
+    /// Addresses that it may grow into; 0 if the header makes no sense.
+    [[nodiscard]] std::uint64_t span_bytes() const noexcept { return header_.span.load_relaxed(); }
 
     /// Whether process entry i is held by a living process.
     [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
@@ -84,7 +96,7 @@ public:
     void for_each(std::uint64_t offset, std::uint32_t count, F f) const {
         constexpr std::uint32_t batch = std::max<std::uint32_t>(1, (128 << 10) / sizeof(T));
         std::vector<T> entries(std::min(batch, count));
-        for (std::uint32_t first = 0; first < count; first += batch) {
+        for (std::uint32_t first = 0; first < count && !gave_up_; first += batch) {
             const std::uint32_t n = std::min(batch, count - first);
             read(offset + std::uint64_t{first} * sizeof(T), entries.data(), n * sizeof(T));
             for (std::uint32_t i = 0; i < n; ++i) {
@@ -97,6 +109,10 @@ public:
 
 private:
     [[nodiscard]] file_state look() noexcept;
+    /// Entries of a table that the file is long enough for.
+    [[nodiscard]] std::uint32_t room_for(std::uint64_t offset, std::uint64_t entry_bytes,
+                                         std::uint32_t capacity) const noexcept;
+    [[nodiscard]] bool may_go_on() const noexcept;
 
     std::string name_;
     std::string path_;
@@ -104,10 +120,19 @@ private:
     struct stat status_{};
     abi::device_header header_{};
     file_state state_ = file_state::not_a_device;
+    std::uint64_t deadline_ns_ = 0;
+    mutable bool gave_up_ = false;
 };
 
 /// A device whose tables can be read, or the error that says why not.
 [[nodiscard]] result<device_file> open_readable(const std::string& typed, const std::string& directory);
+
+/// The user or group of a file by name, or its number.
+[[nodiscard]] std::string user_name(uid_t user);
+[[nodiscard]] std::string group_name(gid_t group);
+
+/// What was read is the whole of what was there; or an error: the file is no honest device.
+[[nodiscard]] result<void> read_to_the_end(const device_file& f);
 
 /// The names of all files in the directory that are called as devices are, sorted.
 [[nodiscard]] result<std::vector<std::string>> device_names(const std::string& directory);

@@ -33,7 +33,12 @@ diagnosis diagnose(const show_options& o) {
     findings all;
     check_directory(directory, all);
     check_file_system(directory, all);
+    check_memory_limit(directory, all);
     check_machine(all);
+    if (!o.device.starts_with("vinicd:")) {
+        const auto only = o.device.empty() ? std::string() : device_name(o.device).value_or(o.device);
+        check_removed(directory, only, all);
+    }
     if (o.device.empty()) {
         check_devices(directory, all);
     } else {

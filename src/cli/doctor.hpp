@@ -3,6 +3,7 @@
 // doctor.hpp -- `vinic doctor`: what of this machine helps or hinders vinic, with cause and cure.
 //
 //     doctor_directory.cc    where devices lie: room, and what its file system can do
+//     doctor_memory.cc       limits that kill, and files that were removed in use
 //     doctor_machine.cc      kernel, CPUs, limits, reaching other processes' memory
 //     doctor_device.cc       the devices themselves
 #pragma once
@@ -27,6 +28,10 @@ using findings = std::vector<finding>;
 void check_directory(const std::string& directory, findings& all);
 void check_file_system(const std::string& directory, findings& all);
 void check_machine(findings& all);
+/// The memory cgroup's limit beside the room that the directory promises.
+void check_memory_limit(const std::string& directory, findings& all);
+/// Devices (or the one called `only`) that processes have open and nobody can find any more.
+void check_removed(const std::string& directory, const std::string& only, findings& all);
 /// Every device of the directory: is something left behind?
 void check_devices(const std::string& directory, findings& all);
 /// One device, closely.

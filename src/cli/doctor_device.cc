@@ -14,8 +14,27 @@ namespace vinic::cli {
 
 namespace {
 
+/// A stranger's file, or one that strangers may write: told, and nothing else of it is looked at or recommended.
+bool is_alien(const device_file& f, verdict how_bad, findings& all) {
+    if (f.believed()) {
+        return false;
+    }
+    const bool own = f.status().st_uid == ::geteuid();
+    all.push_back({"not believed", how_bad,
+                   f.path() + " belongs to user " + user_name(f.status().st_uid) +
+                       (own ? " and is open to others, or has several links" : "") + ": shm:" + f.name() +
+                       " is not opened by this user",
+                   own ? "end its programs and remove it, or open it with its group (open_options::group)"
+                       : "use another name, or a directory of your own (VINIC_SHM_DIR=$XDG_RUNTIME_DIR); its owner or "
+                         "root may remove it"});
+    return true;
+}
+
 /// What is wrong with a device at first sight; nothing if it is live.
 void check_state(const device_file& f, findings& all) {
+    if (f.state() != file_state::not_a_device && is_alien(f, verdict::warn, all)) {
+        return;
+    }
     const std::string what = address_of(f);
     const std::string remove = "`vinic device remove " + f.name() + "`";
     switch (f.state()) {
@@ -41,7 +60,8 @@ void check_state(const device_file& f, findings& all) {
             break;
         case file_state::not_a_device:
             all.push_back({"not a device", verdict::warn, f.path() + " is called like a device and is none",
-                           "rename it; no device of that name can be made"});
+                           f.status().st_uid == ::geteuid() ? "rename it; no device of that name can be made"
+                                                            : "use another name; no device of that one can be made"});
             break;
         case file_state::no_access:
             break;
@@ -170,14 +190,16 @@ void check_device(const std::string& typed, const std::string& directory, findin
         all.push_back({"device", verdict::fail, f.error().message()});
         return;
     }
+    if (is_alien(*f, verdict::fail, all)) {
+        return;
+    }
     if (f->state() == file_state::stale) {
         check_state(*f, all);
     } else {
         all.push_back({"device", verdict::ok, address_of(*f) + " is live and takes " + size_in_words(f->size_bytes())});
     }
-    if (::access(f->path().c_str(), R_OK | W_OK) != 0) {
-        all.push_back({"access", verdict::fail, f->path() + " may be read but not written by this user",
-                       "let its owner open it with open_options::group, and join that group"});
+    if (f->standing() == device::standing::group) {
+        all.push_back({"access", verdict::ok, "it is shared with group " + group_name(f->status().st_gid)});
     }
     const process_list processes(*f, false);
     check_processes(processes, all);

@@ -14,6 +14,8 @@
 #include <cstring>
 
 #include "cli/doctor.hpp"
+#include "device/belief.hpp"
+#include "device/span.hpp"
 
 namespace vinic::cli {
 
@@ -91,30 +93,40 @@ void check_storage(const trial_file& file, findings& all) {
 }
 
 void check_mapping(const trial_file& file, findings& all) {
+    const std::uint64_t least = std::uint64_t{abi::first_chunk + 1} * abi::chunk_size;
     rlimit size{};
     (void)::getrlimit(RLIMIT_FSIZE, &size);
     // Asked first: growing a file beyond this limit raises a signal.
-    if (size.rlim_cur != RLIM_INFINITY && size.rlim_cur < abi::file_size) {
+    if (size.rlim_cur != RLIM_INFINITY && size.rlim_cur < least) {
         all.push_back({"file size", verdict::fail,
-                       "the limit for files is " + size_in_words(size.rlim_cur) +
-                           ", a device looks 256 GiB large (and takes what it needs)",
+                       "the limit for files is " + size_in_words(size.rlim_cur) + ", the smallest device is " +
+                           size_in_words(least) + " long (and takes what it needs)",
                        "ulimit -f unlimited"});
         return;
     }
-    if (::ftruncate(file.fd.get(), static_cast<off_t>(abi::file_size)) != 0) {
+    if (::ftruncate(file.fd.get(), static_cast<off_t>(least)) != 0) {
         all.push_back({"file size", verdict::fail,
-                       "the file system refuses a sparse file of 256 GiB: " + std::string(std::strerror(errno)),
+                       "the file system refuses a sparse file of " + size_in_words(least) + ": " +
+                           std::string(std::strerror(errno)),
                        another_directory});
         return;
     }
-    all.push_back({"file size", verdict::ok, "a sparse file of 256 GiB can be made"});
+    all.push_back(
+        {"file size", verdict::ok, "a device's file is as long as what has been taken of it; that works here"});
+    const auto span = device::wanted_span({}, file.fd.get());
+    if (!span) {
+        all.push_back({"mapping", verdict::fail, span.error().doing, "set VINIC_SHM_SPAN anew, or not at all"});
+        return;
+    }
     os::mapping map;
-    if (map.map_shared(file.fd.get(), abi::file_size, true)) {
-        all.push_back({"mapping", verdict::ok, "it can be mapped as a whole"});
+    if (map.map_shared(file.fd.get(), *span, true)) {
+        all.push_back({"mapping", verdict::ok,
+                       "the " + device::words_of_span(*span) +
+                           " that a device may grow into can be mapped (VINIC_SHM_SPAN makes it less or more)"});
     } else {
         all.push_back({"mapping", verdict::fail,
-                       "256 GiB of address space are refused: " + std::string(std::strerror(errno)),
-                       "ulimit -v unlimited"});
+                       device::words_of_span(*span) + " of address space are refused: " + std::strerror(errno),
+                       "ulimit -v unlimited, or less with VINIC_SHM_SPAN, such as 16G"});
     }
 }
 
@@ -144,6 +156,12 @@ void check_directory(const std::string& directory, findings& all) {
     if (::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
         all.push_back({"directory", verdict::fail, directory + " may not be written by this user", another_directory});
         return;
+    }
+    if (device::others_may_remove_from(s, {})) {
+        all.push_back(
+            {"directory", verdict::warn,
+             "others may remove and rename files in " + directory + ": they can end a device, or swap two of yours",
+             "chmod +t " + directory + ", or " + another_directory});
     }
     struct statfs f{};
     if (::statfs(directory.c_str(), &f) == 0 && f.f_type == TMPFS_MAGIC) {

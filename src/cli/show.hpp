@@ -37,7 +37,7 @@ struct show_options {
 [[nodiscard]] object begin_document(const device_file& f);
 
 /// One table under its key, as the options want it.
-[[nodiscard]] std::string finish(const show_options& o, const device_file& f, const char* key, const table& t);
+[[nodiscard]] result<std::string> finish(const show_options& o, const device_file& f, const char* key, const table& t);
 
 [[nodiscard]] std::string address_of(const device_file& f);
 /// "live", "leaving" or "dead".

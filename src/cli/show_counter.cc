@@ -178,7 +178,7 @@ result<std::vector<watched>> wanted_devices(const counter_options& o) {
         return std::unexpected(names.error());
     }
     for (const std::string& each : *names) {
-        if (auto f = device_file::open(each, o.directory); f && f->readable()) {
+        if (auto f = device_file::open(each, o.directory); f && f->readable() && f->believed()) {
             all.push_back({std::move(*f)});
         }
     }
@@ -193,6 +193,9 @@ result<void> sample_all(const counter_options& o, std::vector<watched>& devices)
         }
         w.before = std::move(w.now);
         w.now = take_sample(w.file, o.vis, o.details);
+        if (auto r = read_to_the_end(w.file); !r) {
+            return r;
+        }
         w.elapsed_seconds = static_cast<double>(w.now.taken_ns - w.before.taken_ns) / 1e9;
         for (const std::uint32_t wanted : o.vis) {
             if (std::none_of(w.now.vis.begin(), w.now.vis.end(), [&](const auto& v) { return v.number == wanted; })) {

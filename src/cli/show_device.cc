@@ -20,6 +20,8 @@ std::string octal_mode(mode_t mode) {
 table device_table() {
     return {.columns = {{"device", "DEVICE"},
                         {"state", "STATE"},
+                        {"user", "USER"},
+                        {"believed", "BELIEVED"},
                         {"processes_live", "PROCESSES"},
                         {"vis", "VIS"},
                         {"regions", "REGIONS"},
@@ -34,6 +36,8 @@ table device_table() {
                         {"user_id"},
                         {"group_id"},
                         {"layout_version"},
+                        {"file_length_bytes"},
+                        {"span_bytes"},
                         {"age_seconds"},
                         {"uses_membarrier"},
                         {"lock_holder_process"},
@@ -52,12 +56,27 @@ value lock_holder(const abi::device_header& h) {
     return word == 0 ? value() : value(word - 1);
 }
 
+/// What the library would say of it.
+const char* belief_in(const device_file& f) {
+    switch (f.standing()) {
+        case device::standing::own:
+            return "yes";
+        case device::standing::group:
+            return "as_group";
+        case device::standing::alien:
+            break;
+    }
+    return "no";
+}
+
 std::vector<value> device_row(const device_file& f, const process_list* processes) {
     std::vector<value> row{address_of(f), name(f.state())};
     const bool seen = processes != nullptr;
     const device_census c = seen ? count_entries(f) : device_census{};
     const auto told = [&](auto v) { return seen ? value(v) : value(); };
     const abi::device_header& h = f.header();
+    row.emplace_back(user_name(f.status().st_uid));
+    row.emplace_back(belief_in(f));
     row.push_back(told(seen ? processes->living() : 0));
     row.push_back(told(c.used[abi::vis]));
     row.push_back(told(c.used[abi::regions]));
@@ -72,6 +91,8 @@ std::vector<value> device_row(const device_file& f, const process_list* processe
     row.emplace_back(f.status().st_uid);
     row.emplace_back(f.status().st_gid);
     row.push_back(seen || f.state() == file_state::other_version ? value(h.version.load_relaxed()) : value());
+    row.emplace_back(static_cast<std::uint64_t>(f.status().st_size));
+    row.push_back(told(h.span.load_relaxed()));
     row.push_back(seen ? age_of(h) : value());
     row.push_back(told(h.fence.load_relaxed() == 0));
     row.push_back(seen ? lock_holder(h) : value());
@@ -123,7 +144,10 @@ object begin_document(const device_file& f) {
     return {{"schema", json_schema}, {"device", address_of(f)}, {"state", name(f.state())}};
 }
 
-std::string finish(const show_options& o, const device_file& f, const char* key, const table& t) {
+result<std::string> finish(const show_options& o, const device_file& f, const char* key, const table& t) {
+    if (auto r = read_to_the_end(f); !r) {
+        return std::unexpected(r.error());
+    }
     if (!o.json) {
         return to_text(t, o.details);
     }
@@ -170,9 +194,14 @@ result<std::string> show_devices(const show_options& o) {
     everybody.columns.insert(everybody.columns.begin(), {"device", "DEVICE"});
     list documents;
     for (const device_file& f : *files) {
-        const process_list processes = f.readable() ? process_list(f, true) : process_list{};
+        // A name that somebody squats on is shown with his; what he wrote into it, only to whoever asks for that.
+        const bool inside = f.readable() && (f.believed() || !o.device.empty());
+        const process_list processes = inside ? process_list(f, true) : process_list{};
         table one = device_table();
-        one.rows.push_back(device_row(f, f.readable() ? &processes : nullptr));
+        one.rows.push_back(device_row(f, inside ? &processes : nullptr));
+        if (auto r = read_to_the_end(f); !r) {
+            return std::unexpected(r.error());
+        }
         table users = process_table(processes);
         object document = std::get<object>(to_list(one).front().is);
         document.emplace_back("processes", to_list(users));

@@ -114,6 +114,9 @@ result<std::string> show_names(const show_options& o) {
                           datagram ? value() : value(waiting != requests.waiting.end() ? waiting->second : 0),
                           owner - 1, n.arrivals.load_relaxed()});
     });
+    if (auto r = read_to_the_end(*f); !r) {
+        return std::unexpected(r.error());
+    }
     if (o.json) {
         object document = begin_document(*f);
         document.emplace_back("names", to_list(t));

@@ -35,7 +35,7 @@ std::string core_of(int processor) {
 }
 
 std::string default_directory() {
-    const char* directory = std::getenv("VINIC_SHM_DIR");
+    const char* directory = ::secure_getenv("VINIC_SHM_DIR");
     return directory != nullptr && *directory != '\0' ? directory : "/dev/shm";
 }
 
@@ -138,11 +138,12 @@ std::uint64_t file_size(const std::string& path) {
 }
 
 std::string choose_device_directory(std::uint64_t bytes) {
-    if (has_room(default_directory(), bytes) || std::getenv("VINIC_SHM_DIR") != nullptr) {
-        return {};
+    const char* told = ::secure_getenv("VINIC_SHM_DIR");
+    if (has_room(default_directory(), bytes) || (told != nullptr && *told != '\0')) {
+        return default_directory();
     }
     // A container's /dev/shm often has 64 MiB.  Any directory can hold a device file.
-    const char* temporary = std::getenv("TMPDIR");
+    const char* temporary = ::secure_getenv("TMPDIR");
     for (std::string directory : {temporary != nullptr ? temporary : "", "/tmp", "/var/tmp"}) {
         if (!directory.empty() && has_room(directory, bytes)) {
             return directory;
@@ -152,16 +153,18 @@ std::string choose_device_directory(std::uint64_t bytes) {
                   " MiB free; set VINIC_SHM_DIR to a directory that has, or send a smaller file");
 }
 
-bool device_file_remains(const std::string& directory, const std::string& name) {
-    const std::string where = directory.empty() ? default_directory() : directory;
-    std::error_code ignored_when_unreadable;
-    for (const auto& entry : std::filesystem::directory_iterator(where, ignored_when_unreadable)) {
-        if (entry.path().filename().string().find(name) != std::string::npos) {
-            return true;
-        }
+private_directory::private_directory(const std::string& parent) : path_(parent + "/.vinic-run-XXXXXX") {
+    if (::mkdtemp(path_.data()) == nullptr) {
+        fail_with_errno("cannot make a directory in " + parent);
     }
-    return false;
 }
+
+private_directory::~private_directory() {
+    std::error_code left_behind;
+    std::filesystem::remove_all(path_, left_behind);
+}
+
+bool private_directory::is_empty() const { return std::filesystem::is_empty(path_); }
 
 process_state observe_process(int process_id) {
     std::ifstream in("/proc/" + std::to_string(process_id) + "/stat");

@@ -30,11 +30,23 @@ std::string choose_file();
 /// Size of a regular, non-empty, readable file; fails with a sentence otherwise.
 std::uint64_t file_size(const std::string& path);
 
-/// Where a device that holds `bytes` fits.  An empty string means the library's default.
+/// Where a device that holds `bytes` fits: the library's default if it does.
 std::string choose_device_directory(std::uint64_t bytes);
 
-/// True when a file whose name contains `name` lies in `directory` (empty: the library's default).
-bool device_file_remains(const std::string& directory, const std::string& name);
+/// A directory for this user alone, in which nobody is quicker with a device's name.  Removed at the end with all
+/// that a program left in it which had to be ended the hard way.
+class private_directory {
+public:
+    explicit private_directory(const std::string& parent);
+    private_directory(const private_directory&) = delete;
+    private_directory& operator=(const private_directory&) = delete;
+    ~private_directory();
+    [[nodiscard]] const std::string& path() const { return path_; }
+    [[nodiscard]] bool is_empty() const;
+
+private:
+    std::string path_;
+};
 
 /// State letter of a process ('T' is stopped) and the processor time it has used, in ticks.
 struct process_state {

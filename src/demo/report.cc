@@ -61,8 +61,7 @@ void print_head(const figures& f) {
     fmt::print("  sender     process {} on processor {}, {} buffer\n", f.sender, f.processors.second, f.sender_backing);
     fmt::print("  receiver   process {} on processor {}, {} buffer\n", f.receiver, f.processors.first,
                f.receiver_backing);
-    fmt::print("  device     {}{}\n", f.device,
-               f.directory.empty() ? "" : " in " + f.directory + ", because the default has too little room");
+    fmt::print("  device     {} in {}\n", f.device, f.directory);
     fmt::print("  machine    {}\n\n", processor_name());
 }
 

@@ -26,26 +26,6 @@ std::uint64_t number(const std::string& word) { return std::stoull(word); }
 
 std::chrono::nanoseconds nanoseconds_of(const std::string& word) { return std::chrono::nanoseconds(std::stoll(word)); }
 
-// A program that had to be ended the hard way leaves the device's file, as SIGKILL always does.  Opening the
-// device takes it over and closing it removes it.
-class device_cleaner {
-public:
-    device_cleaner(std::string device, std::string directory, std::string name)
-        : device_(std::move(device)), directory_(std::move(directory)), name_(std::move(name)) {}
-    device_cleaner(const device_cleaner&) = delete;
-    device_cleaner& operator=(const device_cleaner&) = delete;
-    ~device_cleaner() {
-        if (device_file_remains(directory_, name_)) {
-            const auto taken_over = vinic::nic::open(device_, {.directory = directory_, .group = {}});
-        }
-    }
-
-private:
-    std::string device_;
-    std::string directory_;
-    std::string name_;
-};
-
 class director {
 public:
     director(program& sender, program& receiver, const figures& known)
@@ -132,11 +112,9 @@ figures show(const std::string& file) {
     f.file_bytes = file_size(file);
     f.sha256 = sha256_of_file(file);
     f.processors = choose_processors();
-    f.directory = choose_device_directory(2 * f.file_bytes + device_overhead_bytes);
-    const std::string name = "run-" + std::to_string(getpid());
-    f.device = "shm:" + name;
-
-    const device_cleaner cleaner(f.device, f.directory, name);  // outlives the programs
+    const private_directory place(choose_device_directory(2 * f.file_bytes + device_overhead_bytes));
+    f.directory = place.path();
+    f.device = "shm:run";
 
     role_options options{.role = "receiver",
                          .device = f.device,
@@ -171,7 +149,7 @@ figures show(const std::string& file) {
     f.bypass = direct.bypass();
     sender.finish();
     receiver.finish();
-    f.device_removed = !device_file_remains(f.directory, name);
+    f.device_removed = place.is_empty();
     if (!f.device_removed) {
         throw failure("the device's file is still there although both programs have ended");
     }

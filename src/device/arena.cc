@@ -4,6 +4,8 @@
 #include <cstring>
 #include <iterator>
 
+#include "device/span.hpp"
+
 namespace vinic::device {
 
 namespace {
@@ -43,7 +45,10 @@ std::uint64_t arena::cut(spans& free, std::uint64_t bytes) {
 
 result<void> arena::add_chunks(std::uint64_t bytes) {
     const auto want = static_cast<std::uint32_t>((bytes + abi::chunk_size - 1) / abi::chunk_size);
-    control_lock hold(memory_);
+    const control_lock hold(memory_);
+    if (!hold) {
+        return std::unexpected(memory_.fail_lock(errc::busy, "taking device memory"));
+    }
     std::uint32_t run = 0;
     for (std::uint32_t c = abi::first_chunk; c < memory_.chunks(); ++c) {
         run = memory_.chunk_owner(c).load_relaxed() == 0 ? run + 1 : 0;
@@ -57,9 +62,13 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
         insert(free_pages_, first * abi::chunk_size, want * abi::chunk_size);
         return {};
     }
-    return std::unexpected(
-        error{errc::out_of_memory, 0,
-              "device " + memory_.address() + ": finding room for " + std::to_string(bytes) + " bytes"});
+    const std::string room = words_of_span(memory_.chunks() * abi::chunk_size);
+    return std::unexpected(memory_.fail(
+        errc::out_of_memory, 0,
+        "finding room for " + std::to_string(bytes) + " bytes in " +
+            (memory_.window() != nullptr
+                 ? "the function's window of " + room
+                 : "the " + room + " that it may grow into (more with VINIC_SHM_SPAN or open_options::span_bytes)")));
 }
 
 result<std::uint64_t> arena::reserve(std::uint64_t bytes) {
@@ -87,9 +96,7 @@ result<std::uint64_t> arena::take_pages(std::uint64_t bytes) {
     }
     if (const int e = os::allocate_storage(memory_.fd(), *offset, bytes); e != 0) {
         give_pages(*offset, bytes);
-        return std::unexpected(error{errc::out_of_memory, e,
-                                     "device " + memory_.address() + " (" + memory_.path() + "): taking " +
-                                         std::to_string(bytes) + " bytes of storage"});
+        return std::unexpected(memory_.fail_storage(e, "taking " + std::to_string(bytes) + " bytes of storage"));
     }
     return offset;
 }
@@ -155,9 +162,7 @@ result<std::uint64_t> arena::take(std::uint64_t bytes) {
         }
         if (const int e = os::allocate_storage(memory_.fd(), slab + stored, need - stored); e != 0) {
             insert(free_lines_, offset, bytes);
-            return std::unexpected(error{errc::out_of_memory, e,
-                                         "device " + memory_.address() + " (" + memory_.path() + "): taking " +
-                                             std::to_string(bytes) + " bytes of storage"});
+            return std::unexpected(memory_.fail_storage(e, "taking " + std::to_string(bytes) + " bytes of storage"));
         }
         stored = need;
     }

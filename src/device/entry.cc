@@ -18,7 +18,7 @@ result<void> memory::back_process(std::uint32_t i) {
         if (const int e =
                 os::allocate_storage(fd_.get(), abi::processes_offset + i * sizeof(abi::process_entry), abi::page_size);
             e != 0) {
-            return std::unexpected(fail_os(e, "taking storage"));
+            return std::unexpected(fail_storage(e, "taking storage"));
         }
         header().processes_backed.store_release(i + per_page);
     }

@@ -5,11 +5,18 @@
 //   Life of the file.  Byte 0 of the file is locked while somebody opens or leaves; byte 1 + i for as
 //   long as process entry i is in use.  An opener that finds no process byte locked starts afresh;
 //   whoever leaves last removes the file.  Locks vanish with their process, so SIGKILL leaves
-//   nothing that a later opener would take for alive.
+//   nothing that a later opener would take for alive.  Only a file that is believed is opened at all: belief.hpp.
+//
+//     memory.cc          what an address means, and what is said when it cannot be had
+//     attach.cc          the file's life                  entry.cc         the process' place in it
+//     control_lock.cc    the control plane's lock         tables.cc        entries of its tables
 //
 //   Or a function's window of the isolated placement (abi/window.hpp), which has the same shape: window.cc.
 #pragma once
 
+#include <sys/stat.h>
+
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vinic/vinic.hpp>
@@ -31,6 +38,11 @@ struct attachment {
     std::uint32_t context_epoch = 0;  ///< of this process' context
     std::uint64_t window_bytes = 0;
 };
+
+struct openers;
+
+/// Where device files lie, as an absolute path.
+[[nodiscard]] std::string directory_of(const open_options& options);
 
 class memory {
 public:
@@ -102,6 +114,9 @@ public:
         return window_ != nullptr && i < abi::context_count && identity().context_epoch[i].load_acquire() != 0;
     }
 
+    /// Whether the file has lost its name: nobody can open this device any more.
+    [[nodiscard]] bool removed() const noexcept;
+
     /// Whether process entry i is held by a living process.
     [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
     /// A foreign address of process i can be reached by its pid: same pid namespace.
@@ -112,12 +127,17 @@ public:
     void heavy_barrier() const noexcept { os::heavy_barrier(fenced_); }
     void light_barrier() const noexcept { os::light_barrier(fenced_); }
 
-    /// The control plane's lock: between processes, survives its holder's death.
-    void lock() noexcept;
+    /// The control plane's lock: between processes, survives its holder's death.  False: its holder lives, and has
+    /// not let it go by the deadline (os::now_ns); fail_lock says who he is.
+    [[nodiscard]] bool lock_until(std::uint64_t deadline_ns) noexcept;
     [[nodiscard]] bool try_lock() noexcept;
     /// Takes the lock over if its holder is dead; does not wait.
     [[nodiscard]] bool lock_of_dead() noexcept;
     void unlock() noexcept;
+    [[nodiscard]] error fail_lock(errc code, const std::string& doing) const;
+    /// A deadline for the lock: after `patience_ns`, and almost at once while the last wait's holder still has it, so
+    /// that a stopped neighbour costs his patience once and not with every call.
+    [[nodiscard]] std::uint64_t lock_deadline(std::uint64_t patience_ns) const noexcept;
 
     /// A free entry of table t, owned by this process, storage assured.  Under the lock.
     [[nodiscard]] result<std::uint32_t> take(abi::table t);
@@ -129,12 +149,28 @@ public:
     void forget_after_fork() noexcept;
     [[nodiscard]] bool forked() const noexcept { return forked_; }
 
+    [[nodiscard]] error fail(errc code, int os_errno, std::string what) const;
+    [[nodiscard]] error fail_os(int os_errno, std::string what) const;
+    /// Room that the file could not be given.
+    [[nodiscard]] error fail_storage(int os_errno, std::string what) const;
+
 private:
+    struct place;
     memory() noexcept : pid_namespace_(os::pid_namespace()) {}
     static constexpr std::uint64_t process_byte = 1;  ///< the first process entry's lock
+    // attach.cc
+    [[nodiscard]] result<place> find_place() const;
+    [[nodiscard]] error fail_open(int os_errno, const place& p) const;
+    [[nodiscard]] error fail_opening(int os_errno) const;
+    [[nodiscard]] error fail_no_device() const;
     [[nodiscard]] result<void> attach(const open_options& options);
-    [[nodiscard]] result<bool> attach_once(const open_options& options);
+    [[nodiscard]] result<bool> attach_once(const open_options& options, const openers& who, bool last);
+    [[nodiscard]] result<bool> settle(const place& p, const open_options& options, const openers& who, bool last);
+    [[nodiscard]] result<bool> clear_away(const struct stat& mine, std::string why);
+    [[nodiscard]] result<void> join(const place& p, const openers& who);
+    [[nodiscard]] result<void> make_anew(const place& p, const open_options& options, const openers& who);
     [[nodiscard]] result<void> initialise(const open_options& options);
+    [[nodiscard]] result<void> map_span(std::uint64_t span, bool writable);
     [[nodiscard]] result<void> check_version() const;
     [[nodiscard]] result<void> enter();
     [[nodiscard]] result<void> back_process(std::uint32_t i);
@@ -151,8 +187,6 @@ private:
     [[nodiscard]] result<bool> enter_context(std::uint32_t i);
     void leave_window() noexcept;
     void recount() noexcept;
-    [[nodiscard]] error fail(errc code, int os_errno, std::string what) const;
-    [[nodiscard]] error fail_os(int os_errno, std::string what) const;
 
     std::string address_;
     std::string path_;
@@ -162,20 +196,39 @@ private:
     std::unique_ptr<attachment> window_;
     std::uint32_t self_ = abi::none32;
     std::uint64_t pid_namespace_;
+    std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< owner word of whom the last wait was in vain for
     bool fenced_ = false;
     bool forked_ = false;
 };
 
-/// Holds the control plane's lock.
+/// How long a call waits for the control plane's lock that was given no time-out of its own.
+inline constexpr std::uint64_t control_patience_ns = 10'000'000'000;
+/// And one that cannot fail, such as a destructor: what it would have freed is left for the process' burial then.
+inline constexpr std::uint64_t farewell_patience_ns = 1'000'000'000;
+
+/// Holds the control plane's lock; or not, and whoever asked for it has to look.
 class control_lock {
 public:
-    explicit control_lock(memory& m) noexcept : memory_(m) { memory_.lock(); }
+    explicit control_lock(memory& m) noexcept : control_lock(m, m.lock_deadline(control_patience_ns)) {}
+    control_lock(memory& m, std::uint64_t deadline_ns) noexcept : memory_(m), held_(m.lock_until(deadline_ns)) {}
     control_lock(const control_lock&) = delete;
     control_lock& operator=(const control_lock&) = delete;
-    ~control_lock() { memory_.unlock(); }
+    ~control_lock() {
+        if (held_) {
+            memory_.unlock();
+        }
+    }
+    [[nodiscard]] explicit operator bool() const noexcept { return held_; }
 
 private:
     memory& memory_;
+    bool held_;
+};
+
+/// For what has no way to fail.
+class farewell_lock : public control_lock {
+public:
+    explicit farewell_lock(memory& m) noexcept : control_lock(m, m.lock_deadline(farewell_patience_ns)) {}
 };
 
 }  // namespace vinic::device

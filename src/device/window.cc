@@ -104,7 +104,7 @@ bool is_soon_over(const error& e) noexcept {
 
 /// What the device says about why it refuses; a number that is no error of ours is its mistake.
 errc code_of_device(std::uint32_t code) noexcept {
-    return code != 0 && code <= static_cast<std::uint32_t>(errc::concurrent_use) ? static_cast<errc>(code)
+    return code != 0 && code <= static_cast<std::uint32_t>(errc::device_removed) ? static_cast<errc>(code)
                                                                                  : errc::version_mismatch;
 }
 
@@ -302,8 +302,9 @@ result<bool> memory::enter_window() {
         }
     }
     settle_in(i);
-    control_lock hold(*this);
-    bury_the_dead(*this);
+    if (const farewell_lock hold(*this); hold) {
+        bury_the_dead(*this);
+    }
     return true;
 }
 
@@ -334,8 +335,7 @@ bool memory::cut_off() const noexcept {
 }
 
 void memory::leave_window() noexcept {
-    {
-        control_lock hold(*this);
+    if (const farewell_lock hold(*this); hold) {
         retire_process(*this, self_, abi::break_reason::remote_disconnect);
     }
     // The socket last: with its close, the device may take the memory of whoever was the last.

@@ -15,13 +15,17 @@ namespace vinic {
 
 namespace detail {
 
-/// Takes the outcome of a settled request and frees it; errc::not_done while it is open.
-result<peer_information> vi_state::finish_request(std::uint32_t request) {
+/// Takes the outcome of a settled request and frees it; errc::not_done while it is open, or while the lock that
+/// settles it cannot be had by the deadline.
+result<peer_information> vi_state::finish_request(std::uint32_t request, std::uint64_t deadline) {
     device::memory& m = *nic->memory;
     peer_information peer;
     bool answered = false;
     {
-        const device::control_lock hold(m);
+        const device::control_lock hold(m, deadline);
+        if (!hold) {
+            return std::unexpected(m.fail_lock(errc::not_done, "connecting"));
+        }
         abi::request_entry& r = m.request(request);
         if (pending_request != request) {
             return std::unexpected(nic->fail(errc::invalid_state, "connecting: given up by disconnect()"));
@@ -69,6 +73,20 @@ result<peer_information> vi_state::finish_request(std::uint32_t request) {
 
 namespace {
 
+/// Under the lock: takes an open request back.  False: it is settled, or disconnect() was quicker.
+bool withdraw(detail::vi_state& v, std::uint32_t request) noexcept {
+    device::memory& m = *v.nic->memory;
+    const abi::request_state s = detail::state_of(m.request(request));
+    if (v.pending_request != request || (s != abi::request_state::pending && s != abi::request_state::taken)) {
+        return false;
+    }
+    m.give(abi::requests, request);
+    v.pending_request = abi::none32;
+    v.overdue = false;
+    v.entry->state.store_release(abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::idle));
+    return true;
+}
+
 /// What connect and connect_peer check alike.  Under connect_mutex.
 result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, nanoseconds timeout) {
     if (v.nic->forked()) {
@@ -80,6 +98,18 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
     }
     if (v.attributes.service == service::datagram) {
         return std::unexpected(v.nic->fail(errc::not_supported, "connecting: a datagram VI has no peer; use send_to"));
+    }
+    if (v.overdue) {
+        // The last attempt ended while somebody sat on the lock.
+        const device::control_lock hold(*v.nic->memory, detail::lock_deadline(detail::deadline_of(timeout)));
+        if (!hold) {
+            return std::unexpected(v.nic->memory->fail_lock(errc::timed_out, "connecting"));
+        }
+        if (!withdraw(v, v.pending_request)) {
+            return std::unexpected(
+                v.nic->fail(errc::invalid_state,
+                            "connecting: the attempt before, which ran out of time, was answered late; disconnect"));
+        }
     }
     if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
         // A device that has reset the function knows this VI no more, and nobody but connect() may ever ask.
@@ -95,17 +125,26 @@ void become_connecting(detail::vi_state& v) noexcept {
         abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::connecting));
 }
 
+/// Under the lock: the oldest pending request of somebody who is `remote` and wants `local`.
+std::uint32_t find_counterpart(const device::memory& m, const abi::address_key& local, const abi::address_key& remote) {
+    std::uint32_t oldest = abi::none32;
+    for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
+        const abi::request_entry& r = m.request(i);
+        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending &&
+            r.name.load_relaxed() == abi::none32 && detail::same(r.local, remote) && detail::same(r.remote, local) &&
+            m.alive(r.owner.load_relaxed() - 1) &&
+            (oldest == abi::none32 || r.order.load_relaxed() < m.request(oldest).order.load_relaxed())) {
+            oldest = i;
+        }
+    }
+    return oldest;
+}
+
 /// Waits for a request's outcome, and gives the request up at the deadline.
 result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t deadline) {
     device::memory& m = *v.nic->memory;
     for (;;) {
-        {
-            const device::control_lock hold(m);
-            if (v.pending_request != request) {
-                return std::unexpected(v.nic->fail(errc::invalid_state, "connecting: given up by disconnect()"));
-            }
-        }
-        auto done = v.finish_request(request);
+        auto done = v.finish_request(request, detail::lock_deadline(deadline));
         if (done || done.error().code != errc::not_done) {
             return done;
         }
@@ -119,19 +158,15 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
             continue;
         }
         if (now >= deadline) {
-            const device::control_lock hold(m);
-            const abi::request_state s = detail::state_of(m.request(request));
-            if (v.pending_request != request) {
-                continue;
+            const device::control_lock hold(m, detail::lock_deadline(deadline));
+            if (!hold) {
+                v.overdue = true;  // withdrawn by whoever connects or disconnects this VI next
+                return std::unexpected(m.fail_lock(errc::timed_out, "connecting"));
             }
-            if (s != abi::request_state::pending && s != abi::request_state::taken) {
+            if (!withdraw(v, request)) {
                 continue;  // settled at the last moment
             }
-            m.give(abi::requests, request);
-            v.pending_request = abi::none32;
-            v.entry->state.store_release(
-                abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::idle));
-            return std::unexpected(v.nic->fail(errc::timed_out, "connecting"));
+            return std::unexpected(v.nic->fail(m.removed() ? errc::device_removed : errc::timed_out, "connecting"));
         }
         const std::uint32_t seen = m.request(request).state.load_acquire();
         if (seen == static_cast<std::uint32_t>(abi::request_state::pending) ||
@@ -154,6 +189,7 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
     if (!key) {
         return std::unexpected(key.error());
     }
+    const std::uint64_t deadline = detail::deadline_of(timeout);
     std::unique_lock hold(v.connect_mutex);
     if (auto r = may_connect(v, data, timeout); !r) {
         return std::unexpected(r.error());
@@ -171,12 +207,16 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
         }
         request = *asked;
     } else {
-        const device::control_lock lock(m);
+        const device::control_lock lock(m, detail::lock_deadline(deadline));
+        if (!lock) {
+            return std::unexpected(m.fail_lock(errc::timed_out, "connecting to '" + to.name + "'"));
+        }
         const std::uint32_t name = detail::find_name(m, *key);
         if (name == abi::none32 ||
             m.name(name).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::listener) ||
             !m.alive(m.name(name).owner.load_relaxed() - 1)) {
-            return std::unexpected(v.nic->fail(errc::no_listener, "connecting to '" + to.name + "'"));
+            return std::unexpected(
+                v.nic->fail(m.removed() ? errc::device_removed : errc::no_listener, "connecting to '" + to.name + "'"));
         }
         auto made = detail::make_request(v, data);
         if (!made) {
@@ -193,7 +233,7 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
         os::futex_wake(&m.name(name).arrivals.raw_);
     }
     hold.unlock();  // so that disconnect() can end the waiting
-    return await(v, request, detail::deadline_of(timeout));
+    return await(v, request, deadline);
 }
 
 std::vector<std::byte> virtual_interface::rejection_data() const {
@@ -226,17 +266,11 @@ result<void> virtual_interface::connect_peer(const address& local, const address
         return asked ? result<void>{} : std::unexpected(asked.error());
     }
     device::memory& m = *v.nic->memory;
-    const device::control_lock lock(m);
-    std::uint32_t other = abi::none32;
-    for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
-        abi::request_entry& r = m.request(i);
-        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending &&
-            r.name.load_relaxed() == abi::none32 && detail::same(r.local, *remote_key) &&
-            detail::same(r.remote, *local_key) && m.alive(r.owner.load_relaxed() - 1) &&
-            (other == abi::none32 || r.order.load_relaxed() < m.request(other).order.load_relaxed())) {
-            other = i;
-        }
+    const device::control_lock lock(m, detail::lock_deadline(detail::deadline_of(timeout)));
+    if (!lock) {
+        return std::unexpected(m.fail_lock(errc::timed_out, "connecting to a peer"));
     }
+    const std::uint32_t other = find_counterpart(m, *local_key, *remote_key);
     auto made = detail::make_request(v, data);
     if (!made) {
         return std::unexpected(made.error());
@@ -282,7 +316,7 @@ result<peer_information> virtual_interface::connect_peer_done() {
         return std::unexpected(v.nic->fail(errc::invalid_state, "connecting to a peer: no request is pending"));
     }
     v.nic->tick();
-    if (auto done = v.finish_request(v.pending_request);
+    if (auto done = v.finish_request(v.pending_request, detail::lock_deadline(0));
         done || done.error().code != errc::not_done || os::now_ns() < v.request_deadline_ns) {
         return done;
     }

@@ -115,7 +115,10 @@ cq_state::~cq_state() {
     const std::lock_guard hold(nic->mutex);
     entry->bitmap.store_release(0);
     {
-        const device::control_lock lock(*nic->memory);
+        const device::farewell_lock lock(*nic->memory);
+        if (!lock) {
+            return;  // it stays until this process leaves the device
+        }
         nic->memory->give(abi::cqs, index);
     }
     for (std::uint32_t b = 0; b < bitmap_count.load(); ++b) {
@@ -163,7 +166,8 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         const std::lock_guard hold(state_->mutex);
         {
             const device::control_lock lock(*state_->memory);
-            auto i = state_->memory->take(abi::cqs);
+            auto i = lock ? state_->memory->take(abi::cqs)
+                          : std::unexpected(state_->memory->fail_lock(errc::busy, "creating a completion queue"));
             if (!i) {
                 return std::unexpected(i.error());
             }
@@ -179,8 +183,9 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         made->entry = &e;
         if (auto r = made->set_capacity(attributes.queues_max); !r) {
             made->entry = nullptr;
-            const device::control_lock lock(*state_->memory);
-            state_->memory->give(abi::cqs, made->index);
+            if (const device::farewell_lock lock(*state_->memory); lock) {
+                state_->memory->give(abi::cqs, made->index);
+            }
             return std::unexpected(r.error());
         }
     }

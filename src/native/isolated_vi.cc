@@ -59,6 +59,9 @@ result<void> vi_state::disconnect_isolated() {
     }
     if (abi::link_of(state) == abi::link::connecting && nic->isolated->call(abi::verb::give_up, {index}).ok()) {
         const device::control_lock lock(m);
+        if (!lock) {
+            return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
+        }
         if (pending_request != abi::none32) {
             m.give(abi::requests, pending_request);
             pending_request = abi::none32;
@@ -90,6 +93,9 @@ result<void> vi_state::disconnect_isolated() {
     m.heavy_barrier();
     (void)device::wait_engine_outside(m, *entry, engine_patience_ns);
     const device::control_lock lock(m);
+    if (!lock) {
+        return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
+    }
     if (pending_request != abi::none32) {
         m.give(abi::requests, pending_request);
         pending_request = abi::none32;

@@ -15,6 +15,9 @@ result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kin
     }
     device::memory& m = *nic.memory;
     const device::control_lock hold(m);
+    if (!hold) {
+        return std::unexpected(m.fail_lock(errc::busy, "entering the name '" + at.name + "'"));
+    }
     for (int attempt = nic.isolated ? 2 : 0; attempt < 2; ++attempt) {  // there the device knows who has which name
         const std::uint32_t there = find_name(m, *key);
         if (there == abi::none32) {
@@ -45,9 +48,9 @@ listener_state::~listener_state() {
     if (nic->isolated) {
         (void)nic->isolated->call(abi::verb::unlisten, {index});
     }
-    const device::control_lock hold(*nic->memory);
+    const device::farewell_lock hold(*nic->memory);
     abi::name_entry& n = nic->memory->name(index);
-    if (n.owner.load_relaxed() == nic->memory->owner_word() && n.generation.load_relaxed() == generation) {
+    if (hold && n.owner.load_relaxed() == nic->memory->owner_word() && n.generation.load_relaxed() == generation) {
         device::fail_requests_of(*nic->memory, index, abi::request_state::closed);
         std::memset(&n.at, 0, sizeof n.at);
         nic->memory->give(abi::names, index);
@@ -73,6 +76,9 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
     device::memory& m = *nic->memory;
     {
         const device::control_lock hold(m);
+        if (!hold) {
+            return std::unexpected(m.fail_lock(errc::busy, doing));
+        }
         abi::request_entry& r = m.request(index);
         const std::uint32_t owner = r.owner.load_relaxed();
         if (owner == 0 || r.generation.load_relaxed() != generation || state_of(r) != abi::request_state::taken ||
@@ -123,6 +129,9 @@ result<listener> nic::listen(const address& at) {
     if (state_->forked()) {
         return std::unexpected(state_->fail(errc::forked, "listening"));
     }
+    if (state_->memory->removed()) {
+        return std::unexpected(state_->memory->fail(errc::device_removed, 0, "listening at '" + at.name + "'"));
+    }
     auto i = detail::make_name(*state_, at, abi::name_kind::listener, 0);
     if (!i) {
         return std::unexpected(i.error());
@@ -158,8 +167,9 @@ result<connection_request> listener::wait(nanoseconds timeout) {
             } else if (taken.error().code != errc::not_done) {
                 return std::unexpected(taken.error());
             }
+        } else if (const device::control_lock hold(m, detail::lock_deadline(deadline)); !hold) {
+            return std::unexpected(m.fail_lock(errc::timed_out, "waiting for a connection request"));
         } else {
-            const device::control_lock hold(m);
             std::uint32_t oldest = abi::none32;
             for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
                 abi::request_entry& r = m.request(i);
@@ -183,6 +193,9 @@ result<connection_request> listener::wait(nanoseconds timeout) {
                 q.state_->peer.private_data = detail::bytes_of(r.data, r.data_bytes);
                 return q;
             }
+        }
+        if (m.removed()) {  // whoever comes from now on comes to another device of that name
+            return std::unexpected(m.fail(errc::device_removed, 0, "waiting for a connection request"));
         }
         const std::uint64_t now = os::now_ns();
         if (now >= deadline) {

@@ -161,9 +161,10 @@ domain_state::~domain_state() {
     if (!nic || nic->forked() || open()) {
         return;
     }
-    const device::control_lock hold(*nic->memory);
     nic->memory->domain(index).id.store_release(0);
-    nic->memory->give(abi::domains, index);
+    if (const device::farewell_lock hold(*nic->memory); hold) {
+        nic->memory->give(abi::domains, index);
+    }
 }
 
 buffer_state::~buffer_state() {
@@ -207,6 +208,9 @@ result<domain> nic::create_domain() {
     auto made = std::make_shared<detail::domain_state>();
     {
         const device::control_lock hold(m);
+        if (!hold) {
+            return std::unexpected(m.fail_lock(errc::busy, "creating a protection domain"));
+        }
         auto i = m.take(abi::domains);
         if (!i) {
             return std::unexpected(i.error());
@@ -287,6 +291,9 @@ result<datagram_address> nic::resolve(const address& name) {
         return datagram_address{r.value[0]};
     }
     const device::control_lock hold(*state_->memory);
+    if (!hold) {
+        return std::unexpected(state_->memory->fail_lock(errc::busy, "resolving '" + name.name + "'"));
+    }
     const std::uint32_t i = detail::find_name(*state_->memory, *key);
     if (i == abi::none32 ||
         state_->memory->name(i).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::datagram)) {
@@ -308,6 +315,9 @@ result<std::vector<address>> nic::names() {
     device::memory& m = *state_->memory;
     std::vector<address> all;
     const device::control_lock hold(m);
+    if (!hold) {
+        return std::unexpected(m.fail_lock(errc::busy, "listing names"));
+    }
     for (std::uint32_t i = 0; i < m.backed(abi::names); ++i) {
         if (m.name(i).owner.load_relaxed() != 0) {
             all.push_back(detail::to_address(m.name(i).at));

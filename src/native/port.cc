@@ -27,7 +27,7 @@ void kick(int event_descriptor) noexcept {
 }
 
 errc code_of(std::uint32_t code) noexcept {
-    return code <= static_cast<std::uint32_t>(errc::concurrent_use) ? static_cast<errc>(code) : errc::os_failure;
+    return code <= static_cast<std::uint32_t>(errc::device_removed) ? static_cast<errc>(code) : errc::os_failure;
 }
 
 }  // namespace

@@ -87,8 +87,7 @@ result<void> region_state::close() {
     watch_engines(nic);
     nic.pages.release(extents);
     nic.pieced_regions -= pieced ? 1u : 0u;
-    {
-        const device::control_lock lock(*nic.memory);
+    if (const device::farewell_lock lock(*nic.memory); lock) {  // else its entry stays until this process leaves
         nic.memory->give(abi::regions, index);
     }
     open = false;
@@ -192,9 +191,9 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     } else {
         return std::unexpected(held.error());
     }
-    auto i = [&] {
+    auto i = [&]() -> result<std::uint32_t> {
         const device::control_lock lock(m);
-        return m.take(abi::regions);
+        return lock ? m.take(abi::regions) : std::unexpected(m.fail_lock(errc::busy, "registering memory"));
     }();
     if (!i) {
         nic.pages.release(cover.held);
@@ -223,8 +222,9 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
         nic.pieced_regions -= made->pieced ? 1u : 0u;
         nic.pages.release(made->extents);
         cover.buffers = std::move(made->buffers);
-        const device::control_lock lock(m);
-        m.give(abi::regions, *i);
+        if (const device::farewell_lock lock(m); lock) {
+            m.give(abi::regions, *i);
+        }
         return std::unexpected(nic.fail(refused, "registering memory"));
     }
     return made;

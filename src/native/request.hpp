@@ -20,6 +20,12 @@ inline constexpr std::uint64_t sleep_slice_ns = 20'000'000;
     return os::now_ns() + static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 0));
 }
 
+/// For the control lock inside a call that ends at `deadline`: never later by more than what an honest holder needs.
+[[nodiscard]] inline std::uint64_t lock_deadline(std::uint64_t deadline) noexcept {
+    constexpr std::uint64_t grace_ns = 20'000'000;
+    return std::max(deadline, os::now_ns() + grace_ns);
+}
+
 [[nodiscard]] inline bool match(const abi::vi_entry& a, const abi::vi_entry& b) noexcept {
     return a.reliability.load_relaxed() == b.reliability.load_relaxed() &&
            a.transfer_bytes_max.load_relaxed() == b.transfer_bytes_max.load_relaxed();

@@ -303,10 +303,11 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] result<void> begin();
     void on_connected() noexcept;
     [[nodiscard]] result<void> disconnect();
-    void forget_names() noexcept;
+    [[nodiscard]] result<void> flush_datagrams();
+    [[nodiscard]] bool forget_names() noexcept;
     void flush_posted(enum status as) noexcept;
     [[nodiscard]] result<void> close();
-    [[nodiscard]] result<peer_information> finish_request(std::uint32_t request);
+    [[nodiscard]] result<peer_information> finish_request(std::uint32_t request, std::uint64_t deadline);
 
     // -- isolated placement (isolated_vi.cc, isolated_connect.cc): what the device is told -------------
     [[nodiscard]] result<void> tell_device(abi::verb verb, const char* doing);
@@ -369,6 +370,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::mutex receive_mutex;  // thread_safe only
     std::mutex connect_mutex;
     std::uint32_t pending_request = abi::none32;  // peer-to-peer
+    bool overdue = false;                         ///< its time is over, and the lock to take it back could not be had
     std::uint64_t request_deadline_ns = 0;
     std::vector<std::byte> rejection;
 };

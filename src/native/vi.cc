@@ -13,7 +13,6 @@ namespace detail {
 
 namespace {
 
-constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 constexpr std::uint32_t depth_max = 32768;
 constexpr std::uint32_t segments_limit = 256;
 constexpr std::uint32_t inline_limit = 1024;
@@ -93,7 +92,10 @@ void free_entry(nic_state& nic, std::uint32_t index, std::uint64_t rings, const 
     abi::vi_entry& e = nic.memory->vi(index);
     const std::uint64_t extras[2] = {e.send_extra.load_relaxed(), e.receive_extra.load_relaxed()};
     {
-        const device::control_lock lock(*nic.memory);
+        const device::farewell_lock lock(*nic.memory);
+        if (!lock) {
+            return;  // entry and rings stay until this process leaves the device
+        }
         e.cq[0].store_release(abi::none32);
         e.cq[1].store_release(abi::none32);
         e.state.store_release(abi::make_state(abi::epoch_of(e.state.load_relaxed()) + 1, abi::link::none));
@@ -156,122 +158,6 @@ void vi_state::on_connected() noexcept {
     }
 }
 
-result<void> vi_state::disconnect() {
-    device::memory& m = *nic->memory;
-    if (nic->forked()) {
-        return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
-    }
-    const std::lock_guard hold(connect_mutex);
-    if (nic->isolated) {
-        return disconnect_isolated();
-    }
-    if (attributes.service == service::datagram) {
-        const device::control_lock lock(m);
-        std::uint32_t holder = 0;
-        const std::uint64_t end = os::now_ns() + engine_patience_ns;
-        while (!entry->receive_lock.compare_exchange(holder, m.owner_word())) {
-            if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word())
-                                                    : false) {
-                break;
-            }
-            if (os::now_ns() > end) {
-                return std::unexpected(nic->fail(errc::busy, "flushing a datagram VI: a stopped process is inside it"));
-            }
-            holder = 0;
-            std::this_thread::yield();
-        }
-        const std::uint32_t posted_now = receive_posted.load();
-        flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
-        entry->receive_next.store_relaxed(posted_now);
-        entry->receive_lock.store_release(0);
-        device::signal(m, *entry, abi::receive_queue);
-        return {};
-    }
-    std::uint64_t state = entry->state.load_acquire();
-    if (abi::link_of(state) == abi::link::connecting) {
-        const device::control_lock lock(m);
-        state = entry->state.load_acquire();
-        if (abi::link_of(state) == abi::link::connecting) {
-            entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
-            if (pending_request != abi::none32) {
-                m.give(abi::requests, pending_request);
-                pending_request = abi::none32;
-            }
-            flush_posted(status::flushed);
-            return {};
-        }
-    }
-    if (abi::link_of(state) == abi::link::idle) {
-        flush_posted(status::flushed);
-        return {};
-    }
-    {
-        const device::control_lock lock(m);
-        state = entry->state.load_acquire();
-        if (abi::link_of(state) == abi::link::connected) {
-            (void)device::break_link(m, *entry, state, abi::break_reason::none, abi::break_reason::remote_disconnect);
-        }
-        // Whoever broke it before may not have reached the peer's state yet.
-        const std::uint32_t peer = entry->peer.load_relaxed();
-        if (peer < abi::vi_count) {
-            std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
-            if (m.vi(peer).state.compare_exchange(expected, abi::make_state(abi::epoch_of(expected), abi::link::error,
-                                                                            abi::break_reason::remote_disconnect))) {
-                device::signal(m, m.vi(peer), abi::send_queue);
-                device::signal(m, m.vi(peer), abi::receive_queue);
-            }
-        }
-    }
-    {
-        const std::lock_guard stalled(nic->stalled_mutex);
-        stall_deadline_ns.store(0);
-        std::erase(nic->stalled, this);
-    }
-    m.heavy_barrier();
-    const std::uint32_t peer = entry->peer.load_relaxed();
-    if (!device::wait_engine_outside(m, *entry, engine_patience_ns) ||
-        (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), engine_patience_ns))) {
-        return std::unexpected(nic->fail(errc::busy, "disconnecting a VI: its peer is stopped inside a transfer"));
-    }
-    state = entry->state.load_acquire();
-    entry->receive_attention.store_relaxed(0);
-    const device::control_lock lock(m);
-    if (pending_request != abi::none32) {
-        // Connected by the other side, and nobody has taken the outcome yet.
-        m.give(abi::requests, pending_request);
-        pending_request = abi::none32;
-    }
-    entry->peer.store_relaxed(abi::none32);
-    entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
-    flush_posted(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
-    return {};
-}
-
-/// What is posted by now and was not executed belongs to the past; the next connection starts behind it.
-void vi_state::flush_posted(enum status as) noexcept {
-    flush_status.store(as);
-    flush_limit[abi::send_queue].store(send_posted.load(), std::memory_order_release);
-    const std::uint32_t posted_now = receive_posted.load();
-    flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
-    entry->receive_base.store_relaxed(posted_now);
-    device::signal(*nic->memory, *entry, abi::send_queue);
-    device::signal(*nic->memory, *entry, abi::receive_queue);
-}
-
-/// Datagrams: nobody may come in any more; whoever is inside holds the lock.
-void vi_state::forget_names() noexcept {
-    const device::control_lock lock(*nic->memory);
-    entry->generation.add_single_writer(1);
-    for (std::uint32_t i = 0; i < nic->memory->backed(abi::names); ++i) {
-        abi::name_entry& n = nic->memory->name(i);
-        if (n.owner.load_relaxed() == nic->memory->owner_word() &&
-            n.kind.load_relaxed() == static_cast<std::uint32_t>(abi::name_kind::datagram) &&
-            static_cast<std::uint32_t>(n.target.load_relaxed()) == index) {
-            nic->memory->give(abi::names, i);
-        }
-    }
-}
-
 result<void> vi_state::close() {
     if (!open) {
         return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
@@ -284,8 +170,8 @@ result<void> vi_state::close() {
             if (auto r = tell_device(abi::verb::destroy_vi, "closing a VI"); !r) {
                 return r;
             }
-        } else {
-            forget_names();
+        } else if (!forget_names()) {
+            return std::unexpected(nic->memory->fail_lock(errc::busy, "closing a VI"));
         }
         if (attributes.service == service::datagram && !nic->isolated) {
             if (auto r = disconnect(); !r) {
@@ -423,6 +309,9 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) {
     const std::lock_guard hold(nic.mutex);
     {
         const device::control_lock lock(m);
+        if (!lock) {
+            return std::unexpected(m.fail_lock(errc::busy, "creating a VI"));
+        }
         auto i = m.take(abi::vis);
         if (!i) {
             return std::unexpected(i.error());

@@ -68,7 +68,7 @@ void vi_state::break_for_local_error() noexcept {
         }
         return;
     }
-    const device::control_lock hold(*nic->memory);
+    // Without the lock, as engines do it: this is called while polling.
     if (connected(state)) {
         (void)device::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
                                  abi::break_reason::remote_error);
@@ -123,7 +123,11 @@ bool vi_state::engines_outside() noexcept {
         {
             // Whoever broke us may not have come to the peer's state yet, and that is what its
             // engine looks at.
-            const device::control_lock hold(m);
+            // Not waiting: its holder may be stopped, and this is called while polling.
+            const device::control_lock hold(m, 0);
+            if (!hold) {
+                return false;
+            }
             std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
             const std::uint64_t broken =
                 abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_error);

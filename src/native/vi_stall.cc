@@ -119,7 +119,7 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
     d.done.store_release(head + 1);
     outgoing.to->rx_no_descriptor_drops.fetch_add(1);
-    const device::control_lock hold(*nic->memory);
+    // Without the lock, as engines do it: this is called while polling.
     (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
                              abi::break_reason::remote_error);
     // Last: a post at this moment takes the queue for its own once all before it is executed, and must

@@ -22,16 +22,20 @@ constexpr auto errc_words = std::to_array<words>({
      "no such device; write shm:NAME with 1 to 63 of the characters A-Z a-z 0-9 . _ - (see `vinic device show`), or "
      "vinicd:PATH#vfN with the socket of a running vinicd"},
     {"permission_denied",
-     "access is refused; the device belongs to another user: choose another name, or let its owner open it with a "
-     "group; a function of vinicd is for the users it was given to"},
+     "access is refused; use a device of your own (another name, or VINIC_SHM_DIR=$XDG_RUNTIME_DIR) or one of a group "
+     "that you ask for (open_options::group), see `vinic device show`; a function of vinicd is for the users it was "
+     "given "
+     "to"},
     {"version_mismatch",
-     "the device file was made by another version of vinic or by another program; end its users or choose another "
-     "name"},
+     "the name is taken by something that is no device of this version of vinic; end its users or choose another name"},
     {"out_of_memory", "no space is left; free some, enlarge /dev/shm, or point VINIC_SHM_DIR to a larger file system"},
     {"limit_reached", "a table of the device is full; close objects that are no longer needed"},
     {"invalid_state", "the VI is in a state in which this call makes no sense; see virtual_interface::state()"},
-    {"busy", "the object is still in use; close what depends on it, or try again when its transfers have ended"},
-    {"no_listener", "nobody listens at that address; start the server first or check the name with `vinic name show`"},
+    {"busy",
+     "it is in use; close what depends on it, or try again when its transfers, or whoever holds it, have come to an "
+     "end"},
+    {"no_listener",
+     "nobody listens at that address; start the server first or check the name with `vinic name show DEVICE`"},
     {"timed_out", "the time given to the call is over; try again or give it more"},
     {"rejected", "the other side refused the connection"},
     {"attribute_mismatch", "reliability, service and transfer_bytes_max of the two VIs must be equal; change one side"},
@@ -44,11 +48,14 @@ constexpr auto errc_words = std::to_array<words>({
      "the other side has disconnected or died; disconnect and connect again, or reopen the device if it was vinicd"},
     {"forked", "the handle belongs to the parent process; open the device anew in the child"},
     {"not_done", "the operation is still in progress; ask again later"},
-    {"os_failure", "a system call failed"},
+    {"os_failure", "a system call failed; see the system's word for it and `vinic doctor`"},
     {"name_in_use", "somebody listens at that address already; choose another name or discriminator"},
     {"concurrent_use", "two threads use one queue at the same time; set thread_safe or use one thread per queue"},
+    {"device_removed",
+     "the device's file was removed while it was open, so that nobody can find it any more: close the nic and open the "
+     "device anew, and keep cleaners off (RemoveIPC= of systemd-logind at logout, cleaners of temporary directories)"},
 });
-static_assert(errc_words.size() == static_cast<std::size_t>(errc::concurrent_use) + 1);
+static_assert(errc_words.size() == static_cast<std::size_t>(errc::device_removed) + 1);
 
 constexpr auto status_names = std::to_array<const char*>(
     {"success", "local_protection", "local_length", "remote_protection", "remote_length", "remote_descriptor",
@@ -105,6 +112,9 @@ const char* cure(errc code, int os_errno) noexcept {
     if (code == errc::out_of_memory && os_errno == EDQUOT) {
         return "the function's memory limit is reached; free some, or have the administrator of the device raise it "
                "(vinic function set vfN --memory SIZE)";
+    }
+    if (code == errc::out_of_memory && os_errno == EAGAIN) {
+        return "the system refuses to lock so much memory; raise this process' limit (ulimit -l), or take less";
     }
     if (code == errc::out_of_memory && os_errno == EFBIG) {
         return "the device file may not grow; raise this process' limit on file sizes (ulimit -f)";

@@ -2,7 +2,10 @@
 #include "os/file.hpp"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,6 +32,18 @@ int beyond_standard(int fd) noexcept {
     return other;
 }
 
+int open_beside(int directory, const char* name, int flags, unsigned int mode) noexcept {
+    open_how how{};
+    how.flags = static_cast<unsigned int>(flags | O_NOFOLLOW);
+    how.mode = mode;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+    const long fd = ::syscall(SYS_openat2, directory, name, &how, sizeof how);
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {  // an old kernel, or a filter that does not know the call
+        return ::openat(directory, name, flags | O_NOFOLLOW, mode);
+    }
+    return static_cast<int>(fd);
+}
+
 mapping& mapping::operator=(mapping&& o) noexcept {
     std::swap(data_, o.data_);
     std::swap(size_, o.size_);
@@ -41,14 +56,41 @@ mapping::~mapping() {
     }
 }
 
-bool mapping::map_shared(int fd, std::size_t size, bool writable) noexcept {
-    void* p = ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+namespace {
+
+/// Whether mlockall(MCL_FUTURE) is in effect, of which the kernel only shows what it does: a new page is there
+/// untouched.
+bool new_memory_is_locked() noexcept {
+    constexpr std::size_t page = 4096;
+    void* p = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
+        return true;
+    }
+    unsigned char there = 0;
+    const bool locked = ::mincore(p, page, &there) != 0 || (there & 1) != 0;
+    ::munmap(p, page);
+    return locked;
+}
+
+}  // namespace
+
+bool mapping::map_shared(int fd, std::size_t size, bool writable) noexcept {
+    const int rights = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    // A mapping that can be read is filled at once there, holes and all, until the file system is full.
+    const bool filled = new_memory_is_locked();
+    void* p = ::mmap(nullptr, size, filled ? PROT_NONE : rights, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (p == MAP_FAILED) {
+        return false;
+    }
+    if (filled && (::munlock(p, size) != 0 || ::mprotect(p, size, rights) != 0)) {
+        const int e = errno;
+        ::munmap(p, size);
+        errno = e;
         return false;
     }
     data_ = static_cast<std::byte*>(p);
     size_ = size;
-    // 256 GiB of holes would only make core files slow; what matters is in the processes' own memory.
+    // Many GiB of holes would only make core files slow; what matters is in the processes' own memory.
     (void)::madvise(p, size, MADV_DONTDUMP);
     return true;
 }
@@ -93,11 +135,27 @@ bool is_locked_by_other(int fd, std::uint64_t first, std::uint64_t count) noexce
 }
 
 int allocate_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept {
-    int rc = 0;
-    do {
-        rc = ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-    } while (rc != 0 && errno == EINTR);
-    return rc == 0 ? 0 : errno;
+    constexpr std::uint64_t page = 4096;
+    constexpr std::uint64_t most = 16 << 20;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && offset + bytes > limit.rlim_cur) {
+        return EFBIG;
+    }
+    // The kernel gives a piece back when a signal comes in between: after one, the next piece is half as large.
+    std::uint64_t piece = most;
+    while (bytes != 0) {
+        const std::uint64_t now = std::min(bytes, piece);
+        if (::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(now)) == 0) {
+            offset += now;
+            bytes -= now;
+            piece = std::min(most, piece * 2);
+        } else if (errno == EINTR) {
+            piece = std::max(page, piece / 2);
+        } else {
+            return errno;
+        }
+    }
+    return 0;
 }
 
 namespace {

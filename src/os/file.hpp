@@ -36,14 +36,19 @@ private:
 /// started with its output closed would get a file of ours as number 1 and print into it.
 [[nodiscard]] int beyond_standard(int fd) noexcept;
 
-/// A shared mapping of a whole file; unmapped on destruction.
+/// Opens the file `name` of a directory and nothing else: no link is followed, nothing that was mounted over it is
+/// entered (a file system in user space says of its files what it likes, and may keep whoever opens one).  As open(2).
+[[nodiscard]] int open_beside(int directory, const char* name, int flags, unsigned int mode = 0) noexcept;
+
+/// A shared mapping of a file, or of the addresses that it may grow into; unmapped on destruction.
 class mapping {
 public:
     mapping() noexcept = default;
     mapping(mapping&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
     mapping& operator=(mapping&& o) noexcept;
     ~mapping();
-    /// False with errno on failure.
+    /// False with errno on failure.  Takes no page, also in a process that locks all memory it will have
+    /// (mlockall with MCL_FUTURE): what is used is locked by whoever wants it so.
     [[nodiscard]] bool map_shared(int fd, std::size_t size, bool writable) noexcept;
     /// Replaces the mapping by zeroed private memory: what a forked child gets to see.
     void replace_by_zeros() noexcept;
@@ -63,7 +68,9 @@ void unlock_byte(int fd, std::uint64_t at) noexcept;
 /// Whether another open file holds a lock inside [first, first + count).
 [[nodiscard]] bool is_locked_by_other(int fd, std::uint64_t first, std::uint64_t count) noexcept;
 
-/// Gives storage to [offset, offset + bytes), so that touching it cannot raise SIGBUS.  0 or errno.
+/// Gives storage to [offset, offset + bytes), so that touching it cannot raise SIGBUS; the file grows to hold it, and
+/// never shrinks.  In pieces, so that a timer's signals cannot keep it from ever ending.  0 or errno; EFBIG instead of
+/// SIGXFSZ where the process' limit on file sizes is in the way.  After a failure some of it may have storage.
 [[nodiscard]] int allocate_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
 /// Takes the storage back, where the file system does that; the range reads as zeros in any case.  False: it does not.
 bool release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;

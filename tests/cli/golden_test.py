@@ -17,8 +17,8 @@ import actors
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "cli.md")
 # Values of these keys depend on the machine, the moment, or how much room the library takes.
 VARIABLE = {"size_bytes", "buffer_bytes", "touched_bytes", "age_seconds", "start_time_ticks", "pid_namespace", "path",
-            "user_id", "group_id", "address", "file_offset", "directory", "epoch", "generation",
-            "order", "uses_membarrier"}
+            "user_id", "group_id", "user", "file_length_bytes", "span_bytes", "address", "file_offset", "directory",
+            "epoch", "generation", "order", "uses_membarrier"}
 
 
 class Golden(actors.Case):
@@ -69,11 +69,12 @@ class Golden(actors.Case):
         for i, line in enumerate(lines):
             words = line.split(" ")
             if "PID" in words or "DEVICE" in words:
-                columns = {c for c, word in enumerate(words) if word in ("BYTES", "BUFFER-BYTES", "TOUCHED-BYTES")}
+                columns = {c: "<user>" if word == "USER" else "<size>" for c, word in enumerate(words)
+                           if word in ("BYTES", "BUFFER-BYTES", "TOUCHED-BYTES", "USER")}
             elif not line:
-                columns = set()
+                columns = {}
             elif len(words) > max(columns, default=0) and text.split("\n")[i][:1] != " ":
-                lines[i] = " ".join("<size>" if c in columns else word for c, word in enumerate(words))
+                lines[i] = " ".join(columns.get(c, word) for c, word in enumerate(words))
         self.same_as(name + ".txt", "\n".join(lines))
 
     def both(self, name, *arguments):

@@ -4,8 +4,10 @@
 
     words_test.py VINIC ACTOR
 """
+import glob
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -65,6 +67,21 @@ class Words(actors.Case):
             said = self.refused(*arguments, expect=2)
             self.assertIn(word, said)
             self.assertRegex(said, r"see `vinic[a-z ]* --help`$")
+
+    def test_every_command_that_a_message_recommends_is_one(self):
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src")
+        named = set()
+        for path in glob.glob(source + "/**/*.cc", recursive=True) + glob.glob(source + "/**/*.hpp", recursive=True):
+            with open(path, encoding="utf-8") as file:
+                code = "".join(line for line in file if not line.lstrip().startswith("//"))
+            code = re.sub(r'"\s*\n\s*"', "", code)  # one sentence in several literals
+            for command in re.findall(r"`vinic ([^`]*)`", code):
+                named.add(re.sub(r'" \+[^"]*\+ "', "NAME", re.sub(r'" \+[^"]*$', "NAME", command)))
+        self.assertGreaterEqual(len(named), 5)
+        for command in sorted(named):
+            command = command.replace("--device NAME", "--device vinicd:PATH")
+            done = self.run_vinic(*command.split())
+            self.assertNotEqual(done.returncode, 2, f"`vinic {command}` is recommended: {done.stderr}")
 
     def test_output_that_cannot_be_written_is_an_error(self):
         for arguments, who in [(["doctor"], "vinic"), (["--help"], "vinic"),

@@ -75,6 +75,7 @@ struct named_rule {
 constexpr named_rule rules[] = {
     {{SYS_openat, creates, making_a_file}, "openat (to make a file)"},
     {{SYS_openat, any, opening}, "openat"},
+    {{SYS_openat2, any, opening}, "openat2"},
     {{SYS_open, creates, making_a_file}, "open (to make a file)"},
     {{SYS_open, any, opening}, "open"},
     {{SYS_close, any, closing}, "close"},
@@ -85,6 +86,7 @@ constexpr named_rule rules[] = {
     {{SYS_mprotect, any, no_memory}, "mprotect"},
     {{SYS_madvise, any, advising}, "madvise"},
     {{SYS_mlock, any, mapping}, "mlock"},
+    {{SYS_munlock, any, no_memory}, "munlock"},
     {{SYS_mincore, any, mapping}, "mincore"},
     {{SYS_fallocate, any, allocating}, "fallocate"},
     {{SYS_ftruncate, any, sizing}, "ftruncate"},
@@ -100,6 +102,7 @@ constexpr named_rule rules[] = {
     {{SYS_getdents64, any, looking_at_open}, "getdents64"},
     {{SYS_fchmod, any, changing}, "fchmod"},
     {{SYS_fchown, any, changing}, "fchown"},
+    {{SYS_fremovexattr, any, changing}, "fremovexattr"},
     {{SYS_chmod, any, changing}, "chmod"},
     {{SYS_fchmodat, any, changing}, "fchmodat"},
     {{SYS_chown, any, changing}, "chown"},

@@ -22,7 +22,7 @@ errc outcome(const vinic::result<T>& r) {
     if (r)
         return errc::ok;
     const vinic::error& e = r.error();
-    require(e.code > errc::ok && e.code <= errc::concurrent_use, "an error's code is documented");
+    require(e.code > errc::ok && e.code <= errc::device_removed, "an error's code is documented");
     require(*vinic::name(e.code) != '\0' && *vinic::describe(e.code) != '\0', "a code has a name and a sentence");
     require(!e.doing.empty() && e.message().find(vinic::describe(e.code)) != std::string::npos,
             "an error says what was done and what to do");

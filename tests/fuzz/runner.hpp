@@ -174,7 +174,7 @@ vinic::errc runner::outcome(const vinic::result<T>& r) {
     if (r)
         return vinic::errc::ok;
     const vinic::error& e = r.error();
-    require(e.code > vinic::errc::ok && e.code <= vinic::errc::concurrent_use, "an error's code is documented");
+    require(e.code > vinic::errc::ok && e.code <= vinic::errc::device_removed, "an error's code is documented");
     require(!e.doing.empty() && e.message().size() > e.doing.size(), "an error says what was done and what to do");
     return e.code;
 }

@@ -306,14 +306,19 @@ TEST(device_file, cannot_be_mapped_in_a_small_address_space_and_says_so) {
 }
 
 /// ulimit -f: the kernel sends SIGXFSZ to whoever makes a file larger, which ends a program that does not expect it.
+/// The file grows with what is taken.
 TEST(device_file, larger_than_the_limit_on_file_sizes_is_an_error_and_no_signal) {
     directory d;
     process child([&](channel&) {
-        const rlimit small{1 << 30, 1 << 30};
-        require(::setrlimit(RLIMIT_FSIZE, &small) == 0, "the limit can be set");
-        const auto nic = vinic::nic::open("shm:test", d.options());
-        require(!nic.has_value() && nic.error().os_errno == EFBIG, "EFBIG is told");
-        require(nic.error().message().contains("ulimit -f"), "and which limit");
+        for (const rlim_t bytes : {rlim_t{1} << 30, rlim_t{64} << 20, rlim_t{100} << 10, rlim_t{4096}, rlim_t{0}}) {
+            const rlimit small{bytes, RLIM_INFINITY};
+            require(::setrlimit(RLIMIT_FSIZE, &small) == 0, "the limit can be set");
+            auto nic = vinic::nic::open("shm:test", d.options());
+            auto refused = nic ? nic->allocate(2UL << 30).error() : nic.error();
+            require(refused.code == vinic::errc::out_of_memory && refused.os_errno == EFBIG, "EFBIG is told");
+            require(refused.message().contains("ulimit -f"), "and which limit");
+            require(nic.has_value() == (bytes >= 100 << 10), "a device without memory is short");
+        }
     });
     EXPECT_EQ(child.exit_code(), 0);
     EXPECT_FALSE(d.exists());

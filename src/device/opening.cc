@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/opening.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "os/file.hpp"
+#include "os/sync.hpp"
+
+namespace vinic::device {
+
+namespace {
+
+using steady = std::chrono::steady_clock;
+
+constexpr auto opening_patience = std::chrono::seconds(10);  ///< with one holder
+constexpr auto crowd_patience = std::chrono::seconds(120);   ///< with many, one after the other
+
+}  // namespace
+
+int lock_opening(int fd) noexcept {
+    constexpr std::uint64_t at = offsetof(abi::device_header, openings);
+    auto seen = read_words<opening_words>(fd, at);
+    auto end = steady::now() + opening_patience;
+    const auto end_of_crowd = steady::now() + crowd_patience;
+    std::minstd_rand random(static_cast<unsigned>(os::ticks()));
+    for (int longest_us = 100; !os::try_lock_byte(fd, opening_byte); longest_us = std::min(longest_us * 2, 5000)) {
+        if (errno != EAGAIN && errno != EACCES) {
+            return errno;
+        }
+        const auto now = steady::now();
+        if (const auto words = read_words<opening_words>(fd, at); words.openings != seen.openings) {
+            seen = words;  // a crowd, but it moves
+            end = std::min(now + opening_patience, end_of_crowd);
+        }
+        if (now > end) {
+            return ETIMEDOUT;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution(50, longest_us)(random)));
+    }
+    if (read_words<first_words>(fd, 0).magic == abi::magic) {
+        seen = {seen.openings + 1, static_cast<std::uint64_t>(::getpid())};
+        (void)!::pwrite(fd, &seen, sizeof seen, static_cast<off_t>(at));
+    }
+    return 0;
+}
+
+}  // namespace vinic::device

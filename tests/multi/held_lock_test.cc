@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// held_lock_test.cc -- a neighbour is stopped while it holds the control plane's lock: nobody waits for it without end.
+//
+// A wait that never ends shows as the test's time-out; how long one takes is not judged.
+#include <array>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "device/memory.hpp"
+#include "multi/fixture.hpp"
+
+namespace multi {
+namespace {
+
+namespace device = vinic::device;
+
+/// A process that holds the lock while it is stopped.
+class sitter {
+public:
+    explicit sitter(const directory& d)
+        : process_([&d](channel& parent) {
+              const auto m = must(device::memory::open("shm:test", d.options(), device::memory::role::participant));
+              parent.say("open");
+              while (parent.hear() == "take") {
+                  std::optional<device::control_lock> lock(std::in_place, *m);
+                  require(static_cast<bool>(*lock), "it can be had");
+                  parent.say("taken");
+                  parent.hear("give");
+                  lock.reset();
+                  parent.say("given");
+              }
+          }) {
+        process_.hear("open");
+    }
+    sitter(const sitter&) = delete;
+    sitter& operator=(const sitter&) = delete;
+    ~sitter() {
+        if (alive_) {
+            process_.say("leave");
+            EXPECT_EQ(process_.exit_code(), 0);
+        }
+    }
+    void take() {
+        process_.say("take");
+        process_.hear("taken");
+        process_.stop();
+    }
+    void give() {
+        process_.go_on();
+        process_.say("give");
+        process_.hear("given");
+    }
+    void die() {
+        alive_ = false;
+        process_.kill_now();
+    }
+    [[nodiscard]] std::string pid() const { return std::to_string(process_.pid()); }
+
+private:
+    process process_;
+    bool alive_ = true;
+};
+
+#define EXPECT_TELLS(outcome, expected)                                                  \
+    {                                                                                    \
+        const auto told = (outcome);                                                     \
+        EXPECT_EQ(code_of(told), expected);                                              \
+        EXPECT_TRUE(told || told.error().message().contains("process " + s.pid()))       \
+            << "the message names the holder: " << (told ? "" : told.error().message()); \
+    }
+
+TEST(held_lock, ends_every_call_that_has_a_time_out_with_the_holders_number) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    auto listener = must(me.nic.listen("server"));
+    auto other = me.another_vi();
+    s.take();
+    EXPECT_TELLS(me.vi.connect("server", 100ms), vinic::errc::timed_out);
+    EXPECT_TELLS(listener.wait(100ms), vinic::errc::timed_out);
+    EXPECT_TELLS(other.connect_peer("a", "b", 100ms), vinic::errc::timed_out);
+    std::array<vinic::completion, 1> done;
+    EXPECT_EQ(must(me.cq.wait(done, 50ms)), 0u);
+    s.give();
+    // Nothing has changed: all of it can be done now.
+    EXPECT_EQ(code_of(listener.wait(0ms)), vinic::errc::timed_out);
+    must(other.connect_peer("a", "b", 1s));
+    EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
+}
+
+/// The request is in the table when its time ends, and cannot be taken back at that moment.
+TEST(held_lock, ends_a_connect_that_waits_already_and_the_next_one_takes_the_request_back) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    auto listener = must(me.nic.listen("server"));
+    std::thread connecting([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
+    EXPECT_TRUE(comes_true([&] { return count(d).requests == 1; }));
+    s.take();
+    connecting.join();
+    EXPECT_TELLS(me.vi.connect("server", 100ms), vinic::errc::timed_out);
+    s.give();
+    EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
+    EXPECT_EQ(count(d).requests, 0u);
+    EXPECT_EQ(code_of(listener.wait(0ms)), vinic::errc::timed_out);
+    // Answered late: then it is connected to somebody, and says so.
+    std::thread again([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
+    auto request = must(listener.wait(20s));
+    s.take();
+    again.join();
+    s.give();
+    auto other = me.another_vi();
+    must(request.accept(other));
+    EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::invalid_state);
+    must(me.vi.disconnect());
+    EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
+}
+
+TEST(held_lock, makes_calls_without_a_time_out_busy_and_the_first_one_only_waits_long) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    s.take();
+    EXPECT_TELLS(me.nic.create_domain(), vinic::errc::busy);
+    const auto start = steady::now();
+    for (int i = 0; i < 20; ++i) {
+        EXPECT_TELLS(me.nic.create_domain(), vinic::errc::busy);
+        EXPECT_TELLS(me.nic.create_completion_queue(), vinic::errc::busy);
+        EXPECT_TELLS(me.domain.create_vi(me.attributes()), vinic::errc::busy);
+        EXPECT_TELLS(me.domain.register_memory(me.buffer.bytes(), vinic::access::all), vinic::errc::busy);
+        EXPECT_TELLS(me.nic.listen("x"), vinic::errc::busy);
+        EXPECT_TELLS(me.nic.names(), vinic::errc::busy);
+        EXPECT_TELLS(me.nic.resolve("x"), vinic::errc::busy);
+        EXPECT_TELLS(me.nic.allocate(100 << 20), vinic::errc::busy);
+    }
+    std::printf("160 calls: %.0f ms\n", milliseconds_since(start));
+    s.give();
+    must(me.nic.create_domain());
+}
+
+/// Everything that a program has goes while nobody can take it: it comes back when the process leaves.
+TEST(held_lock, lets_destructors_end_and_what_they_leave_is_buried_with_the_process) {
+    directory d;
+    auto keeper = d.open();
+    sitter s(d);
+    const census before = count(d);
+    process leaver([&](channel& parent) {
+        endpoint me(d.open());
+        auto listener = must(me.nic.listen("name"));
+        std::vector<vinic::virtual_interface> vis;
+        for (int i = 0; i < 8; ++i) {
+            vis.push_back(me.another_vi());
+        }
+        parent.say("ready");
+        parent.hear("leave");
+    });
+    leaver.hear("ready");
+    s.take();
+    leaver.say("leave");
+    EXPECT_EQ(leaver.exit_code(), 0);
+    // Opening is no different: the dead are buried by somebody else, later.
+    process opener([&](channel&) { auto nic = d.open(); });
+    EXPECT_EQ(opener.exit_code(), 0);
+    s.give();
+    std::array<vinic::completion, 1> none;
+    auto cq = must(keeper.create_completion_queue());
+    EXPECT_TRUE(comes_true([&] {
+        (void)cq.poll(none);
+        auto nic = d.open();  // an opener buries, too
+        nic = {};
+        const census now = count(d);
+        return now.vis == before.vis && now.names == before.names && now.processes == before.processes;
+    })) << count(d);
+}
+
+TEST(held_lock, of_a_dead_process_is_broken_and_nobody_is_told) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    s.take();
+    s.die();
+    must(me.nic.create_domain());
+    EXPECT_EQ(count(d).lock_breaks, 1u);
+}
+
+}  // namespace
+}  // namespace multi

@@ -166,7 +166,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
             }
         }
     } catch (const std::bad_alloc&) {
-        return std::unexpected(refuse(errc::out_of_memory, "making the functions' tables (a limit on address space?)"));
+        return std::unexpected(refuse(errc::out_of_memory, "making tables (a limit on address space?)", ENOMEM));
     }
     configuration_options pci;
     pci.vfs_total = options.functions;

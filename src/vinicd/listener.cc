@@ -44,24 +44,28 @@ result<os::unique_fd> lock_beside(const std::string& path) {
     const std::string name = path + ".lock";
     for (;;) {
         os::unique_fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-        if (!file && errno == EACCES && ::access(name.c_str(), F_OK) == 0) {
+        const int e = errno;
+        if (!file && e == EACCES && ::access(name.c_str(), F_OK) == 0) {
             return fail(errc::permission_denied, EACCES,
                         name +
                             " is another user's, whose vinicd runs or was killed: name another socket, or let that "
                             "user remove it");
         }
         if (!file) {
-            return fail(code_of(errno), errno, "making " + name + " (does its directory exist?)");
+            return fail(code_of(e), e, "making " + name + " (does its directory exist?)");
         }
         if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-            return fail(errno == EWOULDBLOCK ? errc::name_in_use : errc::os_failure, 0,
-                        "another vinicd serves " + path + ": stop it, or name another socket");
+            return errno == EWOULDBLOCK ? fail(errc::name_in_use, 0,
+                                               "another vinicd serves " + path + ": stop it, or name another socket")
+                                        : fail(errc::os_failure, errno, "locking " + name);
         }
         // Whoever ended at this moment has removed the file: the lock is on a file that nobody else will find.
         struct stat opened{};
         struct stat named{};
-        if (::fstat(file.get(), &opened) == 0 && ::lstat(name.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
-            opened.st_dev == named.st_dev) {
+        if (::fstat(file.get(), &opened) != 0 || (::lstat(name.c_str(), &named) != 0 && errno != ENOENT)) {
+            return fail(errc::os_failure, errno, "looking at " + name);
+        }
+        if (opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
             return file;
         }
     }

@@ -37,6 +37,7 @@ constexpr int changing[] = {EPERM, EROFS, EIO};
 constexpr int removing[] = {EACCES, EPERM, EROFS, EBUSY, EIO};
 constexpr int seeking[] = {EINVAL, EIO};
 constexpr int locking[] = {ENOLCK, EINTR, EINVAL};
+constexpr int file_locking[] = {ENOLCK};
 constexpr int try_locking[] = {ENOLCK, EINVAL};
 constexpr int asking_for_locks[] = {ENOLCK, EINVAL};
 constexpr int faulting[] = {EPERM, ENOSYS, EMFILE, ENFILE, ENOMEM};
@@ -117,8 +118,10 @@ constexpr named_rule rules[] = {
     {{SYS_fcntl, F_OFD_GETLK, asking_for_locks}, "fcntl (ask for locks)"},
     {{SYS_fcntl, F_DUPFD_CLOEXEC, a_descriptor}, "fcntl (duplicate)"},
     {{SYS_fcntl, unlocks, {}}, "fcntl (unlock)"},
+    {{SYS_fcntl, F_GETFD, {}}, "fcntl (is it open?)"},
+    {{SYS_fcntl, F_GETFL, {}}, "fcntl (how is it open?)"},
     {{SYS_fcntl, any, refused}, "fcntl"},
-    {{SYS_flock, any, locking}, "flock"},
+    {{SYS_flock, any, file_locking}, "flock"},
     {{SYS_dup, any, a_descriptor}, "dup"},
     {{SYS_dup3, any, a_descriptor}, "dup3"},
     {{SYS_userfaultfd, any, faulting}, "userfaultfd"},
@@ -227,10 +230,10 @@ std::uint32_t group_of(const rule& r, int error) noexcept {
         case ENFILE:
             return makes_a_descriptor(r) ? 1 : 0;
         case ENOMEM:  // mappings; descriptors too need memory, but that is rather another moment
-            return may && !makes_a_descriptor(r) ? 2 : 0;
+            return may && !makes_a_descriptor(r) && r.number != SYS_munmap ? 2 : 0;
         case ENOSPC:
         case EDQUOT:
-            return may ? 3 : 0;
+            return may && r.number != SYS_epoll_ctl ? 3 : 0;  // of epoll_ctl it is another kind of space
         case EPERM:
         case ENOSYS:
         case EACCES:

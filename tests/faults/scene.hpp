@@ -78,6 +78,10 @@ private:
 struct options {
     bool alone = false;          ///< nobody else has the device open: the first makes it, the last removes it
     bool makes_threads = false;  ///< stacks of ended threads are kept by the C library
+    /// Ends of the names of descriptors that a process keeps, one of each, from their first use on.
+    std::vector<std::string> keeps = {};
+    /// Memory that cannot be given back while a fault lasts keeps the device open until the process ends.
+    bool may_stay = false;
     /// In a scenario that is alone: what a process does before each play; it is killed once it has said a word.
     std::function<void(const multi::directory&, multi::channel&)> before = {};
     std::uint32_t sample = 120;  ///< plays in ./check

@@ -9,14 +9,17 @@ namespace vinic::device {
 
 namespace {
 
-constexpr std::uint64_t buffer_bytes = 16 << 10;
+/// On the stack of whichever thread of a program posts or polls, which may be small.
+constexpr std::uint64_t ordered_bytes = 8 << 10;
+/// Likewise where a transfer is between two other processes, which is made by a device's own thread as a rule.
+constexpr std::uint64_t between_bytes = 16 << 10;
 
 /// What may go to `to` without the buffer: nothing, or up to a word's end, so that a buffer full is left.
 std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const word_copy& words) noexcept {
-    if (bytes <= 2 * buffer_bytes || words.held() != 0) {
+    if (bytes <= 2 * ordered_bytes || words.held() != 0) {
         return 0;
     }
-    const std::uint64_t part = bytes - buffer_bytes;
+    const std::uint64_t part = bytes - ordered_bytes;
     return part - (reinterpret_cast<std::uintptr_t>(to) + part) % 8;
 }
 
@@ -24,13 +27,13 @@ std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const word
 
 int read_foreign(std::uint32_t pid, std::uint64_t from, std::byte* to, std::uint64_t bytes, word_copy& words,
                  bool ends) noexcept {
-    std::byte buffer[buffer_bytes];
+    std::byte buffer[ordered_bytes];
     std::uint64_t done = straight_part(to, bytes, words);
     if (const int e = done != 0 ? os::read_process(pid, from, to, done) : 0; e != 0) {
         return e;
     }
     while (done != bytes) {
-        const std::uint64_t n = std::min(bytes - done, buffer_bytes);
+        const std::uint64_t n = std::min(bytes - done, ordered_bytes);
         if (const int e = os::read_process(pid, from + done, buffer, n); e != 0) {
             return e;
         }
@@ -47,10 +50,10 @@ int write_held(std::uint32_t pid, std::uint64_t to, word_copy& words) noexcept {
 
 foreign_errors move_foreign_both(std::uint32_t to_pid, std::uint64_t to, std::uint32_t from_pid, std::uint64_t from,
                                  std::uint64_t bytes) noexcept {
-    std::byte buffer[buffer_bytes];
+    std::byte buffer[between_bytes];
     foreign_errors errors;
     for (std::uint64_t done = 0; done < bytes && errors.from == 0 && errors.to == 0;) {
-        const std::uint64_t n = std::min(bytes - done, buffer_bytes);
+        const std::uint64_t n = std::min(bytes - done, between_bytes);
         errors.from = os::read_process(from_pid, from + done, buffer, n);
         if (errors.from == 0) {
             errors.to = os::write_process(to_pid, to + done, buffer, n);

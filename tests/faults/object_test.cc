@@ -16,6 +16,10 @@ TEST(faults, of_opening_a_device_that_others_use) {
     });
 }
 
+TEST(faults, of_making_a_device_and_removing_it) {
+    with_every_fault([](scene& s) { const auto nic = s.open(); }, {.alone = true});
+}
+
 TEST(faults, of_taking_over_what_a_killed_process_has_left) {
     constexpr std::size_t bytes = 64 << 10;
     with_every_fault(

@@ -35,6 +35,15 @@
 // (but see hand-over in docs/design.md) or logs.  What a peer does wrong arrives as a completion.
 #pragma once
 
+// One error instead of many; the header that does not exist ends the compiler there.
+#if __cplusplus > 202002L
+#include <version>
+#endif
+#if !defined(__cpp_lib_expected)
+#error "vinic needs C++23 with std::expected: compile with -std=c++23 and g++ 12 or newer, or clang++ 19 or newer"
+#include <vinic/stopped_by_the_error_above>
+#endif
+
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -47,7 +56,16 @@
 #include <string_view>
 #include <vector>
 
+// What is exchanged are the standard library's strings and vectors.  A program that is compiled with others than the
+// library was asks for names that the library does not have, and the linker tells which: nothing is ever called with
+// the wrong ones.  In the usual case no name has such a tag.
+#if defined(_GLIBCXX_DEBUG)
+#define VINIC_API __attribute__((visibility("default"), abi_tag("compiled_with_GLIBCXX_DEBUG")))
+#elif defined(_GLIBCXX_USE_CXX11_ABI) && !_GLIBCXX_USE_CXX11_ABI
+#define VINIC_API __attribute__((visibility("default"), abi_tag("compiled_without_CXX11_ABI")))
+#else
 #define VINIC_API __attribute__((visibility("default")))
+#endif
 
 /// Everything public of vinic's native interface.
 namespace vinic {
@@ -239,8 +257,13 @@ struct remote_address {
     }
 };
 
-class domain;
-class region;
+class VINIC_API domain;
+class VINIC_API region;
+class VINIC_API nic;
+class VINIC_API completion_queue;
+class VINIC_API virtual_interface;
+class VINIC_API connection_request;
+class VINIC_API listener;
 
 /// A piece of local registered memory.
 struct segment {
@@ -291,8 +314,6 @@ struct posted {
     std::size_t count = 0;
     errc code = errc::ok;
 };
-
-class completion_queue;
 
 struct cq_attributes {
     std::uint32_t queues_max = 16384;                      ///< send and receive queues it can serve; it never overflows

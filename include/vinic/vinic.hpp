@@ -242,9 +242,14 @@ struct address {
     friend bool operator==(const address&, const address&) = default;
 };
 
-/// The number of a datagram VI, as completions and resolve() give it: slot and generation.
+/// The number of a datagram VI, as completions and resolve() give it: slot, function and generation.
 struct datagram_address {
     std::uint64_t value = 0;
+    /// The function that it belongs to, as peer_information::function.  In a completion the device says so: the
+    /// sender cannot pretend to be another's.
+    [[nodiscard]] constexpr std::uint32_t function() const noexcept {
+        return static_cast<std::uint32_t>(value >> 16 & 0xffff);
+    }
     friend bool operator==(const datagram_address&, const datagram_address&) = default;
 };
 
@@ -376,12 +381,22 @@ struct wait_ticket {
     std::uint32_t seen = 0;  ///< wake-ups until then
 };
 
+/// No user is known.
+inline constexpr std::uint32_t unknown_user = ~std::uint32_t{0};
+
 /// What the other side of a connection is.
+///
+/// Who it is (function, user, process) comes from the device and not from the peer.  In the isolated placement the
+/// kernel told vinicd when the process connected: rely on it, rather than on a name (docs/vinicd.md, "What a name is
+/// worth").  In direct placement it is what the process entered into the device file itself: as true as everything
+/// else among processes that trust each other.
 struct peer_information {
     vi_attributes attributes;  ///< its attributes (queues and context are not told)
     std::uint32_t process_id = 0;
     std::uint32_t vi = 0;
     std::vector<std::byte> private_data;  ///< what it sent along, up to 256 bytes
+    std::uint32_t function = 0;           ///< 0: the PF, n: the VF n-1 (`vf0` is 1); direct placement: 0
+    std::uint32_t user = unknown_user;    ///< effective user id of its process when it opened the nic
 };
 
 namespace detail {

@@ -75,7 +75,7 @@ struct process_entry {
     word32 extent_count;
     word64 extents_offset;
     word32 extents_capacity;
-    std::uint32_t reserved_;
+    word32 user;  ///< effective user id + 1, 0 = not told
     char command[32];
     std::uint8_t pad_[128 - 88];
 };
@@ -167,8 +167,10 @@ struct peer_description {
     std::uint32_t segments_max;
     std::uint32_t inline_bytes_max;
     std::uint32_t function;
+    std::uint32_t user;
+    std::uint32_t reserved_;
 };
-static_assert(sizeof(peer_description) == 48);
+static_assert(sizeof(peer_description) == 56);
 
 /// A VI that wants to be connected.  Freed by its owner, the requester.
 struct request_entry {

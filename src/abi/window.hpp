@@ -31,7 +31,7 @@
 
 namespace vinic::abi {
 
-inline constexpr std::uint32_t window_version = 3;
+inline constexpr std::uint32_t window_version = 4;
 inline constexpr std::uint64_t window_magic = 0x3177'6369'6e69'76ULL;  // "vinicw1"
 
 inline constexpr std::uint32_t context_count = 64;        ///< processes that may use one function at a time

@@ -44,6 +44,7 @@ constexpr shown columns[] = {{"name", "FUNCTION"},
                              {"regions_max", nullptr},
                              {"memory_retired_bytes", nullptr},
                              {"window_bytes", nullptr},
+                             {"names", nullptr},
                              {"epoch", nullptr}};
 
 value cell(const object& function, const shown& what) {

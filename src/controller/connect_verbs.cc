@@ -34,6 +34,7 @@ abi::peer_description describe(const vi& v) noexcept {
     abi::peer_description p{};
     p.vi = v.index;
     p.process_id = static_cast<std::uint32_t>(v.owner->contexts[v.context].who.process);
+    p.user = v.owner->contexts[v.context].who.user;
     p.flags = v.d.flags;
     p.reliability = v.d.reliability;
     p.receiver_wait_ns = v.d.receiver_wait_ns;
@@ -170,6 +171,9 @@ errc control::connect_peer(call& c) {
     r.data = clipped(mail.data_bytes, mail.data);
     if (r.local.empty() || r.remote.empty()) {
         return errc::invalid_argument;
+    }
+    if (!may_have(*v->owner, r.local)) {
+        return errc::permission_denied;
     }
     // Oldest first: tickets count up.
     const auto other = first_wish(r.remote, r.local);

@@ -43,6 +43,9 @@ public:
     /// Ends what a context that leaves has: VIs, regions, names, requests.  A slice of it, so that nobody waits for it
     /// who asks for something else; until it is done nobody enters as that context.
     [[nodiscard]] dropping drop_slice(function& f, std::uint32_t context, std::uint64_t now_ns);
+    /// Names that begin with one of these are for the function alone, and for others that were given the same.  Where
+    /// several prefixes fit, the longest decides.  Names that others have already are taken from them.  Under `mutex`.
+    void give_names(std::uint32_t function, std::span<const std::string> prefixes);
 
     /// Guards all of it; taken before the board.
     board_lock mutex;
@@ -87,6 +90,8 @@ private:
     };
     using names = std::map<std::string, name>;
     using requests = std::map<std::uint64_t, request>;
+    /// Prefixes that were given to functions, and to which.
+    using given_names = std::map<std::string, std::set<std::uint32_t>, std::less<>>;
     /// By function, context and name entry.
     using listeners = std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, names::iterator>;
 
@@ -117,7 +122,9 @@ private:
     void let_go(vi& v);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
     std::uint64_t unlink(vi& v, abi::break_reason peers);
-    // connect_verbs.cc
+    // connect_verbs.cc, name_verbs.cc
+    [[nodiscard]] bool may_have(const function& f, std::string_view key) const;
+    void take_away(const std::string& prefix);
     [[nodiscard]] errc enter_name(const std::string& key, const name& n);
     [[nodiscard]] errc listen(call& c);
     [[nodiscard]] errc unlisten(call& c);
@@ -152,6 +159,7 @@ private:
     std::vector<std::unique_ptr<function>>& functions_;
     class engines& engines_;
     names names_;
+    given_names given_;
     listeners listeners_;
     std::multimap<const vi*, names::iterator> bound_;
     requests requests_;

@@ -33,6 +33,8 @@ struct function_options {
     [[nodiscard]] std::uint64_t memory() const noexcept { return memory_bytes != 0 ? memory_bytes : window_bytes; }
 };
 
+inline constexpr std::size_t prefixes_max = 64;  ///< of names, per function
+
 struct device_options {
     std::uint32_t functions = 8;  ///< VFs; the PF comes in addition
     function_options defaults;    ///< of every function
@@ -172,6 +174,11 @@ public:
     [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s, const std::string& by = {});
     /// What it may hold from now on; it keeps what it has.  0: a window's size.
     [[nodiscard]] result<void> set_memory(std::uint32_t function, std::uint64_t bytes, const std::string& by = {});
+    /// Only this function, and others that were given the same, may use names that begin with one of these; the longest
+    /// prefix that fits decides.  Who has such a name and may not loses it: its listener is closed.  Connections stay.
+    /// Reset and removal leave it as it is.  errc::invalid_argument: more than prefixes_max, or one that no name has.
+    [[nodiscard]] result<void> give_names(std::uint32_t function, const std::vector<std::string>& prefixes,
+                                          const std::string& by = {});
     /// Function-level reset: contexts are cut off, who attached before does not enter any more, and who attaches next
     /// gets memory that nobody else maps; settings and counters stay.  A function that was disabled because it
     /// misbehaved is enabled again.  Returns at once; until it is over, which an event tells, nobody attaches.

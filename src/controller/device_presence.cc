@@ -7,8 +7,11 @@
 //       window emptied and closed, service given up      its number, doorbells and tables wait for the next
 //       taken out of the configuration space
 //
+//   What outlives all of it: the names that only a function may use (give_names).
+//
 //   Nothing of other functions is touched but connections that ended here.  A client of the removed one keeps what
 //   it has mapped until it lets go of it; no engine writes there any more.
+#include <algorithm>
 #include <array>
 
 #include "controller/device_state.hpp"
@@ -171,6 +174,30 @@ result<void> device::add(std::uint32_t number, const service& wanted, const std:
     }
     state_->call_reaper();
     state_->tell(event_kind::added, f, 0, 0, by);
+    return {};
+}
+
+result<void> device::give_names(std::uint32_t number, const std::vector<std::string>& prefixes, const std::string& by) {
+    const auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    const bool fit = std::ranges::all_of(prefixes, [](const std::string& each) {
+        return !each.empty() && each.size() <= abi::name_bytes_max && !each.contains('\0');
+    });
+    if (!fit || prefixes.size() > prefixes_max) {
+        return std::unexpected(
+            refuse(errc::invalid_argument, "a function has at most 64 prefixes of names, each of 1 to 63 bytes"));
+    }
+    try {
+        const std::lock_guard hold(state_->control->mutex);
+        state_->control->give_names(number, prefixes);
+    } catch (const std::bad_alloc&) {
+        return std::unexpected(refuse(errc::out_of_memory, "giving names to a function"));
+    }
+    if (!by.empty()) {
+        state_->tell(event_kind::changed, **found, 0, 0, by);
+    }
     return {};
 }
 

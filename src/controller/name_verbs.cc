@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// name_verbs.cc -- the directory: listeners, and datagram VIs that are bound to a name.
+// name_verbs.cc -- the directory: listeners, and datagram VIs that are bound to a name; and which names are whose.
 #include <algorithm>
 
 #include "controller/control.hpp"
@@ -23,7 +23,69 @@ control::names::iterator control::find_listener(const call& c, std::uint64_t ent
     return at == listeners_.end() ? names_.end() : at->second;
 }
 
+/// Names that nobody was given are anybody's.
+bool control::may_have(const function& f, std::string_view key) const {
+    if (given_.empty()) {
+        return true;
+    }
+    for (std::size_t bytes = static_cast<unsigned char>(key.back()); bytes != 0; --bytes) {
+        if (const auto at = given_.find(key.substr(0, bytes)); at != given_.end()) {
+            return at->second.contains(f.number);
+        }
+    }
+    return true;
+}
+
+void control::give_names(std::uint32_t function, std::span<const std::string> prefixes) {
+    given_names next = given_;
+    for (auto& [prefix, whose] : next) {
+        whose.erase(function);
+    }
+    std::erase_if(next, [](const auto& each) { return each.second.empty(); });
+    for (const std::string& each : prefixes) {
+        next[each].insert(function);
+    }
+    given_.swap(next);
+    for (const auto* changed : {&given_, &next}) {
+        for (const auto& [prefix, whose] : *changed) {
+            take_away(prefix);
+        }
+    }
+}
+
+/// Names and wishes that begin so, from whoever may not have them.
+void control::take_away(const std::string& prefix) {
+    for (auto at = names_.lower_bound(prefix); at != names_.end() && at->first.starts_with(prefix);) {
+        const auto here = at++;
+        const name n = here->second;
+        if (may_have(*n.owner, here->first)) {
+            continue;
+        }
+        if (n.target == nullptr) {
+            while (!settle_some(here, abi::request_state::closed)) {
+            }
+            close_name(here);
+            continue;
+        }
+        const auto [first, last] = bound_.equal_range(n.target);
+        bound_.erase(std::find_if(first, last, [&](const auto& each) { return each.second == here; }));
+        names_.erase(here);
+        --n.owner->names_used;
+    }
+    for (auto at = wishes_.lower_bound(std::tuple(prefix, std::string(), std::uint64_t{0}));
+         at != wishes_.end() && std::get<0>(*at).starts_with(prefix);) {
+        const auto& [from, to, ticket] = *at++;
+        const auto wish = requests_.find(ticket);
+        if (!may_have(*wish->second.from->owner, from)) {
+            settle(wish, abi::request_state::closed, nullptr, {});
+        }
+    }
+}
+
 errc control::enter_name(const std::string& key, const name& n) {
+    if (!may_have(*n.owner, key)) {
+        return errc::permission_denied;
+    }
     const auto [at, is_new] = names_.try_emplace(key, n);
     if (!is_new) {
         return errc::name_in_use;

@@ -66,6 +66,7 @@ void memory::settle_in(std::uint32_t i) noexcept {
     p.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
     p.start_time.store_relaxed(os::process_start_time(static_cast<std::uint32_t>(::getpid())));
     p.pid_namespace.store_relaxed(pid_namespace_);
+    p.user.store_relaxed(::geteuid() + 1);
     p.extents_sequence.store_relaxed(0);
     p.extent_count.store_relaxed(0);
     p.extents_capacity.store_relaxed(0);

@@ -46,6 +46,12 @@ namespace vinic::detail {
     return abi::none32;
 }
 
+/// What was being done, and why the device refuses a name.
+[[nodiscard]] inline std::string refused_name(errc code, std::string doing) {
+    return code == errc::permission_denied ? doing + ": vinicd's configuration gives that name to another function"
+                                           : doing;
+}
+
 struct nic_state;
 /// Isolated placement: the names that the device knows.
 [[nodiscard]] result<std::vector<address>> names_isolated(nic_state& nic);

@@ -261,8 +261,8 @@ result<void> virtual_interface::connect_peer(const address& local, const address
         mail.remote = *remote_key;
         mail.data_bytes = detail::put(mail.data, data);
         v.request_deadline_ns = detail::deadline_of(timeout);
-        auto asked =
-            v.request_isolated(abi::verb::connect_peer, std::as_bytes(std::span(&mail, 1)), "connecting to a peer");
+        auto asked = v.request_isolated(abi::verb::connect_peer, std::as_bytes(std::span(&mail, 1)),
+                                        "connecting to a peer as '" + local.name + "'");
         return asked ? result<void>{} : std::unexpected(asked.error());
     }
     device::memory& m = *v.nic->memory;

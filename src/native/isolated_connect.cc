@@ -40,7 +40,7 @@ result<std::uint32_t> vi_state::request_isolated(abi::verb verb, std::span<const
     }
     m.give(abi::requests, request);
     pending_request = abi::none32;
-    return std::unexpected(nic->fail(r.code, doing));
+    return std::unexpected(nic->fail(r.code, refused_name(r.code, doing)));
 }
 
 /// The time is over.  True: the request is withdrawn; false: it is settled by now, or the device is gone.

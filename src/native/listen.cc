@@ -140,7 +140,8 @@ result<listener> nic::listen(const address& at) {
     l.state_ = std::make_shared<detail::listener_state>(state_, *i, state_->memory->name(*i).generation.load_relaxed());
     if (state_->isolated) {
         if (const auto r = state_->isolated->call(abi::verb::listen, {*i}, state_->memory->name(*i).at); !r.ok()) {
-            return std::unexpected(state_->fail(r.code, "listening at '" + at.name + "'"));
+            return std::unexpected(
+                state_->fail(r.code, detail::refused_name(r.code, "listening at '" + at.name + "'")));
         }
     }
     return l;

@@ -54,6 +54,8 @@ inline void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noex
     peer_information p;
     p.vi = d.vi;
     p.process_id = d.process_id;
+    p.function = d.function;
+    p.user = d.user;
     p.attributes.reliability = static_cast<reliability>(d.reliability);
     p.attributes.transfer_bytes_max = d.transfer_bytes_max;
     p.attributes.receiver_wait =
@@ -74,6 +76,7 @@ inline void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noex
     abi::peer_description d{};
     d.vi = vi;
     d.process_id = owner == 0 ? 0 : m.process(owner - 1).pid.load_relaxed();
+    d.user = owner == 0 ? unknown_user : m.process(owner - 1).user.load_relaxed() - 1;
     d.flags = e.flags.load_relaxed();
     d.reliability = e.reliability.load_relaxed();
     d.receiver_wait_ns = e.receiver_wait_ns.load_relaxed();

@@ -141,7 +141,9 @@ result<void> virtual_interface::bind(const address& name) {
             return std::unexpected(key.error());
         }
         const auto r = nic.isolated->call(abi::verb::bind, {state_->index}, *key);
-        return r.ok() ? result<void>{} : std::unexpected(nic.fail(r.code, "entering the name '" + name.name + "'"));
+        return r.ok() ? result<void>{}
+                      : std::unexpected(
+                            nic.fail(r.code, detail::refused_name(r.code, "entering the name '" + name.name + "'")));
     }
     if (auto made = detail::make_name(nic, name, abi::name_kind::datagram, local_address().value); !made) {
         return std::unexpected(made.error());

@@ -220,6 +220,7 @@ administration::reply administration::function(std::uint32_t number) const {
                      {"memory_retired_bytes", status->memory_retired_bytes},
                      {"memory_limit_bytes", status->options.memory()},
                      {"window_bytes", status->options.window_bytes},
+                     {"names", choice_of(options_, number).names},
                      {"epoch", status->epoch},
                      {"vectors", vectors_of(*status)},
                      {"counters", counters_of(status->counters)}};

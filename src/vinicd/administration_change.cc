@@ -121,7 +121,7 @@ administration::reply administration::set(const peer& who, const request& r, std
         const auto table = function_settings();
         const auto found = std::ranges::find_if(
             table, [&, word = setting_key(key)](const function_setting& s) { return word == s.key; });
-        if (found == table.end() || key == "present") {
+        if (found == table.end() || key == "present" || key == "names") {
             return {failure(errc::invalid_argument,
                             "'" + key +
                                 "' is no setting of a function: guarantee, cap, weight, priority, reserved_queues, "

@@ -71,6 +71,7 @@ private:
     void put_value(const Setting& s, Target& target, const toml::key& key, const toml::node& node) {
         const std::string start = std::string(key.str()) + ": ";
         const bool number = std::string_view(s.argument) == "N";
+        const bool list = std::string_view(s.argument).starts_with('[');
         std::optional<written> value;
         if (const auto* text = node.as_string(); text != nullptr && !number) {
             value = text->get();
@@ -78,6 +79,8 @@ private:
             value = digits->get();
         } else if (const auto* truth = node.as_boolean(); truth != nullptr && !number) {
             value = truth->get();
+        } else if (const auto* items = node.as_array(); items != nullptr && list) {
+            value = words_of(*items);
         }
         if (node.is_table()) {
             complain(key.source(), start + "is one value and no table; those of functions are called [function.vf0]");
@@ -90,6 +93,7 @@ private:
                 node.source(),
                 start + "a value of type " + kind.str() + " does not do: write " +
                     (number ? "a whole number without quotes, such as " + std::string(key.str()) + " = 8"
+                     : list ? "a list of words in quotes, such as " + std::string(key.str()) + " = [\"bank/\"]"
                             : "one value in quotes, such as " + std::string(key.str()) + " = \"" + s.argument + "\""));
             return;
         }
@@ -99,6 +103,19 @@ private:
         if constexpr (std::is_same_v<Target, options>) {
             target.given[s.key] = as_text(*value);
         }
+    }
+
+    /// Nothing: one of them is no word.
+    static std::optional<written> words_of(const toml::array& items) {
+        std::vector<std::string> words;
+        for (const toml::node& each : items) {
+            const auto* word = each.as_string();
+            if (word == nullptr) {
+                return std::nullopt;
+            }
+            words.push_back(word->get());
+        }
+        return words;
     }
 
     void read_functions(const toml::node& node) {

@@ -10,6 +10,8 @@
 #include <bit>
 #include <limits>
 
+#include "abi/layout.hpp"
+
 namespace vinic::vinicd {
 
 namespace {
@@ -150,6 +152,19 @@ understood<void> put_mode(std::optional<std::uint32_t>& to, const written& w) {
     return {};
 }
 
+understood<void> put_names(std::vector<std::string>& to, const written& w) {
+    const auto* list = std::get_if<std::vector<std::string>>(&w);
+    const bool fits = list != nullptr && list->size() <= controller::prefixes_max &&
+                      std::ranges::all_of(*list, [](const std::string& each) {
+                          return !each.empty() && each.size() <= abi::name_bytes_max && !each.contains('\0');
+                      });
+    if (!fits) {
+        return wanted(w, "a list of at most 64 beginnings of names, each of 1 to 63 bytes, such as [\"bank/\"]");
+    }
+    to = *list;
+    return {};
+}
+
 understood<void> put_window(options& o, const written& w) {
     std::uint64_t bytes = 0;
     auto put = put_measured(bytes, w, parse_size, window_least, window_most, size_text);
@@ -262,6 +277,8 @@ constexpr std::array all_function_settings = {
                      [](function_choice& f, choice w) { return put_user(f.owner, w); }},
     function_setting{"group", "GROUP", "Whose members may use it",
                      [](function_choice& f, choice w) { return put_group(f.group, w); }},
+    function_setting{"names", "[TEXT]", "It alone may use names that begin so",
+                     [](function_choice& f, choice w) { return put_names(f.names, w); }},
     function_setting{"enabled", "on|off", "Whether anybody may use it",
                      [](function_choice& f, choice w) { return put_truth(f.enabled, w); }},
     function_setting{"present", "on|off", "Whether it is there; VFs only",
@@ -277,7 +294,14 @@ std::string as_text(const written& w) {
     if (const auto* number = std::get_if<std::int64_t>(&w)) {
         return std::to_string(*number);
     }
-    return std::get<bool>(w) ? "true" : "false";
+    if (const auto* truth = std::get_if<bool>(&w)) {
+        return *truth ? "true" : "false";
+    }
+    std::string all;
+    for (const std::string& each : std::get<std::vector<std::string>>(w)) {
+        all += (all.empty() ? "" : ", ") + each;
+    }
+    return all;
 }
 
 std::span<const setting> settings() { return all_settings; }
@@ -322,55 +346,6 @@ controller::service service_of(const options& o, std::uint32_t function) {
             .weight = c.weight.value_or(initial.weight),
             .priority = c.priority.value_or(initial.priority),
             .reserved_queues = c.reserved_queues.value_or(initial.reserved_queues)};
-}
-
-std::vector<std::string> contradictions(const options& o) {
-    std::vector<std::string> found;
-    const auto& scheduling = o.device.scheduling;
-    std::uint64_t guaranteed = 0;
-    std::uint64_t reserved = 0;
-    const auto place = [&](std::uint32_t f) {
-        const auto known = o.places.find(f);
-        return known == o.places.end() ? std::string() : known->second;
-    };
-    for (std::uint32_t f = 0; f <= o.device.functions; ++f) {
-        if (!is_present(o, f)) {
-            if (f == 0) {
-                found.push_back(place(f) + "function pf: present = false does not do, the device goes with its PF");
-            }
-            continue;
-        }
-        const controller::service s = service_of(o, f);
-        guaranteed += s.guarantee;
-        reserved += choice_of(o, f).reserved_queues.value_or(0);
-        if (s.cap != 0 && s.guarantee > s.cap) {
-            found.push_back(place(f) + "function " + controller::function_name(f) + ": the guarantee of " +
-                            rate_text(s.guarantee) + " is above the cap of " + rate_text(s.cap));
-        }
-    }
-    const std::uint64_t moved = scheduling.engines * scheduling.bytes_per_second;
-    if (guaranteed > moved) {
-        found.push_back("the guarantees add up to " + rate_text(guaranteed) + ", but " +
-                        std::to_string(scheduling.engines) + " engine(s) of " + rate_text(scheduling.bytes_per_second) +
-                        " move " + rate_text(moved) +
-                        ": lower them, or set engines or engine-rate to what this machine does");
-    }
-    if (reserved > scheduling.queues) {
-        found.push_back("the reserved-queues add up to " + std::to_string(reserved) + ", but there are " +
-                        std::to_string(scheduling.queues) + " queues: reserve fewer, or set queues higher");
-    }
-    if (o.socket.size() > socket_path_bytes_max) {
-        found.push_back("the socket's path has " + std::to_string(o.socket.size()) + " bytes: name one with " +
-                        std::to_string(socket_path_bytes_max) + " at most");
-    }
-    for (const auto& [function, choice] : o.functions) {
-        if (function > o.device.functions) {
-            found.push_back(place(function) + "function " + controller::function_name(function) +
-                            " is configured, but with functions = " + std::to_string(o.device.functions) +
-                            " the last one is " + controller::function_name(o.device.functions));
-        }
-    }
-    return found;
 }
 
 bool yields(const options& o, unsigned cores) noexcept {

@@ -43,7 +43,8 @@ struct function_choice {
     std::optional<uid_t> owner;
     std::optional<gid_t> group;
     std::optional<bool> enabled;
-    std::optional<bool> present;  ///< false: the VF is not there until it is added
+    std::vector<std::string> names;  ///< it alone may use names that begin so; no default's
+    std::optional<bool> present;     ///< false: the VF is not there until it is added
 };
 
 struct options {
@@ -62,14 +63,15 @@ struct options {
     std::map<std::uint32_t, std::string> places;          ///< "FILE:LINE: " of their tables
 };
 
-/// A value as it was written: a word (the command line has nothing else), a number or a truth value.
-using written = std::variant<std::string, std::int64_t, bool>;
+/// A value as it was written: a word (the command line has nothing else), a number, a truth value, or a list of words.
+using written = std::variant<std::string, std::int64_t, bool, std::vector<std::string>>;
 [[nodiscard]] std::string as_text(const written& w);
 
 template <class Target>
 struct setting_of {
-    const char* key;       ///< in the file; on the command line with -- in front
-    const char* argument;  ///< what the help calls its value; "N": a number, in the file without quotes
+    const char* key;  ///< in the file; on the command line with -- in front
+    const char*
+        argument;  ///< what the help calls its value; "N": a number, in the file without quotes; "[TEXT]": a list
     const char* help;
     understood<void> (*put)(Target&, const written&);
 };

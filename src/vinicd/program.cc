@@ -152,6 +152,10 @@ result<void> program::make_device() {
     device_ = std::move(*made);
     in_force_.configured = in_force_.functions;
     for (std::uint32_t f = 0; f < device_->functions(); ++f) {
+        // A function that is away keeps its names: nobody else is to be found under them meanwhile.
+        if (const auto given = device_->give_names(f, choice_of(in_force_, f).names); !given) {
+            return given;
+        }
         if (!is_present(in_force_, f)) {
             if (const auto removed = device_->remove(f); !removed) {
                 return removed;
@@ -162,10 +166,8 @@ result<void> program::make_device() {
             return set;
         }
         const controller::service s = service_of(in_force_, f);
-        if (s == controller::service{}) {
-            continue;
-        }
-        if (const auto set = device_->set_service(f, s); !set) {
+        auto set = s == controller::service{} ? result<void>{} : device_->set_service(f, s);
+        if (!set) {
             return std::unexpected(error{set.error().code, set.error().os_errno,
                                          "function " + controller::function_name(f) + ": " + set.error().doing});
         }
@@ -300,6 +302,13 @@ void program::apply(const options& fresh, const std::string& by) {
     for (std::uint32_t f = 1; f < device_->functions(); ++f) {
         if (!device_->has(f) && is_present(fresh, f)) {
             report(f, device_->add(f, service_of(fresh, f), by), "added, " + by);
+        }
+    }
+    for (std::uint32_t f = 0; f < device_->functions(); ++f) {
+        const auto& names = choice_of(fresh, f).names;
+        if (names != choice_of(in_force_, f).names) {
+            const std::string said = "names [" + as_text(names) + "], " + by;
+            report(f, device_->give_names(f, names, said), said);
         }
     }
     in_force_.every_function = fresh.every_function;

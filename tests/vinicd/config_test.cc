@@ -240,6 +240,34 @@ TEST(config, what_does_not_fit_together_is_told_with_the_line_of_its_table) {
               std::string::npos);
 }
 
+TEST(config, names_are_a_list_of_beginnings_and_are_some_functions_own) {
+    options o;
+    ASSERT_EQ(read("[function.vf0]\nnames = [\"bank/\", \"clerk\"]\n[function.vf1]\nnames = []", o),
+              std::vector<std::string>());
+    EXPECT_EQ(choice_of(o, 1).names, (std::vector<std::string>{"bank/", "clerk"}));
+    EXPECT_TRUE(choice_of(o, 2).names.empty());
+    EXPECT_TRUE(choice_of(o, 3).names.empty());
+    EXPECT_EQ(contradictions(o), std::vector<std::string>());
+    const std::string list = "[function.vf0]\nnames = ";
+    const std::string longest(63, 'x');
+    ASSERT_EQ(read(list + "[\"" + longest + "\"]", o), std::vector<std::string>());
+    std::string many = "[\"a\"";
+    for (int i = 0; i < 64; ++i) {
+        many += ", \"a\"";
+    }
+    for (const std::string& bad :
+         {std::string("\"bank/\""), std::string("7"), std::string("[7]"), std::string("[[]]"), std::string("[\"\"]"),
+          std::string("[\"a\\u0000b\"]"), "[\"" + longest + "x\"]", many + "]"}) {
+        const std::string said = said_of(list + bad);
+        EXPECT_NE(said.find("f:2: names: "), std::string::npos) << said;
+        EXPECT_NE(said.find("[\"bank/\"]"), std::string::npos) << said;
+    }
+    ASSERT_EQ(read("[function.default]\nnames = [\"bank/\"]", o), std::vector<std::string>());
+    ASSERT_EQ(contradictions(o).size(), 1U);
+    EXPECT_TRUE(contradictions(o).front().starts_with("names in [function.default]"));
+    EXPECT_NE(said_of("queues = [1]").find("a whole number"), std::string::npos) << "others are no lists";
+}
+
 TEST(config, automatic_yielding_counts_cores) {
     options o;
     EXPECT_TRUE(yields(o, 2));

@@ -203,6 +203,10 @@ void device::forsake(std::uint32_t, std::uint32_t) {}
 
 void device::settle() {}
 
+result<void> device::give_names(std::uint32_t number, const std::vector<std::string>&, const std::string& /*by*/) {
+    return number < state_->functions.size() ? result<void>() : result<void>(no_function());
+}
+
 bool device::has(std::uint32_t number) const {
     const std::lock_guard lock(state_->mutex);
     return state_->find(number) != nullptr;

@@ -24,7 +24,7 @@ VINIC = ""
 REAL = False
 
 MAGIC = 0x31776369_6E6976
-VERSION = 3
+VERSION = 4
 NOBODY = 65534
 needs_root = unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
 

@@ -255,7 +255,7 @@ class Words(house.Case):
         shown = set(re.findall(r"^#? ?([a-z-]+) = ", text, re.MULTILINE))
         options = set(re.findall(r"^  --([a-z-]+)", self.run_it("--help").stdout, re.MULTILINE)) - {"check-config"}
         of_functions = {"guarantee", "cap", "weight", "priority", "reserved-queues", "memory", "owner", "group",
-                        "enabled", "present"}
+                        "enabled", "names", "present"}
         self.assertEqual(shown, options | of_functions)
 
     def test_the_manual_page_has_every_option(self):

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vinic/vinic.hpp>
 
+#include "device/server.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::bench {
@@ -84,6 +85,9 @@ int connect_socket(const std::string& path) {
     const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
         broken("connecting to " + path + ": " + std::strerror(errno));
+    }
+    if (const auto believed = device::believe_server(fd, device::believed_user({})); !believed) {
+        broken("connecting to " + path + ": " + believed.error().doing);
     }
     return fd;
 }

@@ -744,7 +744,9 @@ public:
     /// Destructors wait a second; what they could not free is freed when this process leaves the device.
     ///
     /// Or a function of the isolated placement's device: `vinicd:PATH`, PATH being the socket of a running
-    /// vinicd (at most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Processes that
+    /// vinicd (at most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Who listens there must be
+    /// root, this process' own user, or one who is named: `#vfN,user=NAME`, `#user=NAME`, or VINIC_VINICD_USER in the
+    /// environment (errc::permission_denied; docs/vinicd.md, "Who is believed").  Processes that
     /// open the same function trust each other as those of one device file do, and nobody else.  Names are
     /// known to all functions.  `options` stay empty.  When vinicd ends or resets the function, connections
     /// break (peer_died) and set-up calls return errc::peer_gone: close the nic, and open it anew.

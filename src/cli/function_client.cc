@@ -44,7 +44,7 @@ std::string cure(int os_errno) {
 
 bool is_vinicd(std::string_view typed) noexcept { return typed.starts_with(scheme); }
 
-outcome<vinicd_address> parse_vinicd_address(std::string_view typed) {
+outcome<device::server_address> parse_vinicd_address(std::string_view typed) {
     const auto refuse = [&] {
         return fail("'" + std::string(typed) +
                         "' is no device with functions: write vinicd:PATH, where PATH is the socket of a vinicd",
@@ -53,16 +53,11 @@ outcome<vinicd_address> parse_vinicd_address(std::string_view typed) {
     if (!is_vinicd(typed)) {
         return refuse();
     }
-    vinicd_address address;
-    address.path = typed.substr(scheme.size());
-    if (const std::size_t mark = address.path.rfind('#'); mark != std::string::npos) {
-        address.function = address.path.substr(mark + 1);
-        address.path.resize(mark);
-    }
-    if (address.path.empty() || address.path.size() >= sizeof(sockaddr_un{}.sun_path)) {
+    auto address = device::parse_server(typed.substr(scheme.size()));
+    if (!address || address->path.size() >= sizeof(sockaddr_un{}.sun_path)) {
         return refuse();
     }
-    return address;
+    return std::move(*address);
 }
 
 outcome<function_client> function_client::open(const std::string& typed) {
@@ -79,6 +74,10 @@ outcome<function_client> function_client::open(const std::string& typed) {
     made.socket_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!made.socket_ || ::connect(made.socket_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
         return fail("connecting to " + made.address_ + ": " + cure(errno));
+    }
+    // What it answers is shown, and what is typed is sent to it.
+    if (const auto believed = device::believe_server(made.socket_.get(), device::believed_user(*address)); !believed) {
+        return fail("connecting to " + made.address_ + ": " + believed.error().doing);
     }
     return made;
 }

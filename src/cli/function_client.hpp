@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "cli/value.hpp"
+#include "device/server.hpp"
 #include "os/file.hpp"
 
 namespace vinic::cli {
@@ -16,11 +17,6 @@ namespace vinic::cli {
 /// What vinicd listens at where the packaged unit starts it.
 inline constexpr const char* vinicd_address_default = "vinicd:/run/vinic/vinicd.socket";
 
-/// "vinicd:PATH" or "vinicd:PATH#FUNCTION".
-struct vinicd_address {
-    std::string path;
-    std::string function;  ///< may be empty
-};
 [[nodiscard]] bool is_vinicd(std::string_view typed) noexcept;
 
 /// What went wrong, in one whole sentence, and the exit code for it.
@@ -31,7 +27,8 @@ struct failure {
 template <class T>
 using outcome = std::expected<T, failure>;
 
-[[nodiscard]] outcome<vinicd_address> parse_vinicd_address(std::string_view typed);
+/// "vinicd:PATH", "vinicd:PATH#FUNCTION" and so on.
+[[nodiscard]] outcome<device::server_address> parse_vinicd_address(std::string_view typed);
 
 class function_client {
 public:

@@ -194,6 +194,7 @@ private:
     os::unique_fd mapping_fd_;
     os::mapping map_;
     std::unique_ptr<attachment> window_;
+    std::string window_user_;  ///< who may serve it, beside root and ourselves
     std::uint32_t self_ = abi::none32;
     std::uint64_t pid_namespace_;
     std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< owner word of whom the last wait was in vain for

@@ -4,8 +4,10 @@
 //
 //     client                                   vinicd
 //     connect(PATH)
+//     is it believed? (server.hpp)
 //     attach_request(function) ------------->  may this user?
 //     window, two event descriptors <--------
+//     is the window sealed?
 //     locks a free process entry
 //     enter_request(context = entry) ------->  begins to serve that context
 //     enter_reply <--------------------------
@@ -16,12 +18,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -31,6 +31,7 @@
 #include "abi/printable.hpp"
 #include "device/memory.hpp"
 #include "device/processes.hpp"
+#include "device/server.hpp"
 
 namespace vinic::device {
 
@@ -111,15 +112,18 @@ errc code_of_device(std::uint32_t code) noexcept {
 }  // namespace
 
 result<void> memory::open_window(std::string_view where, role as) {
-    const std::size_t mark = where.find('#');
-    const std::string path(where.substr(0, mark));
-    const std::uint32_t function =
-        mark == std::string_view::npos ? 1 : function_of(where.substr(mark + 1));  // the first VF
-    if (path.empty() || path.contains('\0') || function == abi::none32) {
+    const auto at = parse_server(where);
+    const std::uint32_t function = !at                    ? abi::none32
+                                   : at->function.empty() ? 1  // the first VF
+                                                          : function_of(at->function);
+    if (function == abi::none32) {
         return std::unexpected(error{errc::unknown_address, 0,
-                                     "device address '" + address_ + "': write vinicd:PATH#vfN or vinicd:PATH#pf"});
+                                     "device address '" + address_ +
+                                         "': write vinicd:PATH#vfN or vinicd:PATH#pf, and ,user=NAME behind it if the "
+                                         "device is another user's"});
     }
-    path_ = path;
+    path_ = at->path;
+    window_user_ = believed_user(*at);
     if (as == role::inspector) {
         auto r = map_window(function, as);
         return r ? check_version() : r;
@@ -165,11 +169,9 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     if (auto r = inspects ? result<void>{} : open_again(); !r) {
         return r;
     }
-    struct stat s{};
     const std::uint64_t bytes = window_->window_bytes;
-    if (::fstat(fd_.get(), &s) != 0 || static_cast<std::uint64_t>(s.st_size) != bytes || !std::has_single_bit(bytes) ||
-        bytes < abi::window_chunks_least * abi::chunk_size || bytes > abi::file_size) {
-        return std::unexpected(fail(errc::version_mismatch, 0, "the window's size is none that this library knows"));
+    if (const char* wrong = wrong_with_window(fd_.get(), bytes); wrong != nullptr) {
+        return std::unexpected(fail(errc::version_mismatch, 0, wrong));
     }
     if (!map_.map_shared(fd_.get(), bytes, !inspects)) {
         return std::unexpected(fail_os(errno, "mapping the window"));
@@ -203,7 +205,10 @@ result<void> memory::connect_socket() {
         rc = ::connect(window_->socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to);
     } while (rc != 0 && errno == EINTR);
     if (rc == 0) {
-        return {};
+        auto believed = believe_server(window_->socket.get(), window_user_);
+        return believed
+                   ? result<void>{}
+                   : std::unexpected(fail(believed.error().code, believed.error().os_errno, believed.error().doing));
     }
     switch (const int e = errno) {
         case ENOENT:

@@ -52,7 +52,8 @@ constexpr std::string_view isolated = "vinicd:";
 /// Each function of a vinicd is a host of its own, whatever the path to its socket.
 std::string_view function_of(std::string_view address) noexcept {
     const std::size_t mark = address.find('#');
-    return mark == std::string_view::npos ? "vf0" : address.substr(mark + 1);
+    const std::string_view rest = mark == std::string_view::npos ? std::string_view() : address.substr(mark + 1);
+    return rest.empty() || rest.starts_with("user=") ? "vf0" : rest.substr(0, rest.find(','));
 }
 
 /// Why a handle cannot be had goes to stderr: the return code cannot say it.

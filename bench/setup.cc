@@ -155,7 +155,9 @@ registration time_registration(device_side& on, memory_kind kind, std::size_t by
     // Written to, so that adopting has real pages to move.
     std::memset(memory.bytes().data(), 0x5a, memory.bytes().size());
     stopwatch registering;
-    region made = take(on.domain.register_memory(memory.bytes(), access::all));
+    region made =
+        take(on.domain.register_memory(memory.bytes(), access::local_write | access::remote_write | access::remote_read,
+                                       {kind == memory_kind::adopted ? vinic::adopt::safe : vinic::adopt::no}));
     taken.register_us = registering.microseconds();
     taken.backing = made.backing();
     stopwatch deregistering;
@@ -195,6 +197,48 @@ void report_registration(device_side& on, const arguments& asked, reporter& out)
             const double register_us = median(enter);
             out.add({std::string(vinic::name(seen)), static_cast<std::int64_t>(bytes), median(obtain), register_us,
                      median(leave), static_cast<double>(bytes) / 1048576.0 / (register_us * 1e-6)});
+        }
+    }
+}
+
+/// What a region costs when there are many already: each step times the last of so many.
+void report_many(device_side& on, reporter& out) {
+    out.begin({.key = "many",
+               .title = "4 KiB regions one after the other, the last tenth of so many; usec each",
+               .columns = {{"backing", "backing", 8, 0, true},
+                           {"regions", "#regions", 9, 0},
+                           {"obtain_us", "obtain", 10, 2},
+                           {"register_us", "register", 10, 2},
+                           {"deregister_us", "deregister", 10, 2}}});
+    constexpr std::size_t page = 4096;
+    for (const memory_kind kind : {memory_kind::native, memory_kind::foreign}) {
+        for (const std::size_t count : {100u, 1'000u, 10'000u, 100'000u}) {
+            const std::size_t tenth = count / 10;
+            std::vector<buffer> buffers;
+            std::vector<region> regions;
+            const work_memory memory(on.device, memory_kind::foreign, count * page);
+            double obtain_us = 0;
+            double register_us = 0;
+            for (std::size_t i = 0; i < count; ++i) {
+                const bool counts = i >= count - tenth;
+                stopwatch obtaining;
+                if (kind == memory_kind::native) {
+                    buffers.push_back(take(on.device.allocate(page)));
+                }
+                obtain_us += counts ? obtaining.microseconds() : 0;
+                const auto bytes =
+                    kind == memory_kind::native ? buffers.back().bytes() : memory.bytes().subspan(i * page, page);
+                stopwatch registering;
+                regions.push_back(take(on.domain.register_memory(bytes, access::local_write)));
+                register_us += counts ? registering.microseconds() : 0;
+            }
+            stopwatch deregistering;
+            for (std::size_t i = 0; i < tenth; ++i) {
+                take(regions[i].close());
+            }
+            const double each = static_cast<double>(tenth);
+            out.add({std::string(vinic::name(regions.back().backing())), static_cast<std::int64_t>(count),
+                     obtain_us / each, register_us / each, deregistering.microseconds() / each});
         }
     }
 }
@@ -277,8 +321,9 @@ void report_foreign(session& with, device_side& on, double tick_ns, reporter* ou
 }
 
 void run_setup(const arguments& given) {
-    if (!given.only.empty() && given.only != "control" && given.only != "registration" && given.only != "foreign") {
-        throw failure("--only takes control, registration or foreign");
+    if (!given.only.empty() && given.only != "control" && given.only != "registration" && given.only != "many" &&
+        given.only != "foreign") {
+        throw failure("--only takes control, registration, many or foreign");
     }
     const auto wanted = [&](const char* key) { return given.only.empty() || given.only == key; };
     const core_pair cores = choose_cores(given.cores);
@@ -300,6 +345,10 @@ void run_setup(const arguments& given) {
             report_registration(on, asked, *to);
         }
         with.meet();
+        if (wanted("many") && to != nullptr) {
+            report_many(on, *to);
+        }
+        with.meet();
         if (wanted("foreign")) {
             report_foreign(with, on, tick_ns, to);
         }
@@ -315,6 +364,6 @@ int main(int count, char** words) {
     using namespace vinic::cli::bench;
     const arguments asked = read_arguments(count, words,
                                            "Cost of objects, of registration and of foreign memory.  --only control, "
-                                           "registration or foreign.  --counts: sizes to register, in bytes.");
+                                           "registration, many or foreign.  --counts: sizes to register, in bytes.");
     return guarded(words[0], [&] { run_setup(asked); });
 }

@@ -136,7 +136,7 @@ enum class access : std::uint32_t {
     local_write = 1,    ///< receives, RDMA reads and atomics may put data here
     remote_write = 2,   ///< peers may RDMA write here
     remote_read = 4,    ///< peers may RDMA read here
-    remote_atomic = 8,  ///< peers may run atomics here
+    remote_atomic = 8,  ///< peers may run atomics here; not on foreign memory
     all = 15,
 };
 [[nodiscard]] constexpr access operator|(access a, access b) noexcept {
@@ -146,12 +146,43 @@ enum class access : std::uint32_t {
     return (static_cast<std::uint32_t>(set) & static_cast<std::uint32_t>(right)) == static_cast<std::uint32_t>(right);
 }
 
-/// How the device reaches a region.  Chosen by the library, reported by region::backing().
+/// How the device reaches a region, reported by region::backing().
 enum class backing : std::uint8_t {
     native = 0,   ///< lies in the device's own memory: shared by construction
-    adopted = 1,  ///< private pages that were moved into the device's memory in place
+    adopted = 1,  ///< private pages that were moved into the device's memory in place, as was asked
     foreign = 2,  ///< reached with process_vm_readv/writev
     mixed = 3,    ///< a part is native or adopted, the rest is foreign
+};
+
+/// Whether registering may move the program's pages into the device's memory, in place.
+enum class adopt : std::uint8_t {
+    no = 0,    ///< no page moves: the memory stays what it is
+    safe = 1,  ///< if nobody can notice (docs/memory.md says what that takes); it stays foreign otherwise
+    /// All private anonymous pages, also those that are shared with other memory at its ends, whatever their
+    /// properties, and whoever else holds on to them: the caller knows.
+    force = 2,
+};
+
+/// How memory is registered, beyond its rights.
+struct registration {
+    enum adopt adopt = adopt::no;  ///< VINIC_ADOPT=1 in the environment at nic::open makes `safe` of `no`
+};
+
+/// Why a region, or a part of it, is foreign; reported by region::foreign_reason().
+enum class foreign_reason : std::uint8_t {
+    none = 0,            ///< no part of it is
+    not_asked = 1,       ///< its registration did not ask for adoption
+    shares_pages = 2,    ///< it does not begin and end at a page, and only whole pages of its own move
+    not_private = 3,     ///< not all of it is private, anonymous, readable, writable and not executable
+    has_properties = 4,  ///< locked, advised, with a policy or a protection key: a move would lose that
+    holds_thread = 5,    ///< a thread's stack or control block is in it
+    may_be_pinned = 6,   ///< the process has something open that may hold on to pages
+    overlapped = 7,      ///< another open region overlaps it
+    out_of_room = 8,     ///< the device has no room for it
+    too_many = 9,        ///< as many ranges are adopted as may be
+    cannot_look = 10,    ///< what lies there cannot be seen: no /proc, or no descriptor
+    cannot_hold = 11,    ///< writers cannot be held meanwhile: no userfaultfd, or a disk
+    failed = 12,         ///< a system call failed
 };
 
 /// VIA's three levels ("Virtual Interface Architecture Specification 1.0", section 2.4).
@@ -209,6 +240,9 @@ inline constexpr std::size_t status_count = 11;
 [[nodiscard]] VINIC_API const char* name(status s) noexcept;
 [[nodiscard]] VINIC_API const char* name(opcode o) noexcept;
 [[nodiscard]] VINIC_API const char* name(backing b) noexcept;
+[[nodiscard]] VINIC_API const char* name(foreign_reason r) noexcept;
+/// A sentence about what to do, as for errors.
+[[nodiscard]] VINIC_API const char* describe(foreign_reason r) noexcept;
 [[nodiscard]] VINIC_API const char* name(reliability r) noexcept;
 [[nodiscard]] VINIC_API const char* name(vi_state s) noexcept;
 [[nodiscard]] VINIC_API const char* name(break_cause c) noexcept;
@@ -428,18 +462,22 @@ public:
     [[nodiscard]] std::uint64_t address() const noexcept { return address_; }
     [[nodiscard]] std::uint64_t length() const noexcept { return length_; }
     [[nodiscard]] vinic::backing backing() const noexcept;
+    /// Why a part of it is foreign; `none` for native and adopted memory.
+    [[nodiscard]] vinic::foreign_reason foreign_reason() const noexcept;
     [[nodiscard]] vinic::access rights() const noexcept;
     /// Where a peer finds byte `offset` of this region.
     [[nodiscard]] remote_address remote(std::uint64_t offset = 0) const noexcept { return {address_ + offset, key_}; }
 
     /// Moves a live region to another domain of the same nic and gives it other rights.  The key stays;
     /// transfers under way end under the old attributes before this returns.  errc::not_supported:
-    /// writing rights for memory that was registered for reading only; errc::busy: as close().
+    /// writing rights for memory that was registered for reading only, or a right to atomics on foreign
+    /// memory; errc::busy: as close().
     [[nodiscard]] result<void> set_attributes(const domain& to, vinic::access rights);
 
     /// Deregisters.  On return no engine touches the memory and adopted pages are private again with their
     /// contents; a message that was on its way is whole, or has failed.  errc::busy: a transfer that uses the
-    /// region does not end (its initiator is stopped inside it); the key is refused, close() may be called again.
+    /// region does not end (its initiator is stopped inside it), or adopted pages cannot be given back (the message
+    /// says why): the key is refused, nothing else has changed, close() may be called again.
     [[nodiscard]] result<void> close();
 
 private:
@@ -634,9 +672,13 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
 
     /// Registers memory of this process, any alignment and kind.  The memory must stay mapped until
-    /// the region is closed.  The same range may be registered any number of times.
-    /// Errors: invalid_argument (empty range, wraps round, not mapped), limit_reached, out_of_memory.
-    [[nodiscard]] result<region> register_memory(std::span<const std::byte> bytes, access rights);
+    /// the region is closed.  The same range may be registered any number of times.  No page is touched, and
+    /// the range's length does not matter, unless its adoption is asked for: that copies it, while other threads
+    /// that write to it wait.
+    /// Errors: invalid_argument (empty range, wraps round, not mapped), limit_reached, out_of_memory; not_supported:
+    /// a right to atomics on memory of which a part is foreign (the message says why it is).
+    [[nodiscard]] result<region> register_memory(std::span<const std::byte> bytes, access rights,
+                                                 const registration& how = {});
     /// The whole address space as one region: address 0, every byte this process has or will have.
     [[nodiscard]] result<region> register_address_space(access rights);
 
@@ -784,6 +826,9 @@ public:
     [[nodiscard]] result<device_event> next_event(nanoseconds timeout);
     /// What the function gets now.  errc::not_supported: direct placement.
     [[nodiscard]] result<service_level> current_service_level() const;
+    /// Whether the device reaches foreign memory of this process.  In isolated placement it does for its own user's
+    /// processes only; others register native and adopted memory.
+    [[nodiscard]] bool reaches_foreign_memory() const noexcept;
     [[nodiscard]] const std::string& device_address() const noexcept;
 
 private:

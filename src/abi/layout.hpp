@@ -9,6 +9,7 @@
 //     +          chunk owners                which process owns which 64 MiB of the file
 //     +          processes                   one entry per open nic
 //     +          domains, regions, queues (CQs), VIs, names, requests
+//     +          native pages                one bit per page of the file: a buffer's
 //     chunk 4..  chunks                      rings, buffers and adopted pages of the owning process
 //
 //   Who may write: an entry's owner, or whoever holds the header's lock.  Words that the data path
@@ -69,21 +70,17 @@ struct process_entry {
     word32 bell;           ///< futex: bumped to wake the forwarding thread of completion_queue::fd()
     word64 start_time;     ///< field 22 of /proc/PID/stat, with pid a unique name
     word64 pid_namespace;  ///< inode of /proc/self/ns/pid: a pid means nothing elsewhere
-    // Extents: which virtual addresses of this process lie in the file.  A sequence lock guards
-    // them: odd while the owner writes.
-    word32 extents_sequence;
-    word32 extent_count;
-    word64 extents_offset;
-    word32 extents_capacity;
-    word32 user;  ///< effective user id + 1, 0 = not told
+    // Which virtual addresses of this process lie in the file: device/extents.hpp.
+    word64 base;     ///< where it maps the file; of its buffers native_pages tells
+    word64 adopted;  ///< its table of adopted pages, packed: place, length, generation; 0: none
+    word32 user;     ///< effective user id + 1, 0 = not told
+    std::uint32_t reserved_;
     char command[32];
     std::uint8_t pad_[128 - 88];
 };
 static_assert(sizeof(process_entry) == 128);
 
-/// `bytes` bytes at virtual address `address` of the owner lie at `offset` of the file; while they move
-/// in or out, `offset` is `moving`, and engines try again later.
-inline constexpr std::uint64_t moving = ~std::uint64_t{0} - 1;
+/// `bytes` bytes at virtual address `address` of the owner lie at `offset` of the file.
 struct extent {
     word64 address;
     word64 bytes;
@@ -116,7 +113,8 @@ struct region_entry {
     word32 rights;
     word32 backing;
     word32 generation;
-    std::uint8_t pad_[16];
+    word32 foreign_reason;
+    std::uint8_t pad_[12];
 };
 static_assert(sizeof(region_entry) == line_size);
 
@@ -210,7 +208,7 @@ struct device_header {
     word32 version;
     word32 fence;  ///< 1: processes without membarrier share the device, light sides fence
     word64 created_ns;
-    word64 span;  ///< bytes of address space, whole chunks; a window's is its file's length
+    word64 span;   ///< bytes of address space, whole chunks; a window's is its file's length
     word64 claim;  ///< the magic number from the first write on: what is left of a device that was never finished
     alignas(line_size) word32 lock;          ///< 0 free, else process index + 1, | lock_waiters
     word32 lock_breaks;                      ///< how often a dead holder's lock was broken

@@ -264,4 +264,9 @@ inline constexpr std::uint64_t tables_end = vis_offset + std::uint64_t{vi_count}
 inline constexpr std::uint32_t first_chunk = static_cast<std::uint32_t>(align_up(tables_end, chunk_size) / chunk_size);
 static_assert(first_chunk <= 4);
 
+/// At the end of the room before the first chunk: a bit for every page of the file.
+inline constexpr std::uint64_t native_bytes_per_chunk = chunk_size / page_size / 8;
+inline constexpr std::uint64_t native_pages_offset = first_chunk * chunk_size - chunk_count * native_bytes_per_chunk;
+static_assert(tables_end <= native_pages_offset);
+
 }  // namespace vinic::abi

@@ -174,7 +174,7 @@ inline constexpr std::uint64_t context_bytes = 4 * page_size;  ///< mailbox page
 inline constexpr std::uint64_t identity_offset = align_up(tables_end, 1 << 20);
 inline constexpr std::uint64_t contexts_offset = identity_offset + page_size;
 inline constexpr std::uint64_t control_end = contexts_offset + context_count * context_bytes;
-static_assert(control_end <= first_chunk * chunk_size && first_chunk < window_chunks_least);
+static_assert(control_end <= native_pages_offset && first_chunk < window_chunks_least);
 
 constexpr std::uint64_t mailbox_offset(std::uint32_t context) { return contexts_offset + context * context_bytes; }
 constexpr std::uint64_t doorbell_offset(std::uint32_t context) { return mailbox_offset(context) + page_size; }

@@ -48,7 +48,11 @@ vinic::backing expected_backing(memory_kind kind) noexcept {
 }
 
 region register_as(vinic::domain& domain, const work_memory& memory, memory_kind kind) {
-    region made = take(domain.register_memory(memory.bytes(), access::all));
+    // Foreign memory has no atomics, and adoption has to be asked for.
+    const access rights =
+        kind == memory_kind::foreign ? access::local_write | access::remote_write | access::remote_read : access::all;
+    region made =
+        take(domain.register_memory(memory.bytes(), rights, {kind == memory_kind::adopted ? adopt::safe : adopt::no}));
     if (made.backing() != expected_backing(kind)) {
         throw failure(std::string("asked for ") + name(expected_backing(kind)) + " memory, the device reports " +
                       name(made.backing()));
@@ -64,10 +68,8 @@ work_memory::work_memory(nic& device, memory_kind kind, std::size_t bytes) {
         bytes_ = device_memory_.bytes();
         return;
     }
-    // Pages of a shared mapping can not be moved into the device, so those stay foreign.
-    const int sharing = kind == memory_kind::adopted ? MAP_PRIVATE : MAP_SHARED;
     const std::size_t whole = round_up(bytes, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
-    void* place = mmap(nullptr, whole, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+    void* place = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (place == MAP_FAILED) {
         throw failure("no memory for a buffer of " + std::to_string(whole) + " bytes: " + std::strerror(errno));
     }

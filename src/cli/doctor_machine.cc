@@ -109,22 +109,17 @@ void check_userfaultfd(findings& all) {
     const os::unique_fd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
     uffdio_api api{};
     api.api = UFFD_API;
-    const std::string cure =
-        "let the seccomp filter allow userfaultfd(2), take memory from nic::allocate, or register "
-        "before starting threads";
-    if (!fd || ::ioctl(fd.get(), UFFDIO_API, &api) != 0 || (api.features & UFFD_FEATURE_PAGEFAULT_FLAG_WP) == 0) {
-        all.push_back({"userfaultfd", verdict::warn,
-                       "is refused: pages of processes with several threads are not adopted but stay foreign", cure});
-        return;
-    }
+    std::uint64_t wanted = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
 #if defined(UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
-    if ((api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) != 0) {
-        all.push_back({"userfaultfd", verdict::ok, "memory can be adopted while other threads write to it"});
+    wanted |= UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+#endif
+    if (!fd || ::ioctl(fd.get(), UFFDIO_API, &api) != 0 || (api.features & wanted) != wanted) {
+        all.push_back({"userfaultfd", verdict::warn,
+                       "is refused or older than Linux 5.19: memory whose adoption is asked for stays foreign",
+                       "let the seccomp filter allow userfaultfd(2), or take memory from nic::allocate"});
         return;
     }
-#endif
-    all.push_back({"userfaultfd", verdict::ok,
-                   "memory can be adopted while other threads write to it, and is given back page by page"});
+    all.push_back({"userfaultfd", verdict::ok, "memory can be adopted, where that is asked for"});
 }
 
 /// What a process meets that reads the memory of one that is not its child.  0 or errno.

@@ -28,6 +28,13 @@ value backing_name(std::uint32_t b) {
     return b <= static_cast<std::uint32_t>(backing::mixed) ? value(name(static_cast<backing>(b))) : value("unknown");
 }
 
+/// Nothing for memory of which no part is foreign.
+value reason_name(std::uint32_t r) {
+    return r == 0                                                    ? value()
+           : r <= static_cast<std::uint32_t>(foreign_reason::failed) ? value(name(static_cast<foreign_reason>(r)))
+                                                                     : value("unknown");
+}
+
 /// Queues that are marked as having completions; nothing if the bitmap makes no sense.
 value queues_ready(const device_file& f, std::uint64_t bitmap) {
     constexpr std::uint64_t leaves_max = 2 * std::uint64_t{abi::vi_count} / 64;
@@ -59,6 +66,7 @@ result<std::string> show_regions(const show_options& o) {
                         {"length_bytes", "LENGTH"},
                         {"rights", "RIGHTS"},
                         {"backing", "BACKING"},
+                        {"foreign_reason", "FOREIGN-REASON"},
                         {"process"},
                         {"domain"},
                         {"file_offset"},
@@ -70,9 +78,9 @@ result<std::string> show_regions(const show_options& o) {
         const std::uint64_t offset = r.offset.load_relaxed();
         t.rows.push_back({key == 0 ? value() : value(key), processes.pid_of(owner), processes.command_of(owner),
                           r.address.load_relaxed(), length == abi::none64 ? value() : value(length),
-                          rights_of(r.rights.load_relaxed()), backing_name(r.backing.load_relaxed()), owner - 1,
-                          r.domain.load_relaxed(), offset == abi::none64 ? value() : value(offset),
-                          length == abi::none64});
+                          rights_of(r.rights.load_relaxed()), backing_name(r.backing.load_relaxed()),
+                          reason_name(r.foreign_reason.load_relaxed()), owner - 1, r.domain.load_relaxed(),
+                          offset == abi::none64 ? value() : value(offset), length == abi::none64});
     });
     return finish(o, *f, "regions", t);
 }

@@ -1,38 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/tables.hpp"
 
+#include <bit>
 #include <cstring>
 
+#include "device/extents.hpp"
 #include "os/memory.hpp"
 
 namespace vinic::cli {
 
 namespace {
 
-/// More extents than a process can sensibly have: the count is wrong.
-constexpr std::uint32_t extents_sane = 1u << 20;
 constexpr std::uint32_t depth_max = 32768;
 constexpr int attempts_max = 10;
 
-/// Under the extents' sequence lock: what is buffers and adopted pages of process i.
-std::optional<std::uint64_t> buffer_bytes(const device_file& f, std::uint32_t i) {
+/// Adopted pages of process i; nothing while they change.
+std::optional<std::uint64_t> adopted_bytes(const device_file& f, std::uint32_t i) {
     const std::uint64_t at = abi::processes_offset + i * sizeof(abi::process_entry);
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
-        const auto p = f.read<abi::process_entry>(at);
-        const std::uint32_t sequence = p.extents_sequence.load_relaxed();
-        const std::uint32_t count = std::min(p.extent_count.load_relaxed(), p.extents_capacity.load_relaxed());
-        const std::uint64_t table = p.extents_offset.load_relaxed();
-        if (count > extents_sane || table > abi::file_size) {
+        const std::uint64_t word = f.read<abi::process_entry>(at).adopted.load_relaxed();
+        const auto table = device::adopted_table::of(word);
+        if (table.count > device::adopted_table::extents_max) {
             return {};
         }
         std::uint64_t sum = 0;
-        f.for_each<abi::extent>(table, count,
+        f.for_each<abi::extent>(table.offset, table.count,
                                 [&](std::uint32_t, const abi::extent& e) { sum += e.bytes.load_relaxed(); });
-        if ((sequence & 1) == 0 && f.read<abi::process_entry>(at).extents_sequence.load_relaxed() == sequence) {
+        if (f.read<abi::process_entry>(at).adopted.load_relaxed() == word) {
             return sum;
         }
     }
     return {};
+}
+
+/// Pages of a chunk that are buffers'.
+std::uint64_t native_bytes(const device_file& f, std::uint32_t chunk) {
+    std::uint64_t pages = 0;
+    f.for_each<abi::word64>(abi::native_pages_offset + chunk * abi::native_bytes_per_chunk,
+                            static_cast<std::uint32_t>(abi::native_bytes_per_chunk / sizeof(abi::word64)),
+                            [&](std::uint32_t, const abi::word64& bits) {
+                                pages += static_cast<std::uint64_t>(std::popcount(bits.load_relaxed()));
+                            });
+    return pages * abi::page_size;
 }
 
 bool ring_is_sane(std::uint64_t offset, std::uint32_t depth) {
@@ -108,16 +117,19 @@ void process_list::count(const device_file& f) {
 }
 
 void process_list::measure(const device_file& f) {
+    for (process_view& p : all_) {
+        p.buffer_bytes = adopted_bytes(f, p.index);
+    }
     f.for_each<abi::word32>(abi::chunk_owners_offset, abi::chunk_count, [&](std::uint32_t c, const abi::word32& owner) {
         process_view* p = c >= abi::first_chunk ? find(owner.load_relaxed()) : nullptr;
         if (p != nullptr) {
             ++p->chunks;
             p->touched_bytes += f.touched_bytes(c * abi::chunk_size, abi::chunk_size);
+            if (p->buffer_bytes) {
+                *p->buffer_bytes += native_bytes(f, c);
+            }
         }
     });
-    for (process_view& p : all_) {
-        p.buffer_bytes = buffer_bytes(f, p.index);
-    }
 }
 
 device_census count_entries(const device_file& f) {

@@ -42,7 +42,7 @@ struct transfer {
 struct lease_end {
     enum class why : std::uint8_t {
         empty,   ///< nothing more is posted
-        more,    ///< the lease is used up, or pages were moving
+        more,    ///< the lease is used up
         waits,   ///< the receiver has no descriptor; nothing was done for the message at the head
         failed,  ///< the message at the head ended with `how`, and the connection breaks
         broken,  ///< the connection broke meanwhile

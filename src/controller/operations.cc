@@ -32,7 +32,7 @@ std::uint32_t payload_max(const vi& v) noexcept {
 
 /// Inline data are the device's own bytes.
 piece inline_piece(transfer& t, std::uint64_t most) noexcept {
-    return {t.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done), false};
+    return {t.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done)};
 }
 
 /// Pages that may have to be made for a piece of so many bytes.
@@ -88,9 +88,6 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
                 return fail(v, status::local_protection);
             }
             local = first_piece(mine, remote.bytes);
-        }
-        if (remote.moving || local.moving) {
-            return verdict::again;
         }
         if (remote.direct == nullptr || local.direct == nullptr) {
             count(there.owner->counters.foreign_copies);  // by system call: never in blocks, each would cost one
@@ -166,16 +163,10 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
                 return fail(v, status::local_protection);
             }
             const piece local = first_piece(mine, payload_max(v));
-            if (local.moving) {
-                t.done = t.segment = t.segment_at = 0;
-                t.words = {};
-                t.started = false;
-                return verdict::again;
-            }
             if (local.direct == nullptr) {
                 count(v.owner->counters.foreign_copies);
             }
-            const piece to_piece{sink + t.done, 0, local.bytes, false};
+            const piece to_piece{sink + t.done, 0, local.bytes};
             if (const copied how = copy(mine, to_piece, mine, local, local.bytes, t.words,
                                         t.done + local.bytes == t.length, foreign_memory_);
                 how != copied::all) {
@@ -254,13 +245,6 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
     } else {
         to->filled_until_ns = to->filled_by == &v ? to->filled_until_ns : now + fill_patience_ns;
         o = send(v, *to, t);
-        if (o.what == verdict::again) {
-            // Its sender or its receiver says that pages are moving, for as long as they like: the message begins
-            // anew when they no longer do, and the receiver's descriptor is anybody's meanwhile.
-            t.started = false;
-            t.done = t.segment = t.segment_at = t.receive_segment = t.receive_at = 0;
-            t.words = {};
-        }
         const bool goes_on = t.started && o.what == verdict::partial;
         to->filled_by = goes_on ? &v : nullptr;
     }
@@ -336,24 +320,29 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     const piece p = first_piece(word, 8);
     // Where the result goes is settled first: an atomic that has happened cannot be run again.
     const piece result = first_piece(mine, 8);
-    if (p.moving || result.moving) {
-        return verdict::again;
-    }
     // An offset in the window that its client chose may be anything: words are shared only where they are words.
-    if (p.direct == nullptr || p.bytes != 8 || result.direct == nullptr || result.bytes != 8 ||
+    if (p.direct == nullptr || p.bytes != 8 || result.bytes != 8 ||
         reinterpret_cast<std::uintptr_t>(p.direct) % 8 != 0) {
         return fail(v, status::unreachable_memory);
     }
+    std::uint64_t old = 0;
+    const piece word_here{reinterpret_cast<std::byte*>(&old), 0, sizeof old};
+    vinic::device::word_copy words;
+    copied how = copy(mine, word_here, mine, result, sizeof old, words, true, foreign_memory_);
+    how = how == copied::all ? copy(mine, result, mine, word_here, sizeof old, words, true, foreign_memory_) : how;
+    if (how != copied::all) {
+        return stopped(v, how == copied::unmapped_from ? copied::unmapped_to : how, false);
+    }
     auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
-    std::uint64_t old = t.compare;
+    old = t.compare;
     if (t.opcode == opcode::fetch_add) {
         old = shared.fetch_add(t.operand);
     } else {
         (void)shared.compare_exchange(old, t.operand);
     }
-    vinic::device::copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
     tally_.bytes += 8;
-    return {};
+    how = copy(mine, result, mine, word_here, sizeof old, words, true, foreign_memory_);
+    return how == copied::all ? outcome() : stopped(v, how, false);
 }
 
 executor::outcome executor::execute(vi& v, transfer& t) noexcept {

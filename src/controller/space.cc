@@ -6,69 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "device/extents.hpp"
 #include "device/foreign.hpp"
 #include "os/process_memory.hpp"
-#include "os/sync.hpp"
 
 namespace vinic::controller {
 
 namespace {
-
-struct found_extent {
-    bool inside = false;
-    bool moving = false;
-    std::uint64_t offset = 0;
-    std::uint64_t until = ~std::uint64_t{0};
-};
-
-/// Looks `address` up in the table that the client keeps.  Every word of it may be a lie: the table is searched
-/// only where it lies in the window, and what it says is taken only if it lies there, too.
-found_extent find_extent(const window& w, std::uint32_t context, std::uint64_t address) noexcept {
-    const abi::process_entry& p = w.process(context);
-    for (int attempt = 0; attempt < 100; ++attempt) {
-        const std::uint32_t sequence = p.extents_sequence.load_acquire();
-        if ((sequence & 1) != 0) {
-            os::spin_pause();
-            continue;
-        }
-        const std::uint64_t table = p.extents_offset.load_acquire();
-        const std::uint32_t count = std::min(p.extent_count.load_acquire(), p.extents_capacity.load_acquire());
-        found_extent f;
-        if (count != 0 &&
-            (table % alignof(abi::extent) != 0 || !w.holds(table, std::uint64_t{count} * sizeof(abi::extent)))) {
-            return f;
-        }
-        const auto* extents = w.at<abi::extent>(table);
-        std::uint32_t low = 0;
-        for (std::uint32_t high = count; low < high;) {  // first extent that begins behind address
-            const std::uint32_t middle = low + (high - low) / 2;
-            if (extents[middle].address.load_relaxed() <= address) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if (low < count) {
-            f.until = std::max(extents[low].address.load_relaxed(), address + 1);
-        }
-        if (low > 0) {
-            const std::uint64_t begin = extents[low - 1].address.load_relaxed();
-            const std::uint64_t bytes = extents[low - 1].bytes.load_relaxed();
-            const std::uint64_t offset = extents[low - 1].offset.load_relaxed();
-            if (address - begin < bytes) {
-                f.moving = offset == abi::moving;
-                f.inside = f.moving || w.holds(offset, bytes);
-                f.offset = offset + (address - begin);
-                f.until = f.inside ? begin + bytes : f.until;
-            }
-        }
-        std::atomic_thread_fence(std::memory_order_acquire);
-        if (p.extents_sequence.load_relaxed() == sequence) {
-            return f;
-        }
-    }
-    return {true, true, 0, address + 1};
-}
 
 copied from_errno(int e, copied unmapped) noexcept {
     switch (e) {
@@ -95,18 +39,17 @@ std::uint32_t pid_of(const place& p) noexcept {
 }  // namespace
 
 piece first_piece(const place& p, std::uint64_t max) noexcept {
-    piece out{nullptr, p.address, std::min(p.length, max), false};
+    piece out{nullptr, p.address, std::min(p.length, max)};
     const window& w = p.owner->window;
     if (p.offset != abi::none64) {
         out.direct = w.at<std::byte>(p.offset);
         return out;
     }
-    const found_extent f = find_extent(w, p.context, p.address);
+    // What is read there may be a lie: but whatever it says lies in the window.
+    const auto f =
+        vinic::device::find_extent(w.at<std::byte>(0), w.bytes(), w.process(p.context), p.context + 1, p.address);
     out.bytes = std::min(out.bytes, f.until - p.address);
-    out.moving = f.moving;
-    if (f.inside && !f.moving) {
-        out.direct = w.at<std::byte>(f.offset);
-    }
+    out.direct = f.inside ? w.at<std::byte>(f.offset) : nullptr;
     return out;
 }
 

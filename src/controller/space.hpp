@@ -56,7 +56,6 @@ struct piece {
     std::byte* direct = nullptr;  ///< nullptr: foreign memory
     std::uint64_t address = 0;
     std::uint64_t bytes = 0;
-    bool moving = false;  ///< its owner is moving these pages: try again later
 };
 [[nodiscard]] piece first_piece(const place& p, std::uint64_t max) noexcept;
 

@@ -174,11 +174,7 @@ result<bool> memory::settle(const place& p, const open_options& options, const o
         return std::unexpected(ready.error());
     }
     os::unlock_byte(fd_.get(), opening_byte);
-    if (auto r = open_again(); !r) {
-        leave();
-        self_ = abi::none32;
-        return std::unexpected(r.error());
-    }
+    open_again();
     if (const farewell_lock hold(*this); hold) {  // else whoever polls buries them
         bury_the_dead(*this);
     }
@@ -303,15 +299,6 @@ result<void> memory::initialise(const open_options& options) {
     header().fence.store_relaxed(os::register_asymmetric_barrier() ? 0 : 1);
     header().created_ns.store_relaxed(os::now_ns());
     header().magic.store_release(abi::magic);
-    return {};
-}
-
-result<void> memory::open_again() {
-    const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
-    mapping_fd_.reset(os::beyond_standard(::open(again.c_str(), O_RDWR | O_CLOEXEC)));
-    if (!mapping_fd_) {
-        return std::unexpected(fail_os(errno, "opening the device file again through /proc"));
-    }
     return {};
 }
 

@@ -98,7 +98,6 @@ enum status route::status_of(moved how, bool outward) const noexcept {
             return status::unreachable_memory;
         case moved::process_gone:
             return status::connection_lost;
-        case moved::again:
         case moved::broken:
             break;
     }
@@ -290,6 +289,22 @@ outcome route::read(const operation& op) noexcept {
     return {};
 }
 
+/// The result of an atomic in memory of the initiator that is foreign to this process.
+moved route::place_result(const place& sink, std::uint64_t value) noexcept {
+    word_copy words;
+    return move(*device, sink, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), words,
+                from->state, connected, foreign_copies);
+}
+
+/// Whether it can be placed: what lies there now is.
+moved route::try_result(const place& sink) noexcept {
+    std::uint64_t value = 0;
+    word_copy words;
+    const moved how = move(*device, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), sink,
+                           words, from->state, connected, foreign_copies);
+    return how == moved::unmapped_from ? moved::unmapped_to : how != moved::all ? how : place_result(sink, value);
+}
+
 outcome route::atomic(const operation& op) noexcept {
     if (!check_local(op, local_write_right)) {
         return fail(status::local_protection);
@@ -302,9 +317,6 @@ outcome route::atomic(const operation& op) noexcept {
         return fail(status::bad_alignment);
     }
     const piece p = next_piece(*device, word, 8);
-    if (p.moving) {
-        return outcome::moving();
-    }
     if (p.direct == nullptr || p.bytes != 8) {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
     }
@@ -313,22 +325,25 @@ outcome route::atomic(const operation& op) noexcept {
     if (!local_place(op, 0, sink)) {
         return fail(status::local_protection);
     }
-    const piece result = next_piece(*device, sink, 8);
-    if (result.moving) {
-        return outcome::moving();
+    place looked_at = sink;
+    const piece result = next_piece(*device, looked_at, 8);
+    const bool is_direct = result.direct != nullptr && result.bytes == 8;
+    if (const moved how = is_direct ? moved::all : try_result(sink); how != moved::all) {
+        return stopped(how, false);
     }
-    if (result.direct == nullptr || result.bytes != 8) {
-        return fail(status::unreachable_memory);
-    }
-    auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
     std::uint64_t old = op.compare;
+    auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
     if (op.opcode == opcode::fetch_add) {
         old = shared.fetch_add(op.operand);
     } else {
         (void)shared.compare_exchange(old, op.operand);
     }
-    copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
-    return {};
+    if (is_direct) [[likely]] {
+        copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
+        return {};
+    }
+    const moved how = place_result(sink, old);
+    return how == moved::all ? outcome() : stopped(how, false);
 }
 
 }  // namespace vinic::device

@@ -37,16 +37,11 @@ public:
     constexpr outcome(enum status s) noexcept : word_(static_cast<std::uint32_t>(s)) {}
     /// The receiver has no descriptor (or it is no case for this path); nothing was done.
     [[nodiscard]] static constexpr outcome waiting() noexcept { return from(waits_word); }
-    /// Pages of the other side are moving; the caller leaves the engine, so that they can, and runs
-    /// the operation anew.
-    [[nodiscard]] static constexpr outcome moving() noexcept { return from(again_word); }
     [[nodiscard]] constexpr bool waits() const noexcept { return word_ == waits_word; }
-    [[nodiscard]] constexpr bool again() const noexcept { return word_ == again_word; }
     [[nodiscard]] constexpr enum status how() const noexcept { return static_cast<enum status>(word_ & 0xff); }
 
 private:
     static constexpr std::uint32_t waits_word = 0x100;  // how() is success
-    static constexpr std::uint32_t again_word = 0x200;
     [[nodiscard]] static constexpr outcome from(std::uint32_t word) noexcept {
         outcome o;
         o.word_ = word;
@@ -212,9 +207,7 @@ private:
     [[nodiscard]] outcome refuse_access(abi::word64& refusals) noexcept;
     [[nodiscard]] outcome fail(enum status senders) noexcept;
     /// What a move that did not bring all means for the operation.
-    [[nodiscard]] outcome stopped(moved how, bool outward) noexcept {
-        return how == moved::again ? outcome::moving() : fail(status_of(how, outward));
-    }
+    [[nodiscard]] outcome stopped(moved how, bool outward) noexcept { return fail(status_of(how, outward)); }
 
     /// Into memory that is foreign, wholly or in part.
     [[nodiscard]] outcome write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept;
@@ -222,6 +215,8 @@ private:
     [[nodiscard]] outcome write(const operation& op) noexcept;
     [[nodiscard]] outcome read(const operation& op) noexcept;
     [[nodiscard]] outcome atomic(const operation& op) noexcept;
+    [[nodiscard]] moved place_result(const place& sink, std::uint64_t value) noexcept;
+    [[nodiscard]] moved try_result(const place& sink) noexcept;
 
     /// Checks the initiator's segments.  `rights`: none to read from them, local_write to fill them.
     [[nodiscard]] bool check_local(const operation& op, std::uint32_t rights) const noexcept;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // entry.cc -- a process takes its entry of the process table, in a device file or in a window.
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -67,9 +69,8 @@ void memory::settle_in(std::uint32_t i) noexcept {
     p.start_time.store_relaxed(os::process_start_time(static_cast<std::uint32_t>(::getpid())));
     p.pid_namespace.store_relaxed(pid_namespace_);
     p.user.store_relaxed(::geteuid() + 1);
-    p.extents_sequence.store_relaxed(0);
-    p.extent_count.store_relaxed(0);
-    p.extents_capacity.store_relaxed(0);
+    p.base.store_relaxed(reinterpret_cast<std::uint64_t>(map_.data()));
+    p.adopted.store_relaxed(0);
     std::memset(p.command, 0, sizeof p.command);
     if (std::FILE* f = std::fopen("/proc/self/comm", "re"); f != nullptr) {
         (void)std::fgets(p.command, sizeof p.command, f);
@@ -78,6 +79,23 @@ void memory::settle_in(std::uint32_t i) noexcept {
     }
     self_ = i;
     p.state.store_release(static_cast<std::uint32_t>(abi::process_state::live));
+}
+
+/// A second open file: of the path, if that names this file, or through /proc, as a window's must.
+void memory::open_again() noexcept {
+    char through_proc[32];
+    std::snprintf(through_proc, sizeof through_proc, "/proc/self/fd/%d", fd_.get());
+    const char* const paths[] = {window_ == nullptr ? path_.c_str() : through_proc, through_proc};
+    for (const char* path : paths) {
+        mapping_fd_.reset(os::beyond_standard(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)));
+        struct stat first{};
+        struct stat second{};
+        if (mapping_fd_ && ::fstat(fd_.get(), &first) == 0 && ::fstat(mapping_fd_.get(), &second) == 0 &&
+            first.st_ino == second.st_ino && first.st_dev == second.st_dev) {
+            return;
+        }
+    }
+    mapping_fd_.reset();
 }
 
 }  // namespace vinic::device

@@ -93,10 +93,6 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
         if (o.waits()) {
             return drained::waits;
         }
-        if (o.again()) {
-            os::spin_pause();  // the owner of the moving pages gives up after a while if it waits for us
-            continue;
-        }
         abi::send_descriptor& d = queue.descriptors[next & queue.mask];
         d.status = static_cast<std::uint8_t>(o.how());
         ++next;

@@ -146,7 +146,7 @@ bool memory::alive(std::uint32_t i) const noexcept {
 
 void memory::forget_after_fork() noexcept {
     forked_ = true;
-    map_.replace_by_zeros();
+    map_.replace_by_zeros(abi::first_chunk * abi::chunk_size);
     mapping_fd_.reset();
     fd_.reset();
     if (window_) {

@@ -83,6 +83,8 @@ public:
     [[nodiscard]] T* at(std::uint64_t offset) const noexcept {
         return reinterpret_cast<T*>(map_.data() + offset);
     }
+    /// Of the file, or the window.
+    [[nodiscard]] std::uint64_t bytes() const noexcept { return map_.size(); }
     /// Chunks of 64 MiB, the tables' included.
     [[nodiscard]] std::uint32_t chunks() const noexcept {
         return static_cast<std::uint32_t>(map_.size() / abi::chunk_size);
@@ -94,7 +96,7 @@ public:
     [[nodiscard]] std::uint32_t owner_word() const noexcept { return self_ + 1; }
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
     /// For mappings that may outlive the nic: a mapping keeps its open file alive, and with it that
-    /// file's locks; this one has none.
+    /// file's locks; this one has none.  -1: it could not be opened, without /proc; nothing is adopted then.
     [[nodiscard]] int mapping_fd() const noexcept { return mapping_fd_.get(); }
     [[nodiscard]] bool fenced() const noexcept { return fenced_; }
     [[nodiscard]] const std::string& address() const noexcept { return address_; }
@@ -119,9 +121,9 @@ public:
 
     /// Whether process entry i is held by a living process.
     [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
-    /// A foreign address of process i can be reached by its pid: same pid namespace.
+    /// A foreign address of process i can be reached by its pid: same pid namespace, which is known.
     [[nodiscard]] bool same_pid_namespace(std::uint32_t i) const noexcept {
-        return process(i).pid_namespace.load_relaxed() == pid_namespace_;
+        return pid_namespace_ != 0 && process(i).pid_namespace.load_relaxed() == pid_namespace_;
     }
 
     void heavy_barrier() const noexcept { os::heavy_barrier(fenced_); }
@@ -175,7 +177,7 @@ private:
     [[nodiscard]] result<void> enter();
     [[nodiscard]] result<void> back_process(std::uint32_t i);
     void settle_in(std::uint32_t i) noexcept;
-    [[nodiscard]] result<void> open_again();
+    void open_again() noexcept;
     [[nodiscard]] result<void> inspect();
     void leave() noexcept;
     // window.cc

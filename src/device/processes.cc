@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/extents.hpp"
 #include "device/link.hpp"
 
 namespace vinic::device {
@@ -140,6 +141,7 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
     for (std::uint32_t c = 0; c < m.chunks(); ++c) {
         if (m.chunk_owner(c).load_relaxed() == owner) {
             if (os::release_storage(m.fd(), c * abi::chunk_size, abi::chunk_size)) {
+                mark_native(m.at<std::byte>(0), c * abi::chunk_size, abi::chunk_size, false);
                 m.chunk_owner(c).store_release(0);
             } else {
                 all_emptied = false;
@@ -149,8 +151,7 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
     if (!all_emptied) {
         return;  // it is leaving still: whoever looks for the dead next tries again
     }
-    m.process(i).extent_count.store_relaxed(0);
-    m.process(i).extents_capacity.store_relaxed(0);
+    m.process(i).adopted.store_relaxed(0);
     m.process(i).state.store_release(static_cast<std::uint32_t>(process_state::free));
 }
 

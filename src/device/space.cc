@@ -4,65 +4,13 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "device/extents.hpp"
 #include "device/foreign.hpp"
 #include "os/process_memory.hpp"
 
 namespace vinic::device {
 
 namespace {
-
-/// The extent of process `p` that holds `address`, or the start of the next one.  Under the extents'
-/// sequence lock; a table that changes all the time is read as "moving".
-struct found_extent {
-    bool inside = false;
-    bool moving = false;
-    std::uint64_t offset = 0;  ///< file offset of `address`
-    std::uint64_t until = 0;   ///< virtual address where this answer ends
-};
-
-found_extent find_extent(const memory& m, std::uint32_t process, std::uint64_t address) noexcept {
-    const abi::process_entry& p = m.process(process);
-    for (int attempt = 0; attempt < 100; ++attempt) {
-        const std::uint32_t sequence = p.extents_sequence.load_acquire();
-        if ((sequence & 1) != 0) {
-            os::spin_pause();
-            continue;
-        }
-        const std::uint64_t table = p.extents_offset.load_acquire();
-        std::uint32_t low = 0;
-        std::uint32_t high = std::min(p.extent_count.load_acquire(), p.extents_capacity.load_acquire());
-        const auto* extents = m.at<abi::extent>(table);
-        while (low < high) {  // first extent that begins behind address
-            const std::uint32_t middle = (low + high) / 2;
-            if (extents[middle].address.load_relaxed() <= address) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        found_extent f;
-        f.until = ~std::uint64_t{0};
-        if (low < p.extent_count.load_relaxed()) {
-            f.until = extents[low].address.load_relaxed();
-        }
-        if (low > 0) {
-            const std::uint64_t begin = extents[low - 1].address.load_relaxed();
-            const std::uint64_t bytes = extents[low - 1].bytes.load_relaxed();
-            if (address - begin < bytes) {
-                f.inside = true;
-                const std::uint64_t offset = extents[low - 1].offset.load_relaxed();
-                f.moving = offset == abi::moving;
-                f.offset = offset + (address - begin);
-                f.until = begin + bytes;
-            }
-        }
-        std::atomic_thread_fence(std::memory_order_acquire);
-        if (p.extents_sequence.load_relaxed() == sequence) {
-            return f;
-        }
-    }
-    return {true, true, 0, address + 1};
-}
 
 moved from_errno(int e, moved unmapped) noexcept {
     switch (e) {
@@ -103,17 +51,17 @@ inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from,
 }  // namespace
 
 piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
-    piece out{nullptr, p.address, std::min(p.length, max), false};
+    piece out{nullptr, p.address, std::min(p.length, max)};
     if (p.process == m.self() && !p.whole_space) {
         out.direct = reinterpret_cast<std::byte*>(p.address);
     } else if (p.offset != abi::none64) {
         out.direct = m.at<std::byte>(p.offset);
         p.offset += out.bytes;
     } else {
-        const found_extent f = find_extent(m, p.process, p.address);
+        const found_extent f =
+            find_extent(m.at<std::byte>(0), m.bytes(), m.process(p.process), p.process + 1, p.address);
         out.bytes = std::min(out.bytes, f.until - p.address);
-        out.direct = f.inside && !f.moving ? m.at<std::byte>(f.offset) : nullptr;
-        out.moving = f.moving;
+        out.direct = f.inside ? m.at<std::byte>(f.offset) : nullptr;
     }
     p.address += out.bytes;
     p.length -= out.bytes;
@@ -126,17 +74,14 @@ moved move(const memory& m, place to, place from, word_copy& words, const abi::w
     const bool fills = bytes == to.length;
     to.length = bytes;
     from.length = bytes;
-    piece d{nullptr, 0, 0, false};
-    piece s{nullptr, 0, 0, false};
+    piece d{nullptr, 0, 0};
+    piece s{nullptr, 0, 0};
     while (to.length + d.bytes != 0) {
         if (d.bytes == 0) {
             d = next_piece(m, to, move_bytes_max);
         }
         if (s.bytes == 0) {
             s = next_piece(m, from, move_bytes_max);
-        }
-        if (d.moving || s.moving) {
-            return state.load_acquire() == connected ? moved::again : moved::broken;
         }
         const std::uint64_t n = std::min(d.bytes, s.bytes);
         const bool ends = fills && to.length + d.bytes == n;

@@ -63,9 +63,10 @@ inline constexpr std::uint64_t move_bytes_max = 256 << 10;
 /// Whether one system call of this process reaches all of a place that passed the check.  False: perhaps not.
 [[nodiscard]] inline bool is_foreign_in_one_piece(const memory& m, const place& p) noexcept {
     const abi::process_entry& owner = m.process(p.process);
+    const std::uint64_t base = owner.base.load_relaxed();
     return p.offset == abi::none64 && p.length <= move_bytes_max && (p.process != m.self() || p.whole_space) &&
-           (owner.extents_sequence.load_acquire() & 1) == 0 && owner.extent_count.load_acquire() == 0 &&
-           m.same_pid_namespace(p.process);
+           owner.adopted.load_relaxed() == 0 && p.address - base >= m.bytes() &&
+           (p.address >= base || base - p.address >= p.length) && m.same_pid_namespace(p.process);
 }
 
 /// The longest piece at the start of `p` (at most `max` bytes) that lies in one place: a pointer of
@@ -74,12 +75,11 @@ struct piece {
     std::byte* direct;
     std::uint64_t address;
     std::uint64_t bytes;
-    bool moving = false;  ///< the owner is moving these pages: leave, and try again
 };
 [[nodiscard]] piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept;
 
 /// How a move ended.
-enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone, broken, again };
+enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone, broken };
 
 /// Moves min(to.length, from.length) bytes; where `from` ends before `to`, the next move is to follow it there, with
 /// the same `words`.  At least one side lies in this process or in the device.

@@ -43,22 +43,26 @@ result<std::uint32_t> memory::take(abi::table t) {
     const table_shape& s = shape(t);
     abi::table_marks& marks = header().marks[t];
     std::uint32_t backed_now = marks.backed.load_relaxed();
-    if (marks.used.load_relaxed() == backed_now) {
-        if (backed_now == s.capacity) {
-            return std::unexpected(
-                fail(errc::limit_reached, 0, "all " + std::to_string(s.capacity) + " " + s.what + " are taken"));
-        }
+    if (marks.used.load_relaxed() == s.capacity) {
+        return std::unexpected(
+            fail(errc::limit_reached, 0, "all " + std::to_string(s.capacity) + " " + s.what + " are taken"));
+    }
+    // One in sixteen is free at least, so that finding it takes no longer in a large table.
+    if (backed_now != s.capacity && marks.used.load_relaxed() + backed_now / 16 >= backed_now) {
         // A page at first, then an eighth more each time.
         const std::uint64_t begin = s.offset + backed_now * s.entry_bytes;
         const std::uint64_t want = std::max<std::uint64_t>(abi::page_size, backed_now * s.entry_bytes / 8);
         const std::uint64_t end =
             std::min(abi::align_up(begin + want, abi::page_size), s.offset + s.capacity * s.entry_bytes);
-        if (const int e = os::allocate_storage(fd_.get(), begin, end - begin); e != 0) {
+        const int e = os::allocate_storage(fd_.get(), begin, end - begin);
+        if (e != 0 && marks.used.load_relaxed() == backed_now) {
             return std::unexpected(fail_storage(e, std::string("taking storage for more ") + s.what));
         }
-        marks.cursor.store_relaxed(backed_now);
-        backed_now = static_cast<std::uint32_t>((end - s.offset) / s.entry_bytes);
-        marks.backed.store_release(backed_now);
+        if (e == 0) {
+            marks.cursor.store_relaxed(backed_now);
+            backed_now = static_cast<std::uint32_t>((end - s.offset) / s.entry_bytes);
+            marks.backed.store_release(backed_now);
+        }
     }
     std::uint32_t i = marks.cursor.load_relaxed();
     for (;; ++i) {

@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "native/adoption.hpp"
 
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
-
-#include "os/memory.hpp"
+#include <new>
 
 namespace vinic::detail {
 
 namespace {
 
 constexpr std::uint64_t page_mask = abi::page_size - 1;
-/// Unaligned ranges share their first and last page with strangers; below this size moving them is
-/// not worth two more mappings.
+/// Of ranges whose ends stay foreign: below this size moving what is between them is not worth it.
 constexpr std::uint64_t unaligned_bytes_min = 16 << 10;
 
-/// Pages that the calling thread itself touches while they move would park it for ever: its stack
-/// from here downwards, errno, and the thread control block (stack guard).
+template <class Map>
+typename Map::iterator containing(Map& map, std::uint64_t address) noexcept {
+    auto it = map.upper_bound(address);
+    if (it == map.begin()) {
+        return map.end();
+    }
+    --it;
+    return address - it->first < it->second.bytes ? it : map.end();
+}
+
+}  // namespace
+
+/// Its stack from here downwards, errno, and the thread control block (stack guard).
 bool holds_this_thread(std::uint64_t begin, std::uint64_t end) noexcept {
     constexpr std::uint64_t stack_below = 64 << 10;
     constexpr std::uint64_t control_block = 256;
@@ -32,262 +40,278 @@ bool holds_this_thread(std::uint64_t begin, std::uint64_t end) noexcept {
            touches(error_word, error_word + sizeof errno);
 }
 
-}  // namespace
-
-adoption::extents::iterator adoption::containing(std::uint64_t address) noexcept {
-    auto it = extents_.upper_bound(address);
-    if (it == extents_.begin()) {
-        return extents_.end();
+foreign_reason pins_by_descriptor() noexcept {
+    switch (registry().view.holds_pages_by_descriptor()) {
+        case os::answer::no:
+            return foreign_reason::none;
+        case os::answer::yes:
+            return foreign_reason::may_be_pinned;
+        default:
+            return foreign_reason::cannot_look;
     }
-    --it;
-    return address - it->first < it->second.bytes ? it : extents_.end();
 }
 
-void adoption::adopt(std::uint64_t begin, std::uint64_t end) noexcept {
-    if (begin >= end || holds_this_thread(begin, end)) {
-        return;
-    }
-    const std::uint64_t bytes = end - begin;
-    const auto offset = arena_.take_pages(bytes);
-    if (!offset) {
-        return;  // no room: the range stays foreign, which is correct
-    }
-    const auto it = extents_.emplace(begin, extent{bytes, *offset, 0, false, true, false, nullptr, {}}).first;
-    if (engines_outside && (!publish() || !engines_outside())) {
-        extents_.erase(it);
-        arena_.give_pages(*offset, bytes);
-        (void)publish();
-        return;
-    }
-    if (os::move_into_file(begin, bytes, memory_.mapping_fd(), *offset, memory_.at<std::byte>(*offset)) != 0) {
-        extents_.erase(it);
-        arena_.give_pages(*offset, bytes);
-        (void)publish();
-        return;
-    }
-    it->second.moving = false;
+adoption::buffers::iterator adoption::buffer_at(std::uint64_t address) noexcept {
+    return containing(buffers_, address);
 }
 
-result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t bytes, bool writable) {
+adoption::extents::iterator adoption::adopted_at(std::uint64_t address) noexcept {
+    const auto it = containing(adopted_, address);
+    return it != adopted_.end() && it->second.leaving ? adopted_.end() : it;
+}
+
+// -- registering ----------------------------------------------------------------------------------
+
+result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t bytes, adopt wanted) {
     const std::uint64_t end = address + bytes;
-    cover c;
-    const auto keep = [&](extents::iterator it) {
-        if (it->second.native) {
-            c.buffers.push_back(it->second.buffer.lock());
-        } else {
-            ++it->second.holders;
-            c.held.push_back(it->first);
-        }
-    };
-    if (auto it = containing(address); it != extents_.end() && end <= it->first + it->second.bytes) {
-        c.offset = it->second.offset + (address - it->first);
-        c.backing = it->second.native ? backing::native : backing::adopted;
-        keep(it);
-        return c;
-    }
-
     const std::uint64_t first = address & ~page_mask;
     const std::uint64_t last = (end + page_mask) & ~page_mask;
-    const bool aligned = first == address && last == end;
-    const auto mapped = os::areas(first, last);
-    std::uint64_t covered = first;
-    for (const os::memory_area& a : mapped) {
-        if (a.begin > covered || !a.readable || (writable && !a.writable)) {
-            break;
+    cover c;
+    if (const auto b = buffer_at(address); b == buffers_.end() || end > b->first + b->second.bytes) {
+        if (!os::is_mapped(first, last - first)) {
+            return std::unexpected(
+                error{errc::invalid_argument, EFAULT, "registering memory: the range is not mapped as a whole"});
         }
-        covered = a.end;
+        if (wanted != adopt::no) {
+            c.reason = adopt_range(address, end, wanted);
+        }
     }
-    if (covered < last) {
-        return std::unexpected(error{errc::invalid_argument, EFAULT,
-                                     "registering memory: the range is not mapped as a whole with these rights"});
-    }
-    // What is private and anonymous and not in the file yet moves, one extent per stretch.
-    if (aligned || bytes >= unaligned_bytes_min) {
-        std::uint64_t begin = first;
-        for (std::size_t i = 0; i < mapped.size(); ++i) {
-            const std::uint64_t from = std::max(mapped[i].begin, first);
-            const std::uint64_t to = std::min(mapped[i].end, last);
-            if (!mapped[i].private_anonymous || !mapped[i].writable) {
-                adopt(begin, from);
-                begin = to;
+    collect(address, end, c);
+    return c;
+}
+
+/// Holds what lies in the file of [address, end), and says how much of it does.
+void adoption::collect(std::uint64_t address, std::uint64_t end, cover& c) {
+    std::uint64_t native = 0;
+    std::uint64_t adopted = 0;
+    std::uint64_t offset = abi::none64;
+    for (std::uint64_t at = address; at < end;) {
+        std::uint64_t until = end;
+        if (const auto b = buffer_at(at); b != buffers_.end()) {
+            until = std::min(end, b->first + b->second.bytes);
+            native += until - at;
+            offset = b->second.offset + (at - b->first);
+            c.buffers.push_back(b->second.buffer.lock());
+        } else if (const auto a = adopted_at(at); a != adopted_.end()) {
+            until = std::min(end, a->first + a->second.bytes);
+            adopted += until - at;
+            offset = a->second.offset + (at - a->first);
+            c.held.push_back({a->first, a->second.serial});
+            ++a->second.holders;
+        } else {
+            if (const auto next = buffers_.upper_bound(at); next != buffers_.end()) {
+                until = std::min(until, next->first);
+            }
+            if (const auto next = adopted_.upper_bound(at); next != adopted_.end()) {
+                until = std::min(until, next->first);
             }
         }
-        adopt(begin, last);
-    }
-    std::uint64_t direct = 0;
-    std::uint64_t native = 0;
-    for (std::uint64_t at = address; at < end;) {
-        auto it = containing(at);
-        if (it == extents_.end()) {
-            const auto next = extents_.upper_bound(at);
-            at = next == extents_.end() ? end : next->first;
-            continue;
-        }
-        const std::uint64_t until = std::min(end, it->first + it->second.bytes);
-        direct += until - at;
-        native += it->second.native ? until - at : 0;
-        keep(it);
         if (at == address && until == end) {
-            c.offset = it->second.offset + (address - it->first);
+            c.offset = offset;
         }
         at = until;
     }
-    c.backing = direct == 0       ? backing::foreign
-                : direct < bytes  ? backing::mixed
-                : native == bytes ? backing::native
-                                  : backing::adopted;
-    if (auto r = publish(); !r) {
-        release(c.held);
-        return std::unexpected(r.error());
+    const std::uint64_t bytes = end - address;
+    c.backing = native + adopted == 0      ? backing::foreign
+                : native + adopted < bytes ? backing::mixed
+                : native == bytes          ? backing::native
+                                           : backing::adopted;
+    if (native + adopted == bytes) {
+        c.reason = foreign_reason::none;
+    }
+}
+
+adoption::cover adoption::hold_all() {
+    cover c;
+    c.backing = backing::mixed;
+    for (auto& [address, e] : adopted_) {
+        if (!e.leaving) {
+            c.held.push_back({address, e.serial});
+            ++e.holders;
+        }
     }
     return c;
 }
 
-void adoption::release(const std::vector<std::uint64_t>& held) noexcept {
-    bool changed = false;
-    for (const std::uint64_t address : held) {
-        auto it = extents_.find(address);
-        if (it == extents_.end() || --it->second.holders != 0) {
+/// The parts of [first, last) that do not lie in the file yet.
+std::vector<adoption::range> adoption::outside(std::uint64_t first, std::uint64_t last) {
+    std::vector<range> parts;
+    for (std::uint64_t at = first; at < last;) {
+        const auto b = containing(buffers_, at);
+        const auto a = containing(adopted_, at);
+        if (b != buffers_.end()) {
+            at = b->first + b->second.bytes;
             continue;
         }
-        give_back(it);
-        changed = true;
+        if (a != adopted_.end()) {
+            at = a->first + a->second.bytes;
+            continue;
+        }
+        const auto next_buffer = buffers_.upper_bound(at);
+        const auto next_adopted = adopted_.upper_bound(at);
+        const std::uint64_t until = std::min({last, next_buffer == buffers_.end() ? last : next_buffer->first,
+                                              next_adopted == adopted_.end() ? last : next_adopted->first});
+        parts.push_back({at, until});
+        at = until;
     }
-    if (changed) {
-        (void)publish();
-    }
+    return parts;
 }
 
-/// Pages that the program has unmapped or replaced meanwhile are none of our business.
-template <class F>
-void adoption::for_mapped_parts(std::uint64_t address, const extent& e, F f) const {
-    struct stat file{};
-    (void)::fstat(memory_.fd(), &file);
-    const std::uint64_t device = std::uint64_t{major(file.st_dev)} << 32 | minor(file.st_dev);
-    for (const os::memory_area& a : os::areas(address, address + e.bytes)) {
-        const std::uint64_t from = std::max(a.begin, address);
-        const std::uint64_t to = std::min(a.end, address + e.bytes);
-        if (a.inode == file.st_ino && a.device == device &&
-            a.offset + (from - a.begin) == e.offset + (from - address)) {
-            f(from, to);
+/// All whole pages of the range move, or the reason why none of them does.  Its neighbours on the first and the last
+/// page may be anybody's, who is not asked: a lock of the C library's, that a forked child resets before anything else.
+foreign_reason adoption::adopt_range(std::uint64_t address, std::uint64_t end, adopt wanted) {
+    const std::uint64_t outward = wanted == adopt::force ? 0 : page_mask;
+    const std::uint64_t first = (address + outward) & ~page_mask;
+    const std::uint64_t last = (end + page_mask - outward) & ~page_mask;
+    if (first >= last || ((first != address || last != end) && last - first < unaligned_bytes_min)) {
+        return foreign_reason::shares_pages;
+    }
+    const std::vector<range> parts = outside(first, last);
+    if (parts.empty()) {
+        return foreign_reason::shares_pages;
+    }
+    if (adopted_.size() + parts.size() > device::adopted_table::extents_max) {
+        return foreign_reason::too_many;
+    }
+    for (const range& r : parts) {
+        if (overlaps_region(r.begin, r.end, nullptr)) {
+            return foreign_reason::overlapped;
         }
     }
+    if (memory_.mapping_fd() < 0 || registry().view.open() != 0) {
+        return foreign_reason::cannot_look;
+    }
+    if (!os::page_mover::can_move_out(memory_.mapping_fd()) || registry().mover.open() != 0) {
+        return foreign_reason::cannot_hold;
+    }
+    if (const foreign_reason no = may_move_in(parts, wanted); no != foreign_reason::none) {
+        return no;
+    }
+    for (const range& r : parts) {
+        if (const foreign_reason failed = move_in(r, wanted); failed != foreign_reason::none) {
+            return failed;
+        }
+    }
+    return foreign_reason::shares_pages;  // what is left, if anything is
 }
 
-void adoption::give_back(extents::iterator it) noexcept {
-    const extent e = it->second;
-    if (engines_outside) {
-        it->second.moving = true;
-        (void)publish();
-        if (!engines_outside()) {
-            // A stopped engine is inside: the pages stay the device's until this process leaves.
-            it->second.moving = false;
-            it->second.holders = 1;
-            (void)publish();
-            return;
+foreign_reason adoption::may_move_in(const std::vector<range>& wanted, adopt how) {
+    const bool safe = how == adopt::safe;
+    foreign_reason no = foreign_reason::none;
+    const auto refuse = [&](foreign_reason why) { no = no == foreign_reason::none ? why : no; };
+    std::uint64_t missing = 0;
+    for (const range& r : wanted) {
+        missing += r.end - r.begin;
+        if (holds_this_thread(r.begin, r.end)) {
+            return foreign_reason::holds_thread;
         }
     }
-    for_mapped_parts(it->first, e, [&](std::uint64_t from, std::uint64_t to) {
-        const std::uint64_t offset = e.offset + (from - it->first);
-        if (os::move_out_of_file(from, to - from, memory_.mapping_fd(), offset) != 0) {
-            // Writers cannot be parked (no userfaultfd for shared memory): a private view of the
-            // file, each page made our own by writing what it holds.
-            (void)::mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-                         memory_.mapping_fd(), static_cast<off_t>(offset));
-            for (std::uint64_t page = from; page < to; page += abi::page_size) {
-                os::own_private_page(page);
+    bool pinned = false;
+    std::vector<range> above;  // a thread whose block is in one of these may have its stack in what is wanted
+    const bool seen = registry().view.for_each_area([&](const os::memory_area& a) {
+        pinned = pinned || !a.is_of_harmless_kind();
+        for (const range& r : wanted) {
+            const std::uint64_t begin = std::max(a.begin, r.begin);
+            const std::uint64_t end = std::min(a.end, r.end);
+            if (begin >= end) {
+                continue;
+            }
+            missing -= end - begin;
+            above.push_back({end, a.end});
+            if (a.shared || !a.is_anonymous() || !a.readable || !a.writable || a.executable) {
+                refuse(foreign_reason::not_private);
+            } else if (safe && (!a.has_only(os::ordinary_flags) || os::has_own_policy(begin))) {
+                refuse(foreign_reason::has_properties);
             }
         }
     });
-    extents_.erase(it);
-    arena_.give_pages(e.offset, e.bytes);
+    if (!seen || missing != 0) {
+        return seen ? foreign_reason::not_private : foreign_reason::cannot_look;
+    }
+    if (no == foreign_reason::none && !registry().view.for_each_thread([&](const os::thread_block& t) {
+            const auto touches = [&](const range& r) { return t.end > r.begin && t.begin < r.end; };
+            if (std::ranges::any_of(wanted, touches) || (!t.is_first && std::ranges::any_of(above, touches))) {
+                refuse(foreign_reason::holds_thread);
+            }
+        })) {
+        refuse(foreign_reason::cannot_look);
+    }
+    if (no == foreign_reason::none && safe) {
+        no = pinned ? foreign_reason::may_be_pinned : pins_by_descriptor();
+    }
+    return no;
 }
 
-void adoption::release_all() noexcept {
-    engines_outside = nullptr;  // the connections are over, and the chunks wait for stopped engines
-    while (!extents_.empty()) {
-        if (extents_.begin()->second.native) {
-            extents_.erase(extents_.begin());
-        } else {
-            give_back(extents_.begin());
-        }
+foreign_reason adoption::move_in(const range& r, adopt how) {
+    const std::uint64_t bytes = r.end - r.begin;
+    if (!make_tables()) {
+        return foreign_reason::out_of_room;
     }
+    const auto offset = arena_.take_pages(bytes);
+    if (!offset) {
+        return foreign_reason::out_of_room;
+    }
+    const auto it =
+        adopted_.emplace(r.begin, adopted_extent{bytes, *offset, ++serials_, 0, how == adopt::force, false}).first;
+    // What others share may be needed in a forked child before our handler runs there.
+    const bool in_children = how == adopt::force;
+    if (registry().mover.move_in(r.begin, bytes, registry().view.pagemap(), memory_.mapping_fd(), *offset,
+                                 in_children) != 0) {
+        adopted_.erase(it);
+        arena_.give_pages(*offset, bytes);
+        return foreign_reason::failed;
+    }
+    publish();
+    return foreign_reason::none;
 }
 
-result<void> adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
-                                  const std::shared_ptr<buffer_state>& buffer) {
-    extents_.emplace(address, extent{bytes, offset, 0, true, false, false, nullptr, buffer});
-    auto r = publish();
-    if (!r) {
-        extents_.erase(address);
-    }
-    return r;
+// -- what engines are told ------------------------------------------------------------------------
+
+void adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
+                          const std::shared_ptr<buffer_state>& buffer) {
+    buffers_.emplace(address, buffer_extent{bytes, offset, buffer});
+    device::mark_native(memory_.at<std::byte>(0), offset, bytes, true);
 }
 
 void adoption::remove_native(std::uint64_t address) noexcept {
-    extents_.erase(address);
-    (void)publish();
-}
-
-result<void> adoption::publish() {
-    abi::process_entry& p = memory_.process(memory_.self());
-    if (extents_.size() > capacity_) {
-        const auto capacity = static_cast<std::uint32_t>(std::max<std::size_t>(64, extents_.size() * 2));
-        // The old table stays: an engine may be reading it.  They add up to less than the new one.
-        const auto table = arena_.take(capacity * sizeof(abi::extent));
-        if (!table) {
-            return std::unexpected(table.error());
-        }
-        table_ = *table;
-        capacity_ = capacity;
-    }
-    const std::uint32_t sequence = p.extents_sequence.load_relaxed();
-    p.extents_sequence.exchange(sequence + 1);
-    p.extents_offset.store_relaxed(table_);
-    p.extents_capacity.store_relaxed(capacity_);
-    auto* out = memory_.at<abi::extent>(table_);
-    for (const auto& [address, e] : extents_) {
-        out->address.store_relaxed(address);
-        out->bytes.store_relaxed(e.bytes);
-        out->offset.store_relaxed(e.moving ? abi::moving : e.offset);
-        ++out;
-    }
-    p.extent_count.store_relaxed(static_cast<std::uint32_t>(extents_.size()));
-    p.extents_sequence.store_release(sequence + 2);
-    return {};
-}
-
-void adoption::before_fork() noexcept {
-    for (auto& [address, e] : extents_) {
-        std::uint64_t mapped = 0;
-        if (!e.native) {
-            for_mapped_parts(address, e, [&](std::uint64_t from, std::uint64_t to) { mapped += to - from; });
-        }
-        e.mapped_at_fork = mapped == e.bytes;
-        e.fork_copy = e.mapped_at_fork ? os::copy_aside(address, e.bytes, memory_.mapping_fd(), e.offset) : nullptr;
+    if (const auto it = buffers_.find(address); it != buffers_.end()) {
+        device::mark_native(memory_.at<std::byte>(0), it->second.offset, it->second.bytes, false);
+        buffers_.erase(it);
     }
 }
 
-void adoption::after_fork_in_parent() noexcept {
-    for (auto& [address, e] : extents_) {
-        if (e.fork_copy != nullptr) {
-            os::drop_copy(e.fork_copy, e.bytes);
-            e.fork_copy = nullptr;
-        }
+bool adoption::make_tables() noexcept {
+    if (tables_ != 0) {
+        return true;
     }
+    struct stat file{};
+    if (::fstat(memory_.mapping_fd(), &file) != 0) {
+        return false;
+    }
+    const auto taken = arena_.take(2 * device::adopted_table::bytes);
+    if (!taken) {
+        return false;
+    }
+    tables_ = *taken;
+    file_device_ = std::uint64_t{major(file.st_dev)} << 32 | minor(file.st_dev);
+    file_inode_ = file.st_ino;
+    return true;
 }
 
-void adoption::after_fork_in_child(int fd) noexcept {
-    for (auto& [address, e] : extents_) {
-        if (e.fork_copy != nullptr) {
-            os::place_copy(e.fork_copy, address, e.bytes);
-        } else if (e.mapped_at_fork) {
-            // Memory was short for a copy: at least nothing that the child writes reaches the parent.
-            (void)::mmap(reinterpret_cast<void*>(address), e.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
-                         static_cast<off_t>(e.offset));
+void adoption::publish() noexcept {
+    device::adopted_table t;
+    t.offset = tables_ + (++published_ & 1) * device::adopted_table::bytes;
+    auto* out = memory_.at<abi::extent>(t.offset);
+    for (const auto& [address, e] : adopted_) {
+        if (!e.leaving) {
+            out[t.count].address.store_relaxed(address);
+            out[t.count].bytes.store_relaxed(e.bytes);
+            out[t.count].offset.store_relaxed(e.offset);
+            ++t.count;
         }
     }
-    extents_.clear();
+    // Release: pairs with find_extent's acquire.
+    memory_.process(memory_.self()).adopted.store_release(t.word(published_));
 }
 
 }  // namespace vinic::detail

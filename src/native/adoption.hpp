@@ -2,84 +2,141 @@
 //
 // adoption.hpp -- which parts of this process' memory lie in the device file.
 //
-//   extents, by virtual address:   native (buffers)  and  adopted (moved in place, counted)
+//   buffers     native memory: lies there from the start
+//   adopted     pages that were moved there in place, because a registration asked for it. Every open region that
+//               overlaps them holds them; with the last one they go back.
 //
-//   The same table, sorted, lies in the device file, so that a peer's engine can tell direct from
-//   foreign memory in any range.
+//   Life of adopted pages:
+//
+//     look        may they move?  Everything that could hold on to them, or notice, is looked at; "cannot look" means
+//     no move in     os/page_mover.hpp publish     for engines that look addresses up (device/extents.hpp) withdraw the
+//     last region has closed: nobody looks them up any more look again  as before move out    wherever the program has
+//     moved their mapping to
+//
+//   A failure before "publish" leaves the program's own pages, and the range is foreign. One behind "withdraw" leaves
+//   the pages in the file, mapped and taken, and the call fails: it may be repeated.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "device/arena.hpp"
+#include "device/extents.hpp"
+#include "native/registry.hpp"
 
 namespace vinic::detail {
 
 struct buffer_state;
 
-/// The nic's mutex guards it.
+/// The nic's mutex guards it; what moves pages needs all nics to stand still, and the comments say so.
 class adoption {
 public:
     adoption(device::memory& m, device::arena& a) noexcept : memory_(m), arena_(a) {}
     adoption(const adoption&) = delete;
     adoption& operator=(const adoption&) = delete;
 
+    struct held_extent {
+        std::uint64_t address;
+        std::uint64_t serial;  ///< which of those that were there one after the other
+    };
     struct cover {
-        std::vector<std::uint64_t> held;     ///< adopted extents to release later
+        std::vector<held_extent> held;       ///< adopted extents to release later
         std::uint64_t offset = abi::none64;  ///< file offset, if the range lies in one extent
         enum backing backing = backing::foreign;
+        foreign_reason reason = foreign_reason::not_asked;
         std::vector<std::shared_ptr<buffer_state>> buffers;  ///< native memory that must live as long
     };
-    /// Called after the extents say `moving`: waits until no engine can still use the old place.
-    /// Set when some region's bytes are looked up in the extents, empty otherwise.
-    std::function<bool()> engines_outside;
+    /// Tells what [address, address + bytes) is, after its adoption if that is wanted: then nics stand still.
+    /// errc::invalid_argument: part of it is not mapped.
+    [[nodiscard]] result<cover> hold(std::uint64_t address, std::uint64_t bytes, adopt wanted);
+    /// Of a region over the whole address space.
+    [[nodiscard]] cover hold_all();
+    /// Gives up adopted extents; what nobody holds any more becomes the program's own memory again.  Nics stand still
+    /// if there are any.  What cannot be given back stays in `held`, and the reason is returned.
+    [[nodiscard]] foreign_reason release(std::vector<held_extent>& held) noexcept;
 
-    /// Adopts what can be adopted of [address, address + bytes) and tells what the range is now.
-    /// errc::invalid_argument: part of it is not mapped (or not writable, if `writable` is asked).
-    [[nodiscard]] result<cover> hold(std::uint64_t address, std::uint64_t bytes, bool writable);
-    /// Gives up the extents of a cover; the last holder turns pages into private memory again.
-    void release(const std::vector<std::uint64_t>& held) noexcept;
-
-    [[nodiscard]] result<void> add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
-                                          const std::shared_ptr<buffer_state>& buffer);
+    void add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
+                    const std::shared_ptr<buffer_state>& buffer);
     void remove_native(std::uint64_t address) noexcept;
 
-    void release_all() noexcept;
+    /// The nic closes.  False: pages are left that could not be given back.  Nics stand still.
+    [[nodiscard]] bool release_all() noexcept;
 
     // Around fork: copies in the parent, put in place in the child.
     void before_fork() noexcept;
     void after_fork_in_parent() noexcept;
-    void after_fork_in_child(int fd) noexcept;
+    void after_fork_in_child() noexcept;
 
 private:
-    struct extent {
+    struct buffer_extent {
         std::uint64_t bytes;
         std::uint64_t offset;
-        std::uint32_t holders;
-        bool native;
-        bool moving;
-        bool mapped_at_fork;
-        std::byte* fork_copy;
-        std::weak_ptr<buffer_state> buffer;  // native
+        std::weak_ptr<buffer_state> buffer;
     };
-    using extents = std::map<std::uint64_t, extent>;
+    struct adopted_extent {
+        std::uint64_t bytes;
+        std::uint64_t offset;
+        std::uint64_t serial;
+        std::uint32_t holders;
+        bool forced;   ///< adopt::force
+        bool leaving;  ///< withdrawn: no region holds it, and none may
+    };
+    struct range {
+        std::uint64_t begin;
+        std::uint64_t end;
+    };
+    struct mapped_part {  ///< of an adopted extent, where it is mapped now
+        std::uint64_t extent;
+        range at;
+        std::uint64_t offset;
+        bool is_ordinary;
+        bool in_children;
+    };
+    struct forked_part {
+        std::uint64_t address;
+        std::uint64_t bytes;
+        std::byte* copy;
+        bool is_shared;  ///< the child has it, too
+    };
+    using buffers = std::map<std::uint64_t, buffer_extent>;
+    using extents = std::map<std::uint64_t, adopted_extent>;
 
-    [[nodiscard]] extents::iterator containing(std::uint64_t address) noexcept;
-    void adopt(std::uint64_t begin, std::uint64_t end) noexcept;
-    void give_back(extents::iterator it) noexcept;
-    /// Calls f(from, to) for the parts of an extent that are still mapped where they were adopted.
-    template <class F>
-    void for_mapped_parts(std::uint64_t address, const extent& e, F f) const;
-    [[nodiscard]] result<void> publish();
+    [[nodiscard]] buffers::iterator buffer_at(std::uint64_t address) noexcept;
+    [[nodiscard]] extents::iterator adopted_at(std::uint64_t address) noexcept;
+    void collect(std::uint64_t address, std::uint64_t end, cover& c);
+    [[nodiscard]] std::vector<range> outside(std::uint64_t first, std::uint64_t last);
+    [[nodiscard]] foreign_reason adopt_range(std::uint64_t address, std::uint64_t end, adopt wanted);
+    [[nodiscard]] static foreign_reason may_move_in(const std::vector<range>& wanted, adopt how);
+    [[nodiscard]] foreign_reason move_in(const range& r, adopt how);
+    [[nodiscard]] bool find_parts(std::vector<mapped_part>& parts, bool leaving_only) const;
+    [[nodiscard]] foreign_reason give_back() noexcept;
+    [[nodiscard]] foreign_reason move_out(extents::iterator it, const std::vector<mapped_part>& parts,
+                                          const std::vector<range>& threads, foreign_reason pins) noexcept;
+    [[nodiscard]] bool make_tables() noexcept;
+    void publish() noexcept;
 
     device::memory& memory_;
     device::arena& arena_;
-    extents extents_;
-    std::uint64_t table_ = 0;
-    std::uint32_t capacity_ = 0;
+    buffers buffers_;
+    extents adopted_;
+    std::uint64_t tables_ = 0;     ///< two, one behind the other; 0: none yet
+    std::uint64_t published_ = 0;  ///< how often
+    std::uint64_t serials_ = 0;
+    std::uint64_t file_device_ = 0;  ///< which file the device's is, as areas tell it
+    std::uint64_t file_inode_ = 0;
+    std::vector<forked_part> forked_;
+};
+
+/// Whether [begin, end) holds what the calling thread itself touches while pages move, which would park it for ever.
+[[nodiscard]] bool holds_this_thread(std::uint64_t begin, std::uint64_t end) noexcept;
+/// Whether anything of the process may hold on to pages; by descriptors, mappings are looked at elsewhere.
+[[nodiscard]] foreign_reason pins_by_descriptor() noexcept;
+
+struct holdings {
+    explicit holdings(device::memory& m) noexcept : arena(m), pages(m, arena) {}
+    device::arena arena;
+    adoption pages;
 };
 
 }  // namespace vinic::detail

@@ -2,9 +2,11 @@
 //
 // nic.cc -- opening a device, its memory, and the housekeeping of one open nic.
 #include <pthread.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <system_error>
 
@@ -21,41 +23,46 @@ namespace {
 constexpr std::uint64_t tick_interval_us = 1000;
 constexpr std::uint64_t bell_sleep_ns = 20'000'000;
 
-/// The open nics of this process: the one list that has to be global, because fork handlers are.
-struct fork_registry {
-    std::mutex mutex;
-    std::vector<nic_state*> nics;
-};
-
-fork_registry& registry() {
-    static auto* r = new fork_registry;  // never destroyed: nics may outlive static destructors
-    return *r;
-}
-
 void before_fork() {
-    registry().mutex.lock();
-    for (nic_state* n : registry().nics) {
+    open_nics& all = registry();
+    all.mutex.lock();
+    for (nic_state* n : all.nics) {
         n->mutex.lock();
         n->pages.before_fork();
+    }
+    for (open_nics::kept& k : all.left) {
+        k.pages->pages.before_fork();
     }
 }
 
 void after_fork_in_parent() {
-    for (nic_state* n : registry().nics) {
+    open_nics& all = registry();
+    for (nic_state* n : all.nics) {
         n->pages.after_fork_in_parent();
         n->mutex.unlock();
     }
-    registry().mutex.unlock();
+    for (open_nics::kept& k : all.left) {
+        k.pages->pages.after_fork_in_parent();
+    }
+    all.mutex.unlock();
 }
 
 void after_fork_in_child() {
-    for (nic_state* n : registry().nics) {
-        n->pages.after_fork_in_child(n->memory->mapping_fd());
+    open_nics& all = registry();
+    all.view.close();  // they look at the parent
+    all.mover.close();
+    for (nic_state* n : all.nics) {
+        n->pages.after_fork_in_child();
         n->memory->forget_after_fork();
         n->mutex.unlock();
     }
-    registry().nics.clear();
-    registry().mutex.unlock();
+    for (open_nics::kept& k : all.left) {
+        k.pages->pages.after_fork_in_child();
+        k.memory->forget_after_fork();
+    }
+    all.nics.clear();
+    all.left.clear();
+    all.mutex.unlock();
 }
 
 }  // namespace
@@ -71,13 +78,18 @@ nic_state::~nic_state() {
             bell.join();
         }
     }
+    bool all_back = true;
+    if (!forked()) {
+        const standstill while_pages_move;
+        all_back = pages.release_all();
+    }
     // From here to the end no fork: a child must not inherit the device's descriptor and its locks.
     const std::lock_guard no_fork(registry().mutex);
     std::erase(registry().nics, this);
-    if (!forked()) {
-        pages.release_all();
-    }
     isolated.reset();
+    if (!all_back) {
+        registry().left.push_back({std::move(memory), std::move(held)});
+    }
     memory.reset();
 }
 
@@ -193,6 +205,9 @@ result<nic> nic::open(std::string_view device_address, const open_options& optio
     }
     nic n;
     n.state_ = std::make_shared<detail::nic_state>(std::move(*opened));
+    if (const char* asks = ::secure_getenv("VINIC_ADOPT"); asks != nullptr && std::string_view(asks) == "1") {
+        n.state_->adopts_always = adopt::safe;
+    }
     detail::registry().nics.push_back(n.state_.get());
     return n;
 }
@@ -261,11 +276,7 @@ result<buffer> nic::allocate(std::size_t bytes) {
     auto* data = state_->memory->at<std::byte>(*offset);
     buffer b;
     made = std::make_shared<detail::buffer_state>(state_, *offset, size);
-    if (auto r = state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset, made); !r) {
-        made->kept = true;
-        state_->arena.give_pages(*offset, size);
-        return std::unexpected(r.error());
-    }
+    state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset, made);
     b.state_ = std::move(made);
     b.data_ = data;
     b.size_ = size;
@@ -324,6 +335,16 @@ result<std::vector<address>> nic::names() {
         }
     }
     return all;
+}
+
+bool nic::reaches_foreign_memory() const noexcept {
+    if (!state_ || !state_->isolated) {
+        return state_ != nullptr;
+    }
+    ucred device{};  // of isolated placement: it reaches the memory of its own user's processes only
+    socklen_t bytes = sizeof device;
+    const int socket = state_->memory->window()->socket.get();
+    return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &device, &bytes) == 0 && device.uid == ::geteuid();
 }
 
 const std::string& nic::device_address() const noexcept {

@@ -2,6 +2,7 @@
 //
 // region.cc -- registering memory, and taking it back while transfers run.
 #include <algorithm>
+#include <optional>
 
 #include "native/state.hpp"
 
@@ -13,11 +14,11 @@ namespace {
 
 constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 
-/// Whether every engine that may have passed the check of a region of `domain` (nullptr, or the open one:
-/// any) has left: the owner's own VIs in it, their peers, and senders of datagrams.
+/// Whether every engine that may have passed the check of a region of `domain` (the open one: any) has left: the
+/// owner's own VIs in it, their peers, and senders of datagrams.
 bool engines_have_left(nic_state& nic, const domain_state* domain) {
     device::memory& m = *nic.memory;
-    domain = domain != nullptr && domain->open() ? nullptr : domain;
+    domain = domain->open() ? nullptr : domain;
     m.heavy_barrier();
     for (vi_state* v : nic.vis) {
         if (domain != nullptr && v->domain.get() != domain && !v->domain->open()) {
@@ -52,19 +53,36 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
     return true;
 }
 
+/// A region of which some part is foreign cannot keep the promise of atomics.
+error no_atomics(const nic_state& nic, foreign_reason why, const char* doing) {
+    return nic.fail(errc::not_supported,
+                    std::string(doing) + ": atomics do not reach memory that is foreign, and " + describe(why));
+}
+
 bool wants_to_write(access rights) noexcept { return rights != access::none && rights != access::remote_read; }
 
-/// Engines look addresses of pieced regions up in the extents, so pages may move only between them.
-void watch_engines(nic_state& nic) {
-    if (nic.pieced_regions == 0) {
-        nic.pages.engines_outside = nullptr;
-    } else {
-        nic.pages.engines_outside = [&nic] {
-            return engines_have_left(nic, nullptr) &&
-                   (!nic.isolated || nic.isolated->call(abi::verb::quiesce, {}).ok_or_gone());
-        };
+/// What a registration or its end needs: the nic's own mutex, or all nics of the process where pages move.
+class exclusion {
+public:
+    exclusion(nic_state& nic, bool pages_move) noexcept : nic_(nic) {
+        if (pages_move) {
+            all_.emplace();
+        } else {
+            nic_.mutex.lock();
+        }
     }
-}
+    exclusion(const exclusion&) = delete;
+    exclusion& operator=(const exclusion&) = delete;
+    ~exclusion() {
+        if (!all_) {
+            nic_.mutex.unlock();
+        }
+    }
+
+private:
+    nic_state& nic_;
+    std::optional<standstill> all_;
+};
 
 }  // namespace
 
@@ -77,16 +95,17 @@ result<void> region_state::close() {
     if (!open) {
         return std::unexpected(nic.fail(errc::invalid_handle, "deregistering memory"));
     }
-    const std::lock_guard hold(nic.mutex);
+    const exclusion hold(nic, !extents.empty());
     nic.memory->region(index).key.store_release(0);
     if (!engines_have_left(nic, domain.get()) ||
         (nic.isolated && nic.isolated->call(abi::verb::deregister_region, {key}).code == errc::busy)) {
         return std::unexpected(
             nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
     }
-    watch_engines(nic);
-    nic.pages.release(extents);
-    nic.pieced_regions -= pieced ? 1u : 0u;
+    if (const enum foreign_reason no = nic.pages.release(extents); no != foreign_reason::none) {
+        return std::unexpected(nic.fail(
+            errc::busy, std::string("deregistering memory: its pages cannot be given back, for ") + describe(no)));
+    }
     if (const device::farewell_lock lock(*nic.memory); lock) {  // else its entry stays until this process leaves
         nic.memory->give(abi::regions, index);
     }
@@ -108,6 +127,9 @@ result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& t
     if (wants_to_write(wanted) && !writable) {
         return std::unexpected(
             nic.fail(errc::not_supported, "changing a region: it was registered for reading only; register it anew"));
+    }
+    if (has(wanted, access::remote_atomic) && foreign_reason != foreign_reason::none && !is_whole_space) {
+        return std::unexpected(no_atomics(nic, foreign_reason, "changing a region"));
     }
     std::shared_ptr<domain_state> old;  // outlives the lock
     const std::lock_guard hold(nic.mutex);
@@ -161,8 +183,13 @@ errc tell_device(nic_state& nic, const abi::region_entry& e) noexcept {
         .code;
 }
 
+result<std::uint32_t> take_entry(device::memory& m) {
+    const device::control_lock lock(m);
+    return lock ? m.take(abi::regions) : std::unexpected(m.fail_lock(errc::busy, "registering memory"));
+}
+
 result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_state>& domain, std::uint64_t address,
-                                                  std::uint64_t length, access rights, bool whole_space) {
+                                                  std::uint64_t length, access rights, bool whole_space, adopt wanted) {
     if (!domain) {
         return std::unexpected(error{errc::invalid_handle, 0, "registering memory"});
     }
@@ -181,22 +208,23 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     made->rights = rights;
     made->writable = whole_space || wants_to_write(rights);
     adoption::cover cover;  // outlives the lock: buffers' destructors take it
-    const std::lock_guard hold(nic.mutex);
+    wanted = whole_space ? adopt::no : std::max(wanted, nic.adopts_always);
+    const exclusion hold(nic, wanted != adopt::no);
     device::memory& m = *nic.memory;
-    watch_engines(nic);
     if (whole_space) {
-        cover.backing = backing::mixed;
-    } else if (auto held = nic.pages.hold(address, length, made->writable); held) {
+        cover = nic.pages.hold_all();
+    } else if (auto held = nic.pages.hold(address, length, wanted); held) {
         cover = std::move(*held);
     } else {
         return std::unexpected(held.error());
     }
-    auto i = [&]() -> result<std::uint32_t> {
-        const device::control_lock lock(m);
-        return lock ? m.take(abi::regions) : std::unexpected(m.fail_lock(errc::busy, "registering memory"));
-    }();
+    if (has(rights, access::remote_atomic) && cover.reason != foreign_reason::none && !whole_space) {
+        (void)nic.pages.release(cover.held);
+        return std::unexpected(no_atomics(nic, cover.reason, "registering memory"));
+    }
+    auto i = take_entry(m);
     if (!i) {
-        nic.pages.release(cover.held);
+        (void)nic.pages.release(cover.held);
         return std::unexpected(i.error());
     }
     abi::region_entry& e = m.region(*i);
@@ -204,10 +232,10 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     made->index = *i;
     made->key = *i << 8 | e.generation.load_relaxed();
     made->backing = cover.backing;
+    made->foreign_reason = cover.reason;
+    made->is_whole_space = whole_space;
     made->extents = std::move(cover.held);
     made->buffers = std::move(cover.buffers);
-    made->pieced = cover.offset == abi::none64;
-    nic.pieced_regions += made->pieced ? 1u : 0u;
     made->open = true;
     e.address.store_relaxed(address);
     e.length.store_relaxed(length);
@@ -215,12 +243,12 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     e.domain.store_relaxed(domain->id);
     e.rights.store_relaxed(static_cast<std::uint32_t>(rights));
     e.backing.store_relaxed(static_cast<std::uint32_t>(made->backing));
+    e.foreign_reason.store_relaxed(static_cast<std::uint32_t>(made->foreign_reason));
     e.key.store_release(made->key);
     if (const errc refused = tell_device(nic, e); refused != errc::ok) {
         e.key.store_release(0);
         made->open = false;
-        nic.pieced_regions -= made->pieced ? 1u : 0u;
-        nic.pages.release(made->extents);
+        (void)nic.pages.release(made->extents);
         cover.buffers = std::move(made->buffers);
         if (const device::farewell_lock lock(m); lock) {
             m.give(abi::regions, *i);
@@ -234,8 +262,12 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
 
 }  // namespace detail
 
-result<region> domain::register_memory(std::span<const std::byte> bytes, access rights) {
-    auto made = detail::make_region(state_, reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size(), rights, false);
+result<region> domain::register_memory(std::span<const std::byte> bytes, access rights, const registration& how) {
+    if (how.adopt > adopt::force) {
+        return std::unexpected(error{errc::invalid_argument, 0, "registering memory: no such kind of adoption"});
+    }
+    auto made = detail::make_region(state_, reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size(), rights, false,
+                                    how.adopt);
     if (!made) {
         return std::unexpected(made.error());
     }
@@ -248,7 +280,7 @@ result<region> domain::register_memory(std::span<const std::byte> bytes, access 
 }
 
 result<region> domain::register_address_space(access rights) {
-    auto made = detail::make_region(state_, 0, abi::none64, rights, true);
+    auto made = detail::make_region(state_, 0, abi::none64, rights, true, adopt::no);
     if (!made) {
         return std::unexpected(made.error());
     }
@@ -292,6 +324,9 @@ result<void> region::set_attributes(const domain& to, vinic::access rights) {
 }
 
 backing region::backing() const noexcept { return state_ ? state_->backing : backing::foreign; }
+foreign_reason region::foreign_reason() const noexcept {
+    return state_ ? state_->foreign_reason : foreign_reason::none;
+}
 access region::rights() const noexcept { return state_ ? state_->rights : access::none; }
 
 result<void> region::close() {

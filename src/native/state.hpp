@@ -2,7 +2,7 @@
 //
 // state.hpp -- the private halves of the native objects: what only this process knows.
 //
-//   Lock order: fork registry > nic_state::mutex > cq_state::attach_mutex > the device's control
+//   Lock order: registry > nic_state::mutex > cq_state::attach_mutex > the device's control
 //   lock.  The data path takes none of them; the thread_safe attributes add one mutex per queue.
 #pragma once
 
@@ -26,8 +26,9 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     explicit nic_state(std::unique_ptr<device::memory> m)
         : memory(std::move(m)),
           isolated(memory->window() != nullptr ? std::make_unique<port>(*memory) : nullptr),
-          arena(*memory),
-          pages(*memory, arena) {}
+          held(std::make_unique<holdings>(*memory)),
+          arena(held->arena),
+          pages(held->pages) {}
     ~nic_state();
     nic_state(const nic_state&) = delete;
     nic_state& operator=(const nic_state&) = delete;
@@ -49,17 +50,18 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     }
 
     std::mutex mutex;
+    adopt adopts_always = adopt::no;  ///< what the environment makes of registrations that do not ask
     std::unique_ptr<device::memory> memory;
     std::unique_ptr<port> isolated;  // nullptr: direct placement
-    device::arena arena;
-    adoption pages;
+    std::unique_ptr<holdings> held;
+    device::arena& arena;
+    adoption& pages;
     std::vector<struct vi_state*> vis;  // for deregistration
     struct unclosed_vi {
         std::uint32_t vi;
         std::uint32_t peer;
         std::uint32_t domain;
     };
-    std::uint32_t pieced_regions = 0;   // whose bytes engines look up in the extents
     std::vector<unclosed_vi> unclosed;  // given up by the program while a stopped peer was inside
     std::vector<struct cq_state*> fd_queues;
     std::atomic<std::uint64_t> next_tick{0};
@@ -70,8 +72,6 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     std::thread bell;
     std::atomic<bool> closing{false};
 };
-
-struct buffer_state;
 
 struct domain_state {
     std::shared_ptr<nic_state> nic;
@@ -87,10 +87,11 @@ struct region_state {
     std::uint32_t key = 0;
     access rights = access::none;
     enum backing backing = backing::foreign;
-    std::vector<std::uint64_t> extents;  // adopted extents this region holds
+    enum foreign_reason foreign_reason = foreign_reason::none;
+    std::vector<adoption::held_extent> extents;
     std::vector<std::shared_ptr<buffer_state>> buffers;
-    bool pieced = false;  // not one piece of the device file
     bool writable = false;
+    bool is_whole_space = false;
     bool open = true;
     ~region_state();
     [[nodiscard]] result<void> close();
@@ -214,8 +215,7 @@ static_assert(sizeof(send_entry) == 16);
 struct vi_state : std::enable_shared_from_this<vi_state> {
     ~vi_state();
 
-    // -- data path (vi_post.cc, vi_stall.cc, vi_receive.cc, vi_datagram.cc)
-    // --------------------------------------------------------------------
+    // -- data path (vi_post.cc, vi_stall.cc, vi_receive.cc, vi_datagram.cc) --------------------------------
     [[nodiscard]] errc post(const work_request& w) noexcept;
     [[nodiscard]] errc post_send(const segment& s, std::uint64_t cookie, send_flag flags,
                                  std::uint32_t immediate) noexcept;
@@ -243,8 +243,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void announce() noexcept;
     [[nodiscard]] bool await_receiver() noexcept;
     [[nodiscard]] errc stall(const device::operation& op, const work_request& w) noexcept;
-    /// Storage for what a descriptor has beyond its line, taken when the first such one is posted: a queue
-    /// of many segments costs nothing until then.
+    /// Storage for what a descriptor has beyond its line, taken when the first such one is posted.
     [[nodiscard]] errc make_room(const device::operation& op) noexcept {
         const std::uint32_t bytes =
             op.inline_data != nullptr ? op.length : op.segment_count * static_cast<std::uint32_t>(sizeof(segment));

@@ -67,9 +67,6 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         to.receive_next.store_relaxed(r.fill);
     }
     to.receive_lock.store_release(0);
-    if (o.again()) {
-        return errc::not_done;
-    }
     finish(op.opcode, op.length, w.cookie, w.flags, o.how());
     return errc::ok;
 }

@@ -116,7 +116,7 @@ bool vi_state::try_plain_write(const segment& s, remote_address to, std::uint64_
     }
     const device::outcome o =
         outgoing.run_plain_write(reinterpret_cast<const std::byte*>(s.address), s.length, to.address, to.key);
-    if (o.waits() || o.again()) {
+    if (o.waits()) {
         return false;
     }
     count_foreign_copies();
@@ -241,19 +241,13 @@ errc vi_state::post(const work_request& w) noexcept {
     if ((++posts & 255) == 0) {
         nic->tick();
     }
-    // Pages of the other side may be moving: out of the engine, so that they can, and in again.
-    errc e = post_once(op, w);
-    while (e == errc::not_done) {
-        std::this_thread::sleep_for(std::chrono::microseconds(20));
-        e = post_once(op, w);
-    }
+    const errc e = post_once(op, w);
     if (e != errc::ok) {
         entry->counters[abi::tx_refused_posts].add_single_writer(1);
     }
     return e;
 }
 
-/// errc::not_done: nothing was posted, the same call later will.
 errc vi_state::post_once(const device::operation& op, const work_request& w) noexcept {
     const engine_mark mark(*nic->memory, *entry, abi::posting);
     if (!mark.ok()) {
@@ -310,9 +304,6 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
     }
     if (o.waits()) {
         return stall(op, w);
-    }
-    if (o.again()) {
-        return errc::not_done;
     }
     count_foreign_copies();
     finish(op.opcode, op.length, w.cookie, w.flags, o.how());

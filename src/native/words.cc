@@ -70,6 +70,30 @@ static_assert(opcode_names.size() == static_cast<std::size_t>(opcode::receive_wr
 constexpr auto backing_names = std::to_array<const char*>({"native", "adopted", "foreign", "mixed"});
 static_assert(backing_names.size() == static_cast<std::size_t>(backing::mixed) + 1);
 
+struct reason_word {
+    const char* name;
+    const char* sentence;
+};
+constexpr auto reason_words = std::to_array<reason_word>({
+    {"none", "no part of the memory is foreign"},
+    {"not_asked", "its adoption was not asked for; allocate it from the device, or register it with adopt::safe"},
+    {"shares_pages", "a part of it shares its pages with other memory; let it begin and end at a page"},
+    {"not_private", "not all of it is private anonymous memory that can be read and written but not executed"},
+    {"has_properties", "it is locked, or has advice, a policy or a protection key, which moving its pages would lose"},
+    {"holds_thread", "the stack or control block of a thread is in it"},
+    {"may_be_pinned",
+     "the process has something open that may hold on to its pages (io_uring, AF_XDP, a device); close that first"},
+    {"overlapped", "another open region overlaps it; close that first, or register the larger one first"},
+    {"out_of_room", "the device has no room for its pages"},
+    {"too_many", "as many ranges are adopted as may be; register fewer and larger ones"},
+    {"cannot_look", "what lies there cannot be looked at: /proc is not there, or no descriptor is free"},
+    {"cannot_hold",
+     "threads that write to it cannot be held meanwhile: userfaultfd is refused or too old, or the device is on a "
+     "disk"},
+    {"failed", "the system refused to move its pages"},
+});
+static_assert(reason_words.size() == static_cast<std::size_t>(foreign_reason::failed) + 1);
+
 constexpr auto reliability_names = std::to_array<const char*>({"unreliable", "delivery", "reception"});
 static_assert(reliability_names.size() == static_cast<std::size_t>(reliability::reception) + 1);
 
@@ -97,6 +121,8 @@ const char* describe(errc code) noexcept { return look_up(errc_words, code).sent
 const char* name(status s) noexcept { return look_up(status_names, s); }
 const char* name(opcode o) noexcept { return look_up(opcode_names, o); }
 const char* name(backing b) noexcept { return look_up(backing_names, b); }
+const char* name(foreign_reason r) noexcept { return look_up(reason_words, r).name; }
+const char* describe(foreign_reason r) noexcept { return look_up(reason_words, r).sentence; }
 const char* name(reliability r) noexcept { return look_up(reliability_names, r); }
 const char* name(vi_state s) noexcept { return look_up(state_names, s); }
 const char* name(break_cause c) noexcept { return look_up(cause_names, c); }

@@ -88,6 +88,13 @@ bool mapping::map_shared(int fd, std::size_t size, bool writable) noexcept {
         errno = e;
         return false;
     }
+    // A forked child has no part in it, whatever fails there: it does not get this mapping.
+    if (::madvise(p, size, MADV_DONTFORK) != 0) {
+        const int e = errno;
+        (void)::munmap(p, size);
+        errno = e;
+        return false;
+    }
     data_ = static_cast<std::byte*>(p);
     size_ = size;
     // Many GiB of holes would only make core files slow; what matters is in the processes' own memory.
@@ -95,11 +102,14 @@ bool mapping::map_shared(int fd, std::size_t size, bool writable) noexcept {
     return true;
 }
 
-void mapping::replace_by_zeros() noexcept {
-    if (data_ != nullptr) {
-        (void)::mmap(data_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-                     0);
+void mapping::replace_by_zeros(std::size_t head) noexcept {
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    if (data_ == nullptr || ::mmap(data_, size_, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED) {
+        return;
     }
+    // Where the kernel does not overcommit, what can be written to is charged; what can only be read is not.
+    (void)::mmap(data_, size_, PROT_READ, flags, -1, 0);
+    (void)::mmap(data_, std::min(head, size_), PROT_READ | PROT_WRITE, flags, -1, 0);
 }
 
 namespace {

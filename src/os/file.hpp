@@ -50,8 +50,9 @@ public:
     /// False with errno on failure.  Takes no page, also in a process that locks all memory it will have
     /// (mlockall with MCL_FUTURE): what is used is locked by whoever wants it so.
     [[nodiscard]] bool map_shared(int fd, std::size_t size, bool writable) noexcept;
-    /// Replaces the mapping by zeroed private memory: what a forked child gets to see.
-    void replace_by_zeros() noexcept;
+    /// In a forked child, which does not get the mapping: zeroed private memory in its place.  If that cannot be had,
+    /// as much as can be: what lies behind the first `head` bytes can then be read but not written to.
+    void replace_by_zeros(std::size_t head) noexcept;
     [[nodiscard]] std::byte* data() const noexcept { return data_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 

@@ -33,16 +33,6 @@ vinic::access rights_of(const VIP_MEM_ATTRIBUTES& a) noexcept {
            (a.EnableRdmaRead != 0 ? vinic::access::remote_read : vinic::access::none);
 }
 
-vinic::result<vinic::region> register_bytes(vinic::domain& d, std::span<const std::byte> bytes,
-                                            const VIP_MEM_ATTRIBUTES& a) {
-    auto made = d.register_memory(bytes, rights_of(a));
-    if (!made && made.error().code == vinic::errc::invalid_argument && a.EnableRdmaWrite == 0) {
-        // Memory that cannot be written to may still be sent from.
-        made = d.register_memory(bytes, a.EnableRdmaRead != 0 ? vinic::access::remote_read : vinic::access::none);
-    }
-    return made;
-}
-
 VIP_RETURN code_of(vinic::errc e) noexcept {
     switch (e) {
         case vinic::errc::ok:
@@ -86,7 +76,7 @@ VIP_RETURN enter(nic& n, vinic::region&& made, tag* protection, VIP_ULONG length
     return VIP_SUCCESS;
 }
 
-/// Registering may move many pages, so it is done without the NIC's lock; the tag is held by its count.
+/// Registering may move pages, so it is done without the NIC's lock; the tag is held by its count.
 VIP_RETURN register_memory(nic& n, void* address, VIP_ULONG length, const VIP_MEM_ATTRIBUTES& a,
                            VIP_MEM_HANDLE* handle) {
     tag* protection = nullptr;
@@ -104,7 +94,9 @@ VIP_RETURN register_memory(nic& n, void* address, VIP_ULONG length, const VIP_ME
         }
         n.registering.fetch_add(1);
     }
-    auto made = register_bytes(*domain, {static_cast<const std::byte*>(address), length}, a);
+    // A program of another user than the device's is reached only where its pages are the device's, too, all of them.
+    const vinic::registration how{n.native.reaches_foreign_memory() ? vinic::adopt::no : vinic::adopt::force};
+    auto made = domain->register_memory({static_cast<const std::byte*>(address), length}, rights_of(a), how);
     const std::uint32_t key = made ? made->key() : 0;
     const VIP_RETURN r = made ? enter(n, std::move(*made), protection, length, a) : code_of(made.error().code);
     if (r == VIP_SUCCESS) {

@@ -134,7 +134,8 @@ const std::map<std::string, command>& memory_commands() {
                  throw std::runtime_error("no memory");
              }
              const std::span<const std::byte> range(static_cast<std::byte*>(at), bytes);
-             return std::to_string(a.keep(a.domain->register_memory(range, vinic::access::remote_read)).key());
+             return std::to_string(
+                 a.keep(a.domain->register_memory(range, vinic::access::remote_read, {vinic::adopt::safe})).key());
          }},
         {"everything",
          [](actor& a, std::istream&) {

@@ -76,23 +76,52 @@ TEST_P(atomics, on_an_address_that_is_not_a_multiple_of_eight_are_refused) {
 INSTANTIATE_TEST_SUITE_P(memory, atomics, testing::Values(memory_kind::device, memory_kind::anonymous),
                          [](const auto& kind) { return name(kind.param); });
 
-TEST(atomic_word, in_memory_the_engine_does_not_share_is_changed_atomically_or_not_at_all) {
-    // Copying in and out would lose what a CPU stores in between; refusing is the only other honest answer.
-    for (const auto kind : {memory_kind::shared, memory_kind::unaligned}) {
-        endpoint_options options;
-        options.kind = kind;
-        pair linked({}, options, handles::two);
-        const std::size_t cell = (8 - linked.right.memory.address() % 8) % 8;
-        linked.right.word(cell).store(40);
-        ASSERT_EQ(linked.left.vi.post_fetch_add(linked.left.at(0, 8), linked.right.remote(cell), 2, 1), errc::ok);
-        const auto ended = next(linked.left.sends).status;
-        if (ended == status::success) {
-            EXPECT_EQ(linked.left.word(0).load(), 40u);
-            EXPECT_EQ(linked.right.word(cell).load(), 42u);
-        } else {
-            EXPECT_EQ(ended, status::unreachable_memory) << name(kind);
-            EXPECT_EQ(linked.left.word(0).load(), 0u);
-            EXPECT_EQ(linked.right.word(cell).load(), 40u);
+TEST(atomic_word, in_memory_the_engine_does_not_share_is_refused_when_its_right_is_asked_for) {
+    // Copying in and out would lose what a CPU stores in between.
+    for (const auto kind : memory_kinds) {
+        pair linked;
+        const arena memory(linked.right.nic, kind, 64 * 1024);
+        const auto made = linked.right.domain.register_memory(memory.bytes(), vinic::access::remote_atomic);
+        EXPECT_EQ(code_of(made), kind == memory_kind::device ? errc::ok : errc::not_supported) << name(kind);
+        if (!made) {
+            EXPECT_NE(made.error().message().find("register it with adopt::safe"), std::string::npos)
+                << made.error().message();
+        }
+        auto later = must(linked.right.domain.register_memory(memory.bytes(), vinic::access::local_write));
+        EXPECT_EQ(code_of(later.set_attributes(linked.right.domain, vinic::access::all)), code_of(made)) << name(kind);
+    }
+}
+
+TEST(atomic_word, in_the_whole_address_space_is_changed_or_unreachable) {
+    for (const auto kind : memory_kinds) {
+        pair linked({}, handles::two);
+        const arena memory(linked.right.nic, kind, 64 * 1024);
+        const auto all = must(linked.right.domain.register_address_space(vinic::access::all));
+        const auto at = (reinterpret_cast<std::uint64_t>(memory.bytes().data()) + 7) / 8 * 8;
+        const std::atomic_ref word(*reinterpret_cast<std::uint64_t*>(at));
+        word.store(40);
+        ASSERT_EQ(linked.left.vi.post_fetch_add(linked.left.at(0, 8), {at, all.key()}, 2, 1), errc::ok);
+        const bool is_shared = kind == memory_kind::device;
+        EXPECT_EQ(next(linked.left.sends).status, is_shared ? status::success : status::unreachable_memory)
+            << name(kind);
+        EXPECT_EQ(linked.left.word(0).load(), is_shared ? 40u : 0u);
+        EXPECT_EQ(word.load(), is_shared ? 42u : 40u);
+    }
+}
+
+TEST(atomic_word, tells_its_old_value_into_memory_of_any_kind) {
+    for (const auto kind : memory_kinds) {
+        for (const auto count : both_ways) {
+            endpoint_options options;
+            options.kind = kind;
+            pair linked(options, {}, count);
+            linked.right.word(8).store(40);
+            ASSERT_EQ(linked.left.vi.post_fetch_add(linked.left.at(16, 8), linked.right.remote(8), 2, 1), errc::ok);
+            EXPECT_EQ(next(linked.left.sends).status, status::success) << name(kind);
+            std::uint64_t told = 0;
+            std::memcpy(&told, linked.left.bytes(16, 8).data(), 8);
+            EXPECT_EQ(told, 40u) << name(kind);
+            EXPECT_EQ(linked.right.word(8).load(), 42u);
         }
     }
 }

@@ -42,14 +42,26 @@ TEST(backing, of_device_memory_is_native_at_any_offset) {
               vinic::backing::native);
 }
 
-TEST(backing, of_page_aligned_private_anonymous_memory_is_adopted) {
+TEST(backing, of_memory_that_is_not_the_devices_is_foreign_unless_its_adoption_is_asked_for) {
+    auto nic = open_device();
+    auto domain = must(nic.create_domain());
+    for (const auto kind : {memory_kind::anonymous, memory_kind::shared, memory_kind::unaligned}) {
+        const arena memory(nic, kind, 64 * page);
+        const auto made = must(domain.register_memory(memory.bytes(), rights_of(memory_kind::shared)));
+        EXPECT_EQ(made.backing(), vinic::backing::foreign) << name(kind);
+        EXPECT_EQ(made.foreign_reason(), vinic::foreign_reason::not_asked) << name(kind);
+    }
+}
+
+TEST(backing, of_page_aligned_private_anonymous_memory_is_adopted_if_that_is_asked_for) {
     if (!machine_can_adopt())
         GTEST_SKIP() << "userfaultfd is not available";
     auto nic = open_device();
     auto domain = must(nic.create_domain());
     const arena memory(nic, memory_kind::anonymous, 64 * page);
-    const auto whole = must(domain.register_memory(memory.bytes(), vinic::access::all));
+    const auto whole = must(domain.register_memory(memory.bytes(), vinic::access::all, adopting));
     EXPECT_EQ(whole.backing(), vinic::backing::adopted);
+    EXPECT_EQ(whole.foreign_reason(), vinic::foreign_reason::none);
     const auto again = must(domain.register_memory(memory.bytes().subspan(page, 10 * page), vinic::access::all));
     EXPECT_EQ(again.backing(), vinic::backing::adopted) << "pages that were adopted before";
 }
@@ -59,20 +71,24 @@ TEST(backing, of_small_unaligned_and_stack_memory_is_foreign) {
     auto domain = must(nic.create_domain());
     std::byte on_stack[200] = {};
     const auto heap = std::make_unique<std::byte[]>(100);
-    EXPECT_EQ(must(domain.register_memory(on_stack, vinic::access::all)).backing(), vinic::backing::foreign);
-    EXPECT_EQ(must(domain.register_memory({heap.get() + 1, 99}, vinic::access::all)).backing(),
+    EXPECT_EQ(must(domain.register_memory(on_stack, vinic::access::local_write, adopting)).backing(),
               vinic::backing::foreign);
+    const auto small = must(domain.register_memory({heap.get() + 1, 99}, vinic::access::local_write, adopting));
+    EXPECT_EQ(small.backing(), vinic::backing::foreign);
+    EXPECT_EQ(small.foreign_reason(), vinic::foreign_reason::shares_pages);
 }
 
 TEST(backing, of_a_shared_mapping_is_foreign) {
     auto nic = open_device();
     auto domain = must(nic.create_domain());
     const arena memory(nic, memory_kind::shared, 64 * page);
-    EXPECT_EQ(must(domain.register_memory(memory.bytes(), vinic::access::all)).backing(), vinic::backing::foreign);
+    const auto made = must(domain.register_memory(memory.bytes(), vinic::access::local_write, adopting));
+    EXPECT_EQ(made.backing(), vinic::backing::foreign);
+    EXPECT_EQ(made.foreign_reason(), vinic::foreign_reason::not_private);
 }
 
 TEST(backing, of_read_only_memory_allows_sending_and_refuses_rights_to_write) {
-    pair linked;
+    pair linked({}, handles::two);  // a store of one's own process would raise SIGSEGV, as any does there
     void* mapped = ::mmap(nullptr, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(mapped, MAP_FAILED);
     const std::span bytes(static_cast<std::byte*>(mapped), 4 * page);
@@ -86,7 +102,7 @@ TEST(backing, of_read_only_memory_allows_sending_and_refuses_rights_to_write) {
         EXPECT_TRUE(matches(linked.right.bytes(0, 4 * page), 4));
     }
     // Registering it for writing may be refused; if it is not, a peer's write must be, and the bytes stay.
-    const auto writable = linked.right.domain.register_memory(bytes, vinic::access::all);
+    const auto writable = linked.right.domain.register_memory(bytes, rights_of(memory_kind::shared));
     if (writable) {
         EXPECT_NE(write_to(linked, writable->remote(), 100), vinic::status::success);
     }
@@ -102,7 +118,7 @@ TEST_P(each_kind, of_memory_keeps_its_contents_through_registration_and_close) {
     const arena memory(nic, GetParam(), 50 * page);
     fill(memory.bytes(), 1);
     for (std::uint32_t round = 2; round < 12; ++round) {
-        auto region = must(domain.register_memory(memory.bytes(), vinic::access::all));
+        auto region = must(domain.register_memory(memory.bytes(), rights_of(GetParam()), registration_of(GetParam())));
         ASSERT_TRUE(matches(memory.bytes(), round - 1)) << "after registering";
         fill(memory.bytes(), round);
         must(region.close());
@@ -162,7 +178,7 @@ TEST(adopting, loses_no_write_of_another_thread) {
         }));
     }
     for (int round = 0; round < 40; ++round) {
-        auto region = must(domain.register_memory(memory.bytes(), vinic::access::all));
+        auto region = must(domain.register_memory(memory.bytes(), vinic::access::all, adopting));
         must(region.close());
     }
     stop = true;
@@ -171,27 +187,31 @@ TEST(adopting, loses_no_write_of_another_thread) {
 
 TEST(adopting, leaves_nothing_of_the_device_in_memory_that_lives_on) {
     // Memory stays mapped when a program has closed its device; what once was the device's must not hold on to its
-    // locks.  Another thread runs and the file lies on a disk, which are the harder cases for moving pages back.
+    // locks.  On a disk no page moves, for it could not move back while another thread writes.
     if (!under_test().device.starts_with("shm:"))
         GTEST_SKIP() << "this placement has no device file";
-    vinic::open_options on_disk;
-    on_disk.directory = std::filesystem::temp_directory_path();
     const std::string address = "shm:" + unique_name("conformance-adopting");
-    const auto keeper = must(vinic::nic::open(address, on_disk));
     std::atomic<bool> stop = false;
     auto other_thread = in_thread([&] {
         while (!stop) std::this_thread::sleep_for(1ms);
     });
     auto any = open_device();
     const arena memory(any, memory_kind::anonymous, 64 * page);
-    for (std::uint32_t round = 0; round < 3; ++round) {
-        auto nic = vinic::nic::open(address, on_disk);
+    for (std::uint32_t round = 0; round < 6; ++round) {
+        vinic::open_options where;
+        where.directory = round % 2 == 0 ? std::string() : std::filesystem::temp_directory_path().string();
+        const auto keeper = must(vinic::nic::open(address, where));
+        auto nic = vinic::nic::open(address, where);
         EXPECT_EQ(code_of(nic), vinic::errc::ok) << "closed in the round before, and still locked";
         if (!nic)
             break;
         auto domain = must(nic->create_domain());
         fill(memory.bytes(), round);
-        must(must(domain.register_memory(memory.bytes(), vinic::access::all)).close());
+        auto region = must(domain.register_memory(memory.bytes(), rights_of(memory_kind::shared), adopting));
+        EXPECT_TRUE(region.backing() == vinic::backing::adopted ||
+                    region.foreign_reason() == vinic::foreign_reason::cannot_hold)
+            << vinic::name(region.foreign_reason());
+        must(region.close());
         EXPECT_TRUE(matches(memory.bytes(), round));
     }
     stop = true;
@@ -206,7 +226,7 @@ TEST(adopting, keeps_untouched_pages_zero_and_neighbours_alone) {
     fill(memory.bytes().subspan(24 * page), 2);
     {
         const auto region =
-            must(domain.register_memory(memory.bytes().subspan(8 * page, 16 * page), vinic::access::all));
+            must(domain.register_memory(memory.bytes().subspan(8 * page, 16 * page), vinic::access::all, adopting));
         EXPECT_TRUE(all_are(memory.bytes().subspan(8 * page, 16 * page), std::byte{0}));
     }
     EXPECT_TRUE(all_are(memory.bytes().subspan(8 * page, 16 * page), std::byte{0}));
@@ -219,7 +239,7 @@ TEST(adopting, gives_pages_back_that_only_a_peer_has_written_and_leaves_the_othe
     constexpr std::size_t pages = 4096;
     const arena memory(linked.right.nic, memory_kind::anonymous, pages * page);
     {
-        const auto region = must(linked.right.domain.register_memory(memory.bytes(), vinic::access::all));
+        const auto region = must(linked.right.domain.register_memory(memory.bytes(), vinic::access::all, adopting));
         ASSERT_EQ(region.backing(), vinic::backing::adopted);
         fill(linked.left.bytes().first(page), 66);
         ASSERT_EQ(write_to(linked, region.remote(1000 * page), page), vinic::status::success);
@@ -239,7 +259,9 @@ TEST(adopting, takes_whole_pages_out_of_an_unaligned_range_and_serves_every_byte
     const arena memory(linked.right.nic, memory_kind::anonymous, 20 * page);
     fill(memory.bytes(), 0);
     const auto inside = memory.bytes().subspan(page / 2 + 3, 18 * page);
-    const auto region = must(linked.right.domain.register_memory(inside, vinic::access::all));
+    const auto region = must(linked.right.domain.register_memory(inside, rights_of(memory_kind::shared), adopting));
+    EXPECT_EQ(region.backing(), vinic::backing::mixed);
+    EXPECT_EQ(region.foreign_reason(), vinic::foreign_reason::shares_pages);
     ASSERT_GE(linked.left.bytes().size(), 15 * page);
     fill(linked.left.bytes(), 55);
     EXPECT_EQ(write_to(linked, region.remote(3 * page - 5), 15 * page), vinic::status::success);
@@ -289,9 +311,13 @@ TEST_F(whole_address_space, includes_memory_that_is_mapped_later) {
 }
 
 TEST_F(whole_address_space, crosses_from_adopted_and_device_pages_into_others) {
+    must(left_all.close());
+    must(right_all.close());
     const arena anonymous(linked.right.nic, memory_kind::anonymous, 24 * page);
-    const auto adopted =
-        must(linked.right.domain.register_memory(anonymous.bytes().subspan(8 * page, 8 * page), vinic::access::all));
+    auto adopted = must(linked.right.domain.register_memory(anonymous.bytes().subspan(8 * page, 8 * page),
+                                                            vinic::access::all, adopting));
+    ASSERT_EQ(adopted.backing(), vinic::backing::adopted);
+    right_all = must(linked.right.domain.register_address_space(vinic::access::all));
     fill(linked.left.bytes(), 61);
     const auto place = anonymous.bytes().subspan(5 * page + 7, 14 * page);
     EXPECT_EQ(write_to(linked, right_place(place.data()), place.size()), vinic::status::success);
@@ -300,6 +326,13 @@ TEST_F(whole_address_space, crosses_from_adopted_and_device_pages_into_others) {
     ASSERT_EQ(linked.left.vi.post_read(linked.left.at(0, place.size()), right_place(place.data()), 2), vinic::errc::ok);
     EXPECT_EQ(next(linked.left.sends).status, vinic::status::success);
     EXPECT_TRUE(matches(linked.left.bytes(0, place.size()), 62));
+
+    // Whoever has the whole address space has these pages, too: they go back with him.
+    must(adopted.close());
+    EXPECT_EQ(write_to(linked, right_place(place.data()), place.size()), vinic::status::success);
+    EXPECT_TRUE(matches(place, 62));
+    must(right_all.close());
+    EXPECT_TRUE(matches(place, 62));
 }
 
 /// An address where nothing is mapped, nor will be while the test runs.

@@ -125,7 +125,10 @@ endpoint::endpoint(vinic::nic& device, const endpoint_options& options)
       sends(must(device.create_completion_queue(options.queue))),
       receives(must(device.create_completion_queue(options.queue))),
       storage(device, options.kind, options.memory_bytes),
-      memory(must(domain.register_memory(storage.bytes(), options.rights))),
+      memory(must(domain.register_memory(storage.bytes(),
+                                         static_cast<vinic::access>(static_cast<unsigned>(options.rights) &
+                                                                    static_cast<unsigned>(rights_of(options.kind))),
+                                         registration_of(options.kind)))),
       vi(must(domain.create_vi(with_queues(options.attributes, sends, receives)))) {}
 
 pair::pair(const endpoint_options& both, handles count) : pair(both, both, count) {}

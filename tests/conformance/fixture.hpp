@@ -100,13 +100,25 @@ void fill(std::span<std::byte> bytes, std::uint32_t seed);
 /// What the memory of a test is, and so which backing the library is expected to choose for it.
 enum class memory_kind : std::uint8_t {
     device,     ///< nic::allocate: native
-    anonymous,  ///< page-aligned private anonymous pages: adopted
+    anonymous,  ///< page-aligned private anonymous pages: adopted, if that is asked for
     shared,     ///< a shared mapping, which the library cannot move: foreign
     unaligned,  ///< heap memory that starts at an odd address
 };
 [[nodiscard]] const char* name(memory_kind kind);
 inline constexpr memory_kind memory_kinds[] = {memory_kind::device, memory_kind::anonymous, memory_kind::shared,
                                                memory_kind::unaligned};
+
+/// All rights that memory of a kind can have: foreign memory has no atomics.
+[[nodiscard]] constexpr vinic::access rights_of(memory_kind kind) {
+    using enum vinic::access;
+    return kind == memory_kind::device || kind == memory_kind::anonymous ? all
+                                                                         : local_write | remote_write | remote_read;
+}
+inline constexpr vinic::registration adopting{vinic::adopt::safe};
+/// As memory of a kind is registered: anonymous pages are adopted.
+[[nodiscard]] constexpr vinic::registration registration_of(memory_kind kind) {
+    return kind == memory_kind::anonymous ? adopting : vinic::registration{};
+}
 
 /// Memory of one kind, zeroed; mapped kinds are rounded to pages by the kernel.  Lives until the arena is destroyed.
 class arena {
@@ -131,7 +143,7 @@ struct endpoint_options {
     vinic::cq_attributes queue;       ///< of both completion queues
     std::size_t memory_bytes = 64 * 1024;
     memory_kind kind = memory_kind::device;
-    vinic::access rights = vinic::access::all;
+    vinic::access rights = vinic::access::all;  ///< as far as the kind can have them
 };
 
 /// One side of a connection and everything that it stands on.

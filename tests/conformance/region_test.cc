@@ -67,7 +67,7 @@ TEST_F(region, that_is_not_mapped_is_refused) {
     EXPECT_EQ(code_of(domain.register_memory(with_hole.first(page + 1), vinic::access::all)),
               vinic::errc::invalid_argument)
         << "one byte too many";
-    EXPECT_EQ(code_of(domain.register_memory(with_hole.first(page), vinic::access::all)), vinic::errc::ok);
+    EXPECT_EQ(code_of(domain.register_memory(with_hole.first(page), vinic::access::remote_read)), vinic::errc::ok);
     ::munmap(start, page);
     ::munmap(start + 2 * page, page);
 }
@@ -114,9 +114,10 @@ TEST_F(region, that_overlaps_another_one_stays_usable_when_that_one_closes) {
         pair fresh;
         const arena memory(fresh.left.nic, kind, 16 * 4096);
         fill(memory.bytes(), 21);
-        auto all = must(fresh.left.domain.register_memory(memory.bytes(), vinic::access::all));
-        auto half = must(fresh.left.domain.register_memory(memory.bytes().subspan(4096, 8 * 4096), vinic::access::all));
-        auto same = must(fresh.left.domain.register_memory(memory.bytes(), vinic::access::all));
+        auto all = must(fresh.left.domain.register_memory(memory.bytes(), rights_of(kind), registration_of(kind)));
+        auto half = must(fresh.left.domain.register_memory(memory.bytes().subspan(4096, 8 * 4096), rights_of(kind),
+                                                           registration_of(kind)));
+        auto same = must(fresh.left.domain.register_memory(memory.bytes(), rights_of(kind), registration_of(kind)));
         must(all.close());
         EXPECT_EQ(sent_from({same, 0, 64 * 1024}, fresh.left, fresh.right), vinic::status::success) << name(kind);
         EXPECT_TRUE(matches(fresh.right.bytes(), 21)) << name(kind);
@@ -244,7 +245,7 @@ TEST_F(region, can_be_closed_while_a_peer_writes_into_it) {
     // Every write either succeeds or is refused; none lands after close() has returned.
     auto& target = linked.right;
     const arena memory(target.nic, memory_kind::anonymous, 256 * 4096);
-    auto made = must(target.domain.register_memory(memory.bytes(), vinic::access::all));
+    auto made = must(target.domain.register_memory(memory.bytes(), vinic::access::all, adopting));
     const auto address = made.remote();
     std::atomic<int> successes = 0;
     fill(linked.left.bytes(), 1);

@@ -278,9 +278,10 @@ void model::execute_atomic(vi_model& v, vi_model& to, sent& s) {
     const region_model* sink =
         allowed(v.device, v.domain, result.key, result.address, result.length, access::local_write);
     const int executor = s.deferred ? to.nic : v.nic;
-    if (!reachable_by_atomics(executor, to.nic, *word, at.address) ||
-        !reachable_by_atomics(executor, v.nic, *sink, result.address))
+    if (!reachable_by_atomics(executor, to.nic, *word, at.address))
         return fail(v, s, status::unreachable_memory);
+    if (sink->whole_space && bytes.find(result.address, 8) == nullptr)
+        return fail(v, s, status::local_protection);
     cells old;
     bytes.read(at.address, 8, old);
     if (std::find(old.begin(), old.end(), unknown) != old.end()) {

@@ -164,6 +164,10 @@ void runner::register_region(domain_slot& owner, area& a, bool gently) {
         range = {reinterpret_cast<const std::byte*>(at), in_.one_in(2) ? 4096u : 0u};
         good = false;
     }
+    if (!whole && !(a.kind() == area_kind::device && a.nic() == owner.device)) {
+        // Whether memory that is not the device's can be adopted is not for the model to say.
+        rights = static_cast<vinic::access>(static_cast<std::uint32_t>(rights) & ~8u);
+    }
     codes refusals;
     if (!owner.handle)
         refusals.insert(errc::invalid_handle);
@@ -172,7 +176,9 @@ void runner::register_region(domain_slot& owner, area& a, bool gently) {
     note("register " + std::to_string(range.size()) + " bytes of kind " + std::to_string(static_cast<int>(a.kind())) +
          (whole ? " (whole space)" : "") + " in domain " + std::to_string(owner.id) + ", rights " +
          std::to_string(static_cast<unsigned>(rights)));
-    auto made = whole ? owner.handle.register_address_space(rights) : owner.handle.register_memory(range, rights);
+    auto made =
+        whole ? owner.handle.register_address_space(rights)
+              : owner.handle.register_memory(range, rights, {in_.one_in(2) ? vinic::adopt::no : vinic::adopt::safe});
     expect(outcome(made), refusals, "register_memory");
     if (!made)
         return;

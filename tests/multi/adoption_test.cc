@@ -48,7 +48,7 @@ private:
 /// Registers and closes the range again and again; every registration must adopt it.
 void move_back_and_forth(endpoint& me, const pages& memory, int times) {
     for (int i = 0; i < times; ++i) {
-        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all));
+        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}));
         ASSERT_EQ(region.backing(), vinic::backing::adopted);
         std::this_thread::sleep_for(std::chrono::microseconds(i % 5 * 200));
         must(region.close());
@@ -127,9 +127,8 @@ TEST(adoption, loses_no_write_of_the_kernel) {
     ::close(ends[1]);
 }
 
-/// A peer with the key of the whole address space writes to pages that move under it: foreign at one moment, adopted
-/// at the next.
-TEST(adoption, loses_no_write_of_a_peer_that_has_the_whole_address_space) {
+/// A peer with the key of the whole address space has these pages, too: they do not move under it.
+TEST(adoption, of_what_a_region_of_the_whole_address_space_covers_does_not_happen) {
     directory d;
     process peer([&](channel& parent) {
         endpoint me(d.open());
@@ -161,7 +160,12 @@ TEST(adoption, loses_no_write_of_a_peer_that_has_the_whole_address_space) {
     peer.say(to_words(there));
     peer.say_number(memory.count());
     me.accept_from(listener);
-    move_back_and_forth(me, memory, rounds());
+    for (int i = 0; i < rounds(); ++i) {
+        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::remote_read, {vinic::adopt::safe}));
+        EXPECT_EQ(region.foreign_reason(), vinic::foreign_reason::overlapped);
+        std::this_thread::sleep_for(std::chrono::microseconds(i % 5 * 200));
+        must(region.close());
+    }
     peer.say("end");
     std::printf("%llu writes of the peer\n", static_cast<unsigned long long>(peer.hear_number()));
     EXPECT_EQ(peer.exit_code(), 0);
@@ -175,9 +179,11 @@ TEST(adoption, of_overlapping_ranges_keeps_contents_in_any_order_of_closing) {
     for (unsigned order = 0; order < 6; ++order) {
         SCOPED_TRACE(order);
         std::array<vinic::region, 3> regions = {
-            must(me.domain.register_memory(memory.bytes().subspan(0, 40 * page), vinic::access::all)),
-            must(me.domain.register_memory(memory.bytes().subspan(20 * page, 44 * page), vinic::access::all)),
-            must(me.domain.register_memory(memory.bytes(), vinic::access::all))};
+            must(me.domain.register_memory(memory.bytes().subspan(0, 40 * page), vinic::access::all,
+                                           {vinic::adopt::safe})),
+            must(me.domain.register_memory(memory.bytes().subspan(20 * page, 44 * page), vinic::access::all,
+                                           {vinic::adopt::safe})),
+            must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}))};
         for (const vinic::region& r : regions) {
             EXPECT_EQ(r.backing(), vinic::backing::adopted);
         }
@@ -198,7 +204,7 @@ TEST(adoption, is_undone_when_the_device_is_left_with_regions_open) {
     fill(memory.bytes(), 4);
     {
         endpoint me(d.open());
-        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all));
+        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}));
         EXPECT_EQ(region.backing(), vinic::backing::adopted);
         fill(memory.bytes(), 5);
     }

@@ -49,7 +49,7 @@ void be_target(const directory& d, const target_kind& kind, channel& parent) {
         void* p = ::mmap(nullptr, area, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         require(p != MAP_FAILED, "memory can be mapped");
         memory = {static_cast<std::byte*>(p), area};
-        adopted = must(me.domain.register_memory(memory, vinic::access::all));
+        adopted = must(me.domain.register_memory(memory, vinic::access::all, {vinic::adopt::safe}));
         require(adopted.backing() == vinic::backing::adopted, "private pages are adopted");
     }
     const vinic::region& region = kind.native ? me.memory : adopted;

@@ -69,7 +69,7 @@ TEST(forked_child, sees_its_own_copy_of_adopted_memory_as_of_the_fork) {
     pages memory;
     endpoint me(d.open());
     fill(memory.bytes(), 1);
-    auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all));
+    auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}));
     ASSERT_EQ(region.backing(), vinic::backing::adopted);
     auto listener = must(me.nic.listen("forking"));
     peer.say(to_words(region.remote()));
@@ -235,7 +235,7 @@ TEST(forked_child, does_not_keep_its_parent_alive_in_the_device) {
     process parent([&](channel& test) {
         endpoint me(d.open());
         pages memory;
-        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all));
+        auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}));
         const pid_t grandchild = ::fork();
         if (grandchild == 0) {
             // Lives on without parent and without the device.

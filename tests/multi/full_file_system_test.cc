@@ -193,7 +193,8 @@ TEST(full_file_system, makes_registration_foreign_and_not_wrong) {
         require(mapped != MAP_FAILED, "memory can be mapped");
         const std::span<std::byte> memory(static_cast<std::byte*>(mapped), bytes);
         fill(memory, 2);
-        auto region = must(me.domain.register_memory(memory, vinic::access::all));
+        auto region = must(me.domain.register_memory(memory, vinic::access::local_write | vinic::access::remote_write,
+                                                     {vinic::adopt::safe}));
         require(region.backing() == vinic::backing::foreign, "there is no room to adopt it");
         require(first_difference(memory, 2) == bytes, "the contents are kept");
         peer.say(to_words(region.remote()));

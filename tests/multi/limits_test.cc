@@ -202,7 +202,7 @@ TEST(limits, no_file_of_a_nic_takes_the_number_of_a_closed_standard_stream) {
         }
         endpoint me(d.open());
         std::vector<std::byte> memory(64 << 10);
-        auto region = must(me.domain.register_memory(memory, vinic::access::all));
+        auto region = must(me.domain.register_memory(memory, vinic::access::local_write, {vinic::adopt::safe}));
         must(me.cq.fd());
         for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
             require(::fcntl(fd, F_GETFD) == -1, "the number is free");

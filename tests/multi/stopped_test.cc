@@ -134,7 +134,7 @@ TEST(stopped_peer, gets_no_way_into_memory_that_is_adopted_and_closed) {
     void* mapped = ::mmap(nullptr, big, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(mapped, MAP_FAILED);
     const std::span<std::byte> bytes(static_cast<std::byte*>(mapped), big);
-    auto region = must(me.domain.register_memory(bytes, vinic::access::all));
+    auto region = must(me.domain.register_memory(bytes, vinic::access::all, {vinic::adopt::safe}));
     ASSERT_EQ(region.backing(), vinic::backing::adopted);
     auto listener = must(me.nic.listen("owner"));
     peer.say(to_words(region.remote()));

@@ -115,7 +115,8 @@ void own_everything(const directory& d, channel& parent) {
     void* adopted = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     require(adopted != MAP_FAILED, "memory can be mapped");
     std::fill_n(static_cast<std::byte*>(adopted), bytes, std::byte{1});
-    regions.push_back(must(me.domain.register_memory({static_cast<std::byte*>(adopted), bytes}, vinic::access::all)));
+    regions.push_back(must(me.domain.register_memory({static_cast<std::byte*>(adopted), bytes}, vinic::access::all,
+                                                     {vinic::adopt::safe})));
     std::fill(me.buffer.bytes().begin(), me.buffer.bytes().end(), std::byte{2});
     vinic::vi_attributes a = me.attributes();
     a.service = vinic::service::datagram;

@@ -54,14 +54,16 @@ participant::participant(ledger& book, participant_options options)
         memory_buffer_ = must(nic_.allocate(bytes));
         memory_ = memory_buffer_.bytes();
     } else {
-        // Private pages are adopted, shared ones stay foreign.
+        // Private pages are adopted below, shared ones stay foreign.
         void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, (kind == 2 ? MAP_PRIVATE : MAP_SHARED) | MAP_ANONYMOUS,
                          -1, 0);
         multi::require(p != MAP_FAILED, "memory can be mapped");
         memory_ = {static_cast<std::byte*>(p), bytes};
     }
     make_pattern(memory_.first(pattern_bytes), pattern_seed(options_.seat, options_.incarnation));
-    memory_region_ = must(domain_.register_memory(memory_, vinic::access::all));
+    memory_region_ = must(domain_.register_memory(
+        memory_, vinic::access::local_write | vinic::access::remote_write | vinic::access::remote_read,
+        {vinic::adopt::safe}));
     datagrams_ = std::make_unique<datagrams>(book_, options_, nic_, domain_, cq_);
     listener_ = must(listen_patiently(nic_, listener_name(options_.seat)));
     acceptor_ = std::thread([this] {
@@ -335,7 +337,8 @@ void participant::register_something() {
     }
     extra_.assign(1000 + random_.below(300'000), std::byte{0});
     make_pattern(extra_, extra_.size());
-    auto made = domain_.register_memory(extra_, vinic::access::all);
+    auto made = domain_.register_memory(extra_, vinic::access::local_write | vinic::access::remote_write,
+                                        {random_.one_in(4) ? vinic::adopt::no : vinic::adopt::safe});
     if (!made) {
         book_.fail("seat %u: registering: %s", options_.seat, made.error().message().c_str());
         return;

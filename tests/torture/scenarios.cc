@@ -82,7 +82,8 @@ std::function<void()> adopt_memory(const std::string& directory) {
     multi::require(p != MAP_FAILED, "memory can be mapped");
     std::memset(p, 1, bytes);
     return [e, p] {
-        auto region = must(e->domain.register_memory({static_cast<std::byte*>(p), bytes}, vinic::access::all));
+        auto region = must(
+            e->domain.register_memory({static_cast<std::byte*>(p), bytes}, vinic::access::all, {vinic::adopt::safe}));
         must(region.close());
     };
 }
@@ -172,13 +173,15 @@ std::function<void()> withdraw_memory(const std::string& directory, int sharing)
     multi::require(p != MAP_FAILED, "memory can be mapped");
     const std::span<std::byte> bytes(static_cast<std::byte*>(p), target_bytes);
     std::ranges::fill(bytes, std::byte{1});
-    auto region = std::make_shared<vinic::region>(must(e->domain.register_memory(bytes, vinic::access::all)));
+    const auto rights = vinic::access::local_write | vinic::access::remote_write | vinic::access::remote_read;
+    const vinic::registration how{sharing == MAP_PRIVATE ? vinic::adopt::safe : vinic::adopt::no};
+    auto region = std::make_shared<vinic::region>(must(e->domain.register_memory(bytes, rights, how)));
     auto listener = must(e->nic.listen("subject"));
     accept_patiently(*e, listener, multi::to_words(region->remote()));
     std::this_thread::sleep_for(2ms);
-    return [e, region, bytes] {
+    return [e, region, bytes, rights, how] {
         (void)region->close();
-        auto again = must(e->domain.register_memory(bytes, vinic::access::all));
+        auto again = must(e->domain.register_memory(bytes, rights, how));
         (void)again.close();
         (void)e->vi.close();
     };

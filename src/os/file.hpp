@@ -74,6 +74,6 @@ void unlock_byte(int fd, std::uint64_t at) noexcept;
 /// SIGXFSZ where the process' limit on file sizes is in the way.  After a failure some of it may have storage.
 [[nodiscard]] int allocate_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
 /// Takes the storage back, where the file system does that; the range reads as zeros in any case.  False: it does not.
-bool release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
+[[nodiscard]] bool release_storage(int fd, std::uint64_t offset, std::uint64_t bytes) noexcept;
 
 }  // namespace vinic::os

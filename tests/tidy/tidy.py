@@ -7,11 +7,12 @@
   spdx     a source file names its licence in its first lines
   text     no tabs, no white space at the end of a line, no line over 120 columns, one newline at the end
   words    nothing is left to be done later
+  calls    the library and the controller make system calls in os/, or where system_calls.txt says
   tests    every test that docs/checklist.md names is there
 
-Longer files and functions are listed in ratchet.txt with the length they may have; the list may
-only become shorter.  Every rule is a function over (path, lines) that yields (line number, message),
-so that tidy_test.py can try each of them on a few lines.
+Longer files and functions are listed in ratchet.txt with the length they may have, and files with
+system calls in system_calls.txt; the lists may only become shorter.  Every rule is a function over
+(path, lines) that yields (line number, message), so that tidy_test.py can try each of them on a few lines.
 """
 import argparse
 import os
@@ -194,6 +195,52 @@ def named_tests(lines, known):
                     yield number, f"no test is called {name}"
 
 
+CALLERS = {"abi", "device", "native", "controller", "vipl"}
+SYSTEM_CALL = re.compile(r"(?<![\w>])(?:::|std::)(" + "|".join(
+    """
+    open openat close fopen opendir read pread readv write pwrite writev lseek unlink unlinkat rename mkdir
+    mkdtemp access readlink stat lstat fstat statfs fstatfs statvfs fallocate posix_fallocate ftruncate chmod
+    fchmod chown fchown umask fcntl ioctl flock dup dup2 dup3 pipe2 eventfd timerfd_create signalfd memfd_create
+    epoll_create1 epoll_ctl epoll_wait poll ppoll socket socketpair connect bind listen accept accept4 shutdown
+    send sendto sendmsg recv recvfrom recvmsg setsockopt getsockopt mmap mremap munmap mprotect madvise mlock
+    mincore fork execv execve execvp kill waitpid prctl syscall getrlimit setrlimit sysconf sched_getaffinity
+    sched_setaffinity nanosleep clock_nanosleep usleep getrandom process_vm_readv process_vm_writev
+    pthread_sigmask sigaction
+    """.split()) + r")\(")
+
+
+def system_calls(path, lines):
+    """(line number, name) of each system call of a file that should leave them to os/."""
+    if folder_of(path) in CALLERS and is_cxx(path):
+        for number, line in enumerate(without_comments_and_strings(lines), 1):
+            for name in SYSTEM_CALL.findall(line):
+                yield number, name
+
+
+def calls(path, lines, listed):
+    """`listed`: {path: names}."""
+    for number, name in system_calls(path, lines):
+        if name not in listed.get(path, ()):
+            yield number, f"{name}() is called outside of src/os: give it a function there, which a test can let fail"
+
+
+def check_listed_calls(root, listed):
+    for path, names in listed.items():
+        try:
+            made = {name for _, name in system_calls(path, read(os.path.join(root, path)))}
+        except OSError:
+            made = set()
+        for name in sorted(set(names) - made):
+            yield path, 1, f"does not call {name}() any more: remove it from tests/tidy/system_calls.txt"
+
+
+def read_listed_calls(path):
+    """Lines of "PATH NAME..."."""
+    with open(path, encoding="utf-8") as file:
+        lines = [line.split("#")[0].split() for line in file]
+    return {fields[0]: fields[1:] for fields in lines if fields}
+
+
 def read_ratchet(path):
     """Lines of "PATH file|function LENGTH"."""
     ratchet = {}
@@ -252,7 +299,8 @@ def main():
     parser.add_argument("root", nargs="?", default=os.path.join(os.path.dirname(__file__), "..", ".."))
     root = os.path.abspath(parser.parse_args().root)
     ratchet = read_ratchet(os.path.join(root, "tests", "tidy", "ratchet.txt"))
-    problems = list(check_ratchet(root, ratchet))
+    listed = read_listed_calls(os.path.join(root, "tests", "tidy", "system_calls.txt"))
+    problems = list(check_ratchet(root, ratchet)) + list(check_listed_calls(root, listed))
     count = 0
     known, page = set(), []
     for path in files_of(root):
@@ -262,6 +310,7 @@ def main():
             continue  # binary data, or removed but not yet committed so
         count += 1
         problems += [(path, number, message) for number, message in check_file(path, lines, ratchet)]
+        problems += [(path, number, message) for number, message in calls(path, lines, listed)]
         if path.startswith("tests/"):
             known.update(tests_of(lines))
         elif path == CHECKLIST:

@@ -73,6 +73,19 @@ class Tests(unittest.TestCase):
         self.assertEqual(len(list(tidy.named_tests(["| X1 | duty | `suite.nothing` |"], known))), 1)
 
 
+class Calls(unittest.TestCase):
+    def test_system_calls_are_made_in_os(self):
+        source = 'int fd = ::open(path, 0);  // not ::close(fd)\nstd::fopen("::read(", "r"); o->poll(); x::send();'
+        self.assertEqual(found(tidy.system_calls, "src/native/a.cc", source), [(1, "open"), (2, "fopen")])
+        self.assertEqual(found(tidy.system_calls, "src/os/a.cc", source), [])
+        self.assertEqual(found(tidy.system_calls, "src/cli/a.cc", source), [])
+
+    def test_or_where_the_list_allows_it(self):
+        self.assertEqual(found(tidy.calls, "src/device/a.cc", "::open(p);", {"src/device/a.cc": ["open"]}), [])
+        self.assertEqual(len(found(tidy.calls, "src/device/a.cc", "::open(p);", {"src/device/b.cc": ["open"]})), 1)
+        self.assertEqual(len(found(tidy.calls, "src/device/a.cc", "::close(p);", {"src/device/a.cc": ["open"]})), 1)
+
+
 class Files(unittest.TestCase):
     def test_they_are_found_where_there_is_no_git(self):
         root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")

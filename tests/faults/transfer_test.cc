@@ -80,5 +80,12 @@ TEST(faults, of_moving_into_foreign_memory) {
     with_every_fault([](scene& s) { move_bytes(s, false, true); });
 }
 
+TEST(faults, of_moving_from_foreign_memory) {
+    with_every_fault([](scene& s) { move_bytes(s, true, false); });
+}
+TEST(faults, of_moving_foreign_memory_to_foreign_memory) {
+    with_every_fault([](scene& s) { move_bytes(s, true, true); });
+}
+
 }  // namespace
 }  // namespace faults

@@ -349,7 +349,7 @@ class HostileServer(house.Case):
     SEEN = "\\x1b]0;owned\\x07 \\xc2\\x9b31m \\x7f \\x0d"
 
     def test_refusals(self):
-        self.serve({"schema": 1, "error": {"code": "busy", "message": self.EVIL}})
+        self.serve({"schema": 1, "error": {"code": "invalid_state", "message": self.EVIL}})
         self.assertIn(self.SEEN, self.shown("function", "show"))
 
     def test_values_as_text_and_as_json(self):

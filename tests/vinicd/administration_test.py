@@ -99,7 +99,12 @@ class Administration(house.Case):
         self.start()
         before = self.function("vf2")
         self.client(3, 0)
-        after = self.connect().ask(command="reset", function="vf2")
+        monitor = self.connect()
+        monitor.ask(command="monitor")
+        self.assertNotIn("error", self.connect().ask(command="reset", function="vf2"))
+        while json.loads(monitor.receive())["event"] != "reset":  # then it is over
+            pass
+        after = self.function("vf2")
         self.assertEqual(after["counters"]["resets"], before["counters"]["resets"] + 1)
         self.assertNotEqual(after["epoch"], before["epoch"])
         self.assertEqual(after["contexts"], 0)

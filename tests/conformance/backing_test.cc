@@ -99,6 +99,7 @@ TEST(backing, of_read_only_memory_allows_sending_and_refuses_rights_to_write) {
         ASSERT_EQ(linked.right.vi.post_receive(linked.right.at(0, 4 * page), 1), vinic::errc::ok);
         ASSERT_EQ(linked.left.vi.post_send({region, 0, 4 * page}, 2), vinic::errc::ok);
         EXPECT_EQ(next(linked.right.receives).status, vinic::status::success);
+        EXPECT_EQ(next(linked.left.sends).status, vinic::status::success);
         EXPECT_TRUE(matches(linked.right.bytes(0, 4 * page), 4));
     }
     // Registering it for writing may be refused; if it is not, a peer's write must be, and the bytes stay.

@@ -15,7 +15,7 @@ void retired_windows::take(class window&& w, memory_account& account, std::uint6
     account.retire(bytes);
     account.forget();
     const std::lock_guard hold(mutex_);
-    all_.push_back({std::move(w), &account, bytes, 0, farewell_end_ns, 0});
+    all_.push_back({std::move(w), &account, bytes, 0, false, farewell_end_ns, 0});
 }
 
 /// Whose turn it is comes to the front; its place stays, so that it is put back without asking for memory.
@@ -45,7 +45,7 @@ retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) n
         const std::lock_guard hold(mutex_);
         return all_.empty() ? pace::idle : pace::waits;
     }
-    one.next = one.window.next_page(one.next);
+    one.next = one.sweeps ? one.next : one.window.next_page(one.next);
     if (const std::uint64_t bytes = std::min(piece_bytes, one.window.bytes() - one.next); bytes != 0) {
         one.window.empty(one.next, bytes);
         one.next += bytes;
@@ -54,7 +54,13 @@ retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) n
     const std::uint64_t left = std::min(one.charged, one.window.used_bytes());
     one.account->emptied(one.charged - left);
     one.charged = left;
-    const bool done = one.next == one.window.bytes();
+    bool done = one.next == one.window.bytes();
+    if (done && !one.sweeps && left != 0) {
+        // Storage that was taken and never touched is no data to the kernel: all of it is gone through, once.
+        one.sweeps = true;
+        one.next = 0;
+        done = false;
+    }
     if (done) {
         one.account->emptied(std::exchange(one.charged, 0));
         one.window = {};  // unmapped and closed, under no lock

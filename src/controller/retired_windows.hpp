@@ -49,6 +49,7 @@ private:
         memory_account* account = nullptr;
         std::uint64_t charged = 0;  ///< to the account still
         std::uint64_t next = 0;     ///< everything before it is empty
+        bool sweeps = false;        ///< piece by piece, whatever the kernel says where there is something
         std::uint64_t farewell_end_ns = 0;
         std::uint64_t look_ns = 0;  ///< when to look whether somebody uses it still
     };

@@ -66,8 +66,10 @@ class Charge(house.Case):
         self.addCleanup(self.device_group.remove)
         (self.device_group.path / self.device_group.limit).write_text(str(GROUP_LIMIT))
         config = self.write("vinicd.toml", f'[function.default]\nmemory = "{LIMIT}"\n[function.pf]\nmemory = "16MiB"\n')
-        self.daemon = self.start("--config", config, "--functions", "2", "--window", "2GiB", "--violations", "0",
-                                 preexec_fn=lambda: self.device_group.take(os.getpid()))
+        words = ["--socket", self.path, "--config", config, "--functions", "2", "--window", "2GiB", "--violations", "0"]
+        self.daemon = house.Daemon(self, words, preexec_fn=lambda: self.device_group.take(os.getpid()))
+        self.addCleanup(self.finish, self.daemon)
+        self.daemon.wait_until_ready(self)
 
     def hog(self):
         process = subprocess.Popen([BENCH, "attacker", "A18", self.path, "0", "1"], stdin=subprocess.PIPE,

@@ -128,7 +128,7 @@ int main(int argument_count, char** arguments) {
     if (words.size() != (victim ? 6U : 5U) || (!victim && words[0] != "attacker")) {
         std::fprintf(stderr,
                      "usage: bench_isolation victim V1..V7 SOCKET VF VF PROCESS\n"
-                     "       bench_isolation attacker A1..A22 SOCKET VF VF\n");
+                     "       bench_isolation attacker A1..A21 SOCKET VF VF\n");
         return 2;
     }
     ::prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);

@@ -212,8 +212,7 @@ std::unique_ptr<attack> make_attack(const std::string& name, const std::string& 
         {"A18", memory_hog},
         {"A19", open_and_close},
         {"A20", owner_storm},
-        {"A21", connect_storm},
-        {"A22", all_at_once},
+        {"A21", all_at_once},
     };
     for (const auto& each : all) {
         if (name == each.name) {
@@ -225,7 +224,7 @@ std::unique_ptr<attack> make_attack(const std::string& name, const std::string& 
             return load(p, static_cast<std::uint32_t>(bytes));
         }
     }
-    broken("there is no attack '" + name + "': A1 to A22 are, and L1 to L1048576");
+    broken("there is no attack '" + name + "': A1 to A21 are, and L1 to L1048576");
 }
 
 }  // namespace vinic::bench

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// isolation_attacks.hpp -- the sixteen ways to be a bad neighbour.  docs/isolation.md says what each of them is after.
+// isolation_attacks.hpp -- the ways to be a bad neighbour.  docs/isolation.md says what each of them is after.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ protected:
     std::uint64_t operations_ = 0;
 };
 
-/// `name`: "A1" to "A22", or "L64": a load of messages of 64 bytes.  `path` is the socket of a vinicd; the attack uses
+/// `name`: "A1" to "A21", or "L64": a load of messages of 64 bytes.  `path` is the socket of a vinicd; the attack uses
 /// `function` and, where it wants another end for its messages, `peer`.  Throws.
 [[nodiscard]] std::unique_ptr<attack> make_attack(const std::string& name, const std::string& path,
                                                   std::uint32_t function, std::uint32_t peer);

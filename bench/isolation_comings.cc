@@ -145,42 +145,13 @@ private:
     administrator administrator_;
 };
 
-/// A21: connections that say nothing, nonsense, or that they want in, and are gone.
-class storm_of_connections : public attack {
-public:
-    explicit storm_of_connections(const place& p) : place_(p) {}
-    bool step() override {
-        std::array<int, 16> all{};
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            all[i] = connect_socket(place_.path);
-            const abi::attach_request attach{.magic = i % 3 == 0 ? 0 : abi::window_magic,
-                                             .version = abi::window_version,
-                                             .kind = static_cast<std::uint32_t>(abi::packet::attach),
-                                             .function = place_.function,
-                                             .reserved_ = 0};
-            if (i % 3 != 1) {
-                (void)!::send(all[i], &attach, sizeof attach, MSG_NOSIGNAL);
-            }
-            ++operations_;
-        }
-        for (const int each : all) {
-            ::close(each);
-        }
-        return false;
-    }
-
-private:
-    place place_;
-};
-
-/// A22: all of them, on two functions.  They are in each other's way; who is cut off begins anew.
+/// A21: all of them, on two functions.  They are in each other's way; who is cut off begins anew.
 class many_attacks : public attack {
 public:
     explicit many_attacks(const place& p) {
         const place other{p.path, p.peer, p.function};
         makers_ = {[p] { return last_words(p); }, [other] { return memory_hog(other); },
-                   [other] { return open_and_close(other); }, [p] { return owner_storm(p); },
-                   [p] { return connect_storm(p); }};
+                   [other] { return open_and_close(other); }, [p] { return owner_storm(p); }};
         running_.resize(makers_.size());
     }
     bool step() override {
@@ -209,7 +180,6 @@ made last_words(const place& p) { return std::make_unique<unsaid>(p); }
 made memory_hog(const place& p) { return std::make_unique<hog>(p); }
 made open_and_close(const place& p) { return std::make_unique<leaver>(p); }
 made owner_storm(const place& p) { return std::make_unique<storm_of_owners>(p); }
-made connect_storm(const place& p) { return std::make_unique<storm_of_connections>(p); }
 made all_at_once(const place& p) { return std::make_unique<many_attacks>(p); }
 
 }  // namespace vinic::bench

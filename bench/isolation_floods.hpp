@@ -134,8 +134,7 @@ private:
 [[nodiscard]] made memory_hog(const place& p);      ///< A18
 [[nodiscard]] made open_and_close(const place& p);  ///< A19
 [[nodiscard]] made owner_storm(const place& p);     ///< A20
-[[nodiscard]] made connect_storm(const place& p);   ///< A21
-[[nodiscard]] made all_at_once(const place& p);     ///< A22
+[[nodiscard]] made all_at_once(const place& p);     ///< A21
 /// Not an attack: a function that is never idle, with messages of one size.
 [[nodiscard]] made load(const place& p, std::uint32_t bytes);
 

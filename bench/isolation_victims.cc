@@ -366,11 +366,13 @@ private:
               domain(must(nic.create_domain())),
               buffer(must(nic.allocate(64 << 10))),
               region(must(domain.register_memory(buffer.bytes(), access::local_write))),
-              vi(must(domain.create_vi({}))) {}
+              cq(must(nic.create_completion_queue())),
+              vi(must(domain.create_vi({.send_cq = &cq, .receive_cq = &cq}))) {}
         vinic::nic nic;
         vinic::domain domain;
         vinic::buffer buffer;
         vinic::region region;
+        completion_queue cq;
         virtual_interface vi;
     };
     std::string device_;

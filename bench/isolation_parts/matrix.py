@@ -36,8 +36,7 @@ ATTACKERS = {
     "A18": "memory hog that comes back",
     "A19": "windows of a GiB, left and opened",
     "A20": "a new owner each time",
-    "A21": "connect storm",
-    "A22": "A17 to A21 at once",
+    "A21": "A17 to A20 at once",
 }
 VICTIM_FUNCTIONS = (0, 1)
 ATTACKER_FUNCTIONS = (2, 3)

@@ -152,11 +152,11 @@ TEST(a_device, works_without_proc_and_says_what_does_not) {
         fill(memory, 1);
         auto foreign = must(domain.register_memory(memory, vinic::access::none, safely));
         require(foreign.foreign_reason() == vinic::foreign_reason::cannot_look, "it says why");
+        must(foreign.close());
         const auto refused = domain.register_memory(memory, vinic::access::remote_atomic, safely);
         require(code_of(refused) == vinic::errc::not_supported &&
                     refused.error().message().find("/proc") != std::string::npos,
                 "and in words");
-        must(foreign.close());
         require_contents(memory, 1, "after close");
     });
     EXPECT_EQ(child.exit_code(), 0);

@@ -61,9 +61,7 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
                 os::allocate_storage(memory_.fd(), abi::native_pages_offset + first * abi::native_bytes_per_chunk,
                                      want * abi::native_bytes_per_chunk);
             e != 0) {
-            return std::unexpected(error{
-                errc::out_of_memory, e,
-                "device " + memory_.address() + " (" + memory_.path() + "): taking storage for the books of a chunk"});
+            return std::unexpected(memory_.fail_storage(e, "taking storage for the books of a chunk"));
         }
         for (std::uint32_t k = first; k <= c; ++k) {
             memory_.chunk_owner(k).store_release(memory_.owner_word());

@@ -228,6 +228,9 @@ foreign_reason adoption::may_move_in(const std::vector<range>& wanted, adopt how
     if (!seen || missing != 0) {
         return seen ? foreign_reason::not_private : foreign_reason::cannot_look;
     }
+    if (no == foreign_reason::none && safe) {
+        no = pinned ? foreign_reason::may_be_pinned : pins_by_descriptor();
+    }
     if (no == foreign_reason::none && !registry().view.for_each_thread([&](const os::thread_block& t) {
             const auto touches = [&](const range& r) { return t.end > r.begin && t.begin < r.end; };
             if (std::ranges::any_of(wanted, touches) || (!t.is_first && std::ranges::any_of(above, touches))) {
@@ -235,9 +238,6 @@ foreign_reason adoption::may_move_in(const std::vector<range>& wanted, adopt how
             }
         })) {
         refuse(foreign_reason::cannot_look);
-    }
-    if (no == foreign_reason::none && safe) {
-        no = pinned ? foreign_reason::may_be_pinned : pins_by_descriptor();
     }
     return no;
 }

@@ -3,13 +3,14 @@
 
 #include <fcntl.h>
 #include <linux/mempolicy.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/rseq.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -98,6 +99,32 @@ bool robust_list_distance(std::uint64_t& distance) noexcept {
     }
     distance = reinterpret_cast<std::uint64_t>(head) - reinterpret_cast<std::uint64_t>(__builtin_thread_pointer());
     return true;
+}
+
+/// The list of a thread.  No: the thread has ended, though /proc may show it for a while.
+answer robust_list_of(int thread, const void*& head) noexcept {
+    // One that has just begun has not registered its list yet; one of the kernel's never will.
+    constexpr int patience = 1000;
+    for (int i = 0; i < patience; ++i) {
+        std::size_t bytes = 0;
+        if (::syscall(SYS_get_robust_list, thread, &head, &bytes) != 0) {
+            return errno == ESRCH ? answer::no : answer::unknown;
+        }
+        if (head != nullptr) {
+            return answer::yes;
+        }
+        // At its end a thread loses its list, and then its memory, in which this byte lies.
+        std::byte seen{};
+        const std::byte there{};
+        const iovec here{&seen, 1};
+        const iovec its{const_cast<std::byte*>(&there), 1};
+        if (::syscall(SYS_process_vm_readv, thread, &here, 1UL, &its, 1UL, 0UL) < 0 && errno == ESRCH) {
+            return answer::no;
+        }
+        const timespec moment{0, i < patience / 10 ? 0 : 100'000};
+        (void)::nanosleep(&moment, nullptr);
+    }
+    return answer::unknown;
 }
 
 /// Null, zero, full, random, urandom; terminals of all sorts.
@@ -241,21 +268,11 @@ self_view::step self_view::next_thread(thread_block& out) noexcept {
         if (const step s = reader_->number(threads_.get(), thread); s != step::found) {
             return s;
         }
-        void* head = nullptr;
-        std::size_t bytes = 0;
-        long failed = 0;
-        // A thread that has just begun has not registered its list yet; one of the kernel's never will.
-        constexpr int patience = 1000;
-        for (int i = 0; i < patience && head == nullptr && failed == 0; ++i) {
-            failed = ::syscall(SYS_get_robust_list, thread, &head, &bytes);
-            if (head == nullptr) {
-                ::sched_yield();
+        const void* head = nullptr;
+        if (const answer a = robust_list_of(thread, head); a != answer::yes) {
+            if (a == answer::no) {
+                continue;
             }
-        }
-        if (failed != 0 && errno == ESRCH) {
-            continue;  // it has ended
-        }
-        if (failed != 0 || head == nullptr) {
             return step::failed;
         }
         constexpr std::uint64_t block_bytes = 2304;

@@ -176,8 +176,11 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     if (!map_.map_shared(fd_.get(), bytes, !inspects)) {
         return std::unexpected(fail_os(errno, "mapping the window"));
     }
-    if (identity().magic.load_acquire() != abi::window_magic ||
-        identity().version.load_relaxed() != abi::window_version) {
+    const std::uint64_t magic = identity().magic.load_acquire();
+    if (magic == 0) {
+        return std::unexpected(fail(errc::busy, 0, "the window has just been given back with its last user"));
+    }
+    if (magic != abi::window_magic || identity().version.load_relaxed() != abi::window_version) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the window is of another version of vinic"));
     }
     return {};

@@ -3,6 +3,7 @@
 // object_test.cc -- opening a device and making its objects, while system calls fail.
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include "faults/scene.hpp"
 
@@ -21,6 +22,9 @@ TEST(faults, of_making_a_device_and_removing_it) {
 }
 
 TEST(faults, of_taking_over_what_a_killed_process_has_left) {
+    if (std::getenv("VINIC_MULTI_VINICD") != nullptr) {
+        GTEST_SKIP() << "a vinicd clears away what is left, and nobody takes it over";
+    }
     constexpr std::size_t bytes = 64 << 10;
     with_every_fault(
         [](scene& s) {

@@ -53,7 +53,7 @@ struct device_options {
     std::uint32_t verbs_per_second = 200'000;  ///< per function; above it requests wait
     /// How long what a process had posted when it left may go on its way.
     std::uint64_t last_words_ns = 10'000'000;
-    /// How long processes that are cut off may look at the window that was taken from them, if they have it open.
+    /// How long processes that have a window open may look at it when the function went to another tenant.
     std::uint64_t farewell_ns = 1'000'000'000;
 };
 
@@ -183,6 +183,8 @@ public:
     /// gets memory that nobody else maps; settings and counters stay.  A function that was disabled because it
     /// misbehaved is enabled again.  Returns at once; until it is over, which an event tells, nobody attaches.
     [[nodiscard]] result<void> reset(std::uint32_t function, const std::string& by = {});
+    /// A reset because the function goes to another tenant: whoever had it has a second to say farewell to its window.
+    [[nodiscard]] result<void> end_tenancy(std::uint32_t function, const std::string& by = {});
     /// Returns when all that has left, was reset or removed is cleared away.  Not for a thread that serves somebody.
     void settle();
     /// 4096 bytes of the function's configuration space.

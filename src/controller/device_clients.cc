@@ -146,6 +146,8 @@ result<attachment> device::attach(std::uint32_t number, uid_t user) {
     }
     if (!f.window) {
         if (state_->retired.waiting(f.memory) >= state::retired_most || f.memory.retired() >= f.memory.limit()) {
+            f.memory.want_room();
+            state_->call_reaper();
             return std::unexpected(refuse(
                 errc::busy, "function " + function_name(number) + ": memory of its last windows is being given back"));
         }

@@ -21,6 +21,7 @@ namespace vinic::controller {
 namespace {
 
 constexpr auto words_look = std::chrono::microseconds(100);  ///< between two looks for last words
+constexpr auto farewell_look = std::chrono::milliseconds(5);
 constexpr auto settle_look = std::chrono::microseconds(100);
 
 }  // namespace
@@ -64,7 +65,7 @@ void device::state::begin_to_end(function& f, ending how, abi::notice told, std:
     }
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {
         if (f.contexts[c].active) {
-            f.farewell_end_ns = os::now_ns() + options.farewell_ns;
+            f.farewell_end_ns = abi::none64;
         }
         if (f.contexts[c].active || f.contexts[c].leaving) {
             depart(f, c, true, 0, false);
@@ -110,6 +111,18 @@ std::optional<device::state::ended_function> device::state::end_if_empty(functio
             break;
     }
     return ended_function{told, std::exchange(f.ended_by, {})};
+}
+
+result<void> device::end_tenancy(std::uint32_t number, const std::string& by) {
+    auto done = reset(number, by);
+    if (done) {
+        function& f = *state_->functions[number];
+        const std::lock_guard hold(state_->control->mutex);
+        const std::uint64_t end_ns = os::now_ns() + state_->options.farewell_ns;
+        f.farewell_end_ns = std::min(f.farewell_end_ns, end_ns);
+        state_->retired.end_farewells(f.memory, end_ns);
+    }
+    return done;
 }
 
 result<void> device::reset(std::uint32_t number, const std::string& by) {
@@ -212,12 +225,14 @@ void device::state::reap() noexcept {
         if (now == pace::more) {
             continue;
         }
+        const std::chrono::nanoseconds pause =
+            now == pace::waits && has_departures() ? nanoseconds(words_look) : nanoseconds(farewell_look);
         std::unique_lock hold(bell_mutex);
         const auto is_called = [this] { return rung; };
         if (now == pace::idle) {
             bell.wait(hold, is_called);
         } else {
-            bell.wait_for(hold, words_look, is_called);
+            bell.wait_for(hold, pause, is_called);
         }
         rung = false;
     }
@@ -232,6 +247,11 @@ void device::state::call_reaper() {
     bell.notify_one();
     while (!reaper.joinable() && clear_away() != pace::idle) {
     }
+}
+
+bool device::state::has_departures() {
+    const std::lock_guard hold(control->mutex);
+    return !departures.empty();
 }
 
 bool device::state::is_settled() {

@@ -76,6 +76,7 @@ struct device::state {
     [[nodiscard]] pace clear_away();
     [[nodiscard]] pace clear_away(const departure& d, std::size_t at);
     [[nodiscard]] pace resume_some();
+    [[nodiscard]] bool has_departures();
     [[nodiscard]] bool is_settled();
 
     void tell(event_kind kind, const function& f, std::uint32_t context, std::uint32_t process_id, std::string text);

@@ -16,6 +16,7 @@ bool memory_account::look_and_take(std::uint32_t pages, const window& w) noexcep
     const std::uint64_t most = limit();
     const auto left = static_cast<std::int64_t>(used_now < most ? (most - used_now) / page_bytes : 0);
     if (left < pages) {
+        want_room();
         left_.store(0, std::memory_order_relaxed);  // the next one looks again: memory may have been given back
         return false;
     }

@@ -40,6 +40,10 @@ public:
     void retire(std::uint64_t bytes) noexcept { retired_.fetch_add(bytes, std::memory_order_relaxed); }
     void emptied(std::uint64_t bytes) noexcept { retired_.fetch_sub(bytes, std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
+    /// Something was refused that would fit if windows of before were emptied.
+    void want_room() noexcept { wants_room_.store(retired() != 0, std::memory_order_relaxed); }
+    [[nodiscard]] bool wants_room() const noexcept { return wants_room_.load(std::memory_order_relaxed); }
+    void have_room() noexcept { wants_room_.store(false, std::memory_order_relaxed); }
     /// With the window that is in use.  A system call.
     [[nodiscard]] std::uint64_t used(const window& w) const noexcept;
 
@@ -63,6 +67,7 @@ private:
     std::atomic<std::uint64_t> limit_;
     std::atomic<std::uint64_t> retired_{0};
     std::atomic<std::int64_t> left_{0};  ///< pages
+    std::atomic<bool> wants_room_{false};
     std::mutex look_;
 };
 

@@ -23,7 +23,7 @@ bool retired_windows::take_turn(retired& one, std::uint64_t now_ns) noexcept {
     const std::lock_guard hold(mutex_);
     for (std::size_t i = 0; i < all_.size(); ++i, std::ranges::rotate(all_, all_.begin() + 1)) {
         retired& first = all_.front();
-        if (now_ns < first.farewell_end_ns) {
+        if (now_ns < first.farewell_end_ns && !first.account->wants_room()) {
             if (now_ns < first.look_ns) {
                 continue;
             }
@@ -63,6 +63,7 @@ retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) n
     }
     if (done) {
         one.account->emptied(std::exchange(one.charged, 0));
+        one.account->have_room();
         one.window = {};  // unmapped and closed, under no lock
     }
     const std::lock_guard hold(mutex_);
@@ -73,6 +74,15 @@ retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) n
     all_.front() = std::move(one);
     std::ranges::rotate(all_, all_.begin() + 1);
     return pace::more;
+}
+
+void retired_windows::end_farewells(const memory_account& account, std::uint64_t end_ns) noexcept {
+    const std::lock_guard hold(mutex_);
+    for (retired& r : all_) {
+        if (r.account == &account) {
+            r.farewell_end_ns = std::min(r.farewell_end_ns, end_ns);
+        }
+    }
 }
 
 bool retired_windows::is_at_rest() const noexcept {

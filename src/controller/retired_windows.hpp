@@ -7,8 +7,9 @@
 //
 //     the next page that there is --> a hole is punched there ... no page is left --> unmapped, for nothing --> closed
 //
-//   Whoever was in it when it was taken away may need a moment to see that, and what he was told last: a window of
-//   which some process holds its entry's lock is emptied later, but not later than its farewell.
+//   Whoever was in it when it was taken away may see that late, and read then what had arrived and what he was told: a
+//   window of which some process holds its entry's lock is emptied when that is over, when its function has no room for
+//   another one, or when its farewell ends, which is soon where the function went to another tenant.
 //
 //   Emptied before it is let go of, an object that somebody still maps, or holds a descriptor of, holds nothing.  What
 //   he touches in it from then on is a page of his own, in his own accounts.
@@ -38,6 +39,8 @@ public:
     void take(class window&& w, memory_account& account, std::uint64_t farewell_end_ns) noexcept;
     /// Empties one piece of one window.  One thread at a time.
     pace give_back_a_piece(std::uint64_t now_ns) noexcept;
+    /// Those of an account are emptied then at the latest.
+    void end_farewells(const memory_account& account, std::uint64_t end_ns) noexcept;
     /// Whether all that wait say farewell.
     [[nodiscard]] bool is_at_rest() const noexcept;
     /// How many of an account wait.

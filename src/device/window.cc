@@ -299,6 +299,9 @@ result<bool> memory::enter_window() {
         entered = *r;
     }
     --i;
+    if (identity().magic.load_acquire() == 0) {
+        return false;
+    }
     if (auto r = check_version(); !r) {
         return std::unexpected(r.error());
     }

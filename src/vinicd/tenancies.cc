@@ -50,7 +50,7 @@ std::vector<std::uint32_t> tenancies::end_those_without_right() {
             ++it;
             continue;
         }
-        if (device_.reset(
+        if (device_.end_tenancy(
                 function,
                 "not everybody who has its memory may use it any more")) {  // else it was removed, and nobody is in it
             reset.push_back(function);

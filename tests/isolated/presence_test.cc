@@ -79,7 +79,7 @@ TEST(presence, that_ends_is_told_to_who_used_it_and_to_who_comes) {
     EXPECT_EQ(multi::code_of(mine.nic.listen("mine")), vinic::errc::peer_gone) << "the old one stays gone";
 }
 
-/// A process that was stopped, or computed, while its function was reset and its window was emptied.
+/// A process that was stopped, or computed, while its function was reset.
 TEST(reset, that_a_program_sees_late_is_a_reset_all_the_same) {
     daemon d;
     {
@@ -96,13 +96,15 @@ TEST(reset, that_a_program_sees_late_is_a_reset_all_the_same) {
             must(mine.vi.post_send(mine.at(0, 64), 10 + i));  // no receive descriptor: they wait
         }
         ASSERT_TRUE(tell(d, "reset", "vf0"));
-        ASSERT_TRUE(multi::comes_true([&] { return d.number("vf0", "memory_bytes") == 0; }));
+        ASSERT_TRUE(multi::comes_true([&] { return d.number("vf0", "resets") == 1; }));
+        EXPECT_TRUE(vinic::nic::open(d.address("vf0"))) << "others do not wait for it";
         for (std::uint64_t i = 0; i < 6; ++i) {
             EXPECT_EQ(mine.next().status, vinic::status::connection_lost) << i;
         }
         EXPECT_NE(mine.vi.state(), vinic::vi_state::connected);
         EXPECT_EQ(multi::code_of(mine.nic.listen("again")), vinic::errc::peer_gone);
     }
+    EXPECT_TRUE(multi::comes_true([&] { return d.number("vf0", "memory_bytes") == 0; })) << "when it has closed it";
     multi::endpoint next(must(vinic::nic::open(d.address("vf0"))));
     EXPECT_TRUE(next.nic.listen("next"));
 }

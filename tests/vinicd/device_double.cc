@@ -201,6 +201,8 @@ result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const
 
 void device::forsake(std::uint32_t, std::uint32_t) {}
 
+result<void> device::end_tenancy(std::uint32_t number, const std::string& by) { return reset(number, by); }
+
 void device::settle() {}
 
 result<void> device::give_names(std::uint32_t number, const std::vector<std::string>&, const std::string& /*by*/) {

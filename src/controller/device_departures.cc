@@ -137,6 +137,9 @@ result<void> device::reset(std::uint32_t number, const std::string& by) {
         if (auto r = state::is_present(f); !r) {
             return r;
         }
+        if (f.ends == ending::reset) {
+            f.counters.resets.fetch_add(1);  // the one before becomes one with this
+        }
         state_->begin_to_end(f, ending::reset, abi::notice::reset_imminent, by);
         ended = state_->end_if_empty(f);
     }

@@ -18,7 +18,7 @@ constexpr std::uint64_t fill_patience_ns = 100'000'000;
 constexpr std::uint64_t block_most = 16 << 10;
 constexpr std::uint64_t slow_bytes_per_ns = 2;   ///< below it pages are being made, or fetched from far away
 constexpr std::uint32_t pages_of_a_message = 8;  ///< of rings, completions and a completion queue, at each end
-constexpr std::uint32_t pages_of_a_search = 32;  ///< in a client's table of extents
+constexpr std::uint32_t pages_of_a_search = 8;   ///< in a client's table of extents
 constexpr std::uint32_t pieces_between_looks = 16;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 

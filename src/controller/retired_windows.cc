@@ -15,7 +15,7 @@ void retired_windows::take(class window&& w, memory_account& account, std::uint6
     account.retire(bytes);
     account.forget();
     const std::lock_guard hold(mutex_);
-    all_.push_back({std::move(w), &account, bytes, 0, false, farewell_end_ns, 0});
+    all_.push_back({std::move(w), &account, bytes, 0, false, farewell_end_ns, 0, 0});
 }
 
 /// Whose turn it is comes to the front; its place stays, so that it is put back without asking for memory.
@@ -23,7 +23,9 @@ bool retired_windows::take_turn(retired& one, std::uint64_t now_ns) noexcept {
     const std::lock_guard hold(mutex_);
     for (std::size_t i = 0; i < all_.size(); ++i, std::ranges::rotate(all_, all_.begin() + 1)) {
         retired& first = all_.front();
-        if (now_ns < first.farewell_end_ns && !first.account->wants_room()) {
+        first.stays_until_ns = first.stays_until_ns == 0 ? now_ns + stay_ns : first.stays_until_ns;
+        const bool is_in_the_way = first.account->wants_room() && now_ns >= first.stays_until_ns;
+        if (now_ns < first.farewell_end_ns && !is_in_the_way) {
             if (now_ns < first.look_ns) {
                 continue;
             }

@@ -32,6 +32,9 @@ public:
     /// At most so many wait at a time: none is refused for want of memory.
     explicit retired_windows(std::size_t most) { all_.reserve(most); }
 
+    /// So long a window that somebody has open is not emptied for want of room.
+    static constexpr std::uint64_t stay_ns = 10'000'000'000;
+
     enum class pace : std::uint8_t { idle, waits, more };
 
     /// `account` outlives it; what the window holds is charged to it until it is given back.  Nobody touches the window
@@ -54,7 +57,8 @@ private:
         std::uint64_t next = 0;     ///< everything before it is empty
         bool sweeps = false;        ///< piece by piece, whatever the kernel says where there is something
         std::uint64_t farewell_end_ns = 0;
-        std::uint64_t look_ns = 0;  ///< when to look whether somebody uses it still
+        std::uint64_t look_ns = 0;         ///< when to look whether somebody uses it still
+        std::uint64_t stays_until_ns = 0;  ///< also if there is no room for another one
     };
     [[nodiscard]] bool take_turn(retired& one, std::uint64_t now_ns) noexcept;
 

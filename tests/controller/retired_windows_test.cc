@@ -108,6 +108,26 @@ TEST(RetiredWindowsTest, WhoIsInItWhenItIsTakenAwayMaySayFarewell) {
     }
 }
 
+TEST(RetiredWindowsTest, WhoHasOneOpenKeepsItUntilItIsInTheWay) {
+    using pace = retired_windows::pace;
+    retired_windows all(1);
+    memory_account account(window_bytes);
+    window w = filled(64 * mib, mib);
+    const int kept = ::dup(w.fd());
+    os::unique_fd own(::open(("/proc/self/fd/" + std::to_string(kept)).c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(os::try_lock_byte(own.get(), 1));
+    all.take(std::move(w), account, abi::none64);
+    EXPECT_EQ(all.give_back_a_piece(1), pace::waits);
+    account.want_room();
+    EXPECT_EQ(all.give_back_a_piece(retired_windows::stay_ns), pace::waits) << "it has a while in any case";
+    EXPECT_GE(blocks(kept), mib);
+    while (all.give_back_a_piece(retired_windows::stay_ns + 1) == pace::more) {
+    }
+    EXPECT_EQ(blocks(kept), 0u);
+    EXPECT_FALSE(account.wants_room());
+    ::close(kept);
+}
+
 TEST(RetiredWindowsTest, AnAccountLetsMakeWhatItsLimitLeaves) {
     window w = window::create(1, window_bytes).value();
     memory_account account(64 * mib);

@@ -163,8 +163,12 @@ void try_addresses(const std::string& directory, std::span<const std::uint8_t> b
         if (opened) {
             require(opened->device_address() == address, "a nic tells its address");
             try_names(*opened, in);
-            auto again = vinic::nic::open(address, {options.directory, {}});
+            auto again = vinic::nic::open(address, options);
             expect(outcome(again), errc::ok, "opening once more");
+            if (!options.group.empty()) {
+                expect(outcome(vinic::nic::open(address, {options.directory, {}})), errc::permission_denied,
+                       "opening a group's device without naming the group");
+            }
         }
     }
     require(entries(directory) == 0, "nothing is left behind");

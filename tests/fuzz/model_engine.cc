@@ -61,6 +61,13 @@ void model::arrive(const vi_model& v, const sent& s, received& r, status how) {
     r.link = v.link;
 }
 
+/// Bytes that are moved onto themselves: in which order is nobody's promise, so what lies there then is unknown.
+static bool overlap(std::span<const vinic::segment> segments, std::uint64_t address, std::uint64_t length) {
+    return std::any_of(segments.begin(), segments.end(), [&](const vinic::segment& x) {
+        return x.address < address + length && address < x.address + x.length;
+    });
+}
+
 bool model::gather(const sent& s, cells& to) {
     if (vinic::has(s.what.work.flags, send_flag::inlined)) {
         to = s.inline_payload;
@@ -82,13 +89,13 @@ model::scattered model::scatter(const vi_model& v, std::span<const vinic::segmen
         const vinic::segment& s = segments[i];
         if (s.length == 0)
             continue;
-        if (allowed(v.device, v.domain, s.key, s.address, s.length, access::local_write) == nullptr ||
-            !bytes.exists(s.address, s.length)) {
+        const std::size_t n = std::min<std::size_t>(s.length, payload.size() - at);  // of what is not used nobody asks
+        if (allowed(v.device, v.domain, s.key, s.address, n, access::local_write) == nullptr ||
+            !bytes.exists(s.address, n)) {
             for (std::size_t before = 0; before < i; ++before)
                 bytes.forget(segments[before].address, segments[before].length);
             return scattered::refused;
         }
-        const std::size_t n = std::min<std::size_t>(s.length, payload.size() - at);
         bytes.write(s.address, payload.subspan(at, n));
         at += n;
     }
@@ -132,11 +139,12 @@ bool model::refused_first(const vi_model& v, const received& r, std::uint64_t le
     for (const vinic::segment& s : r.segments) {
         if (s.length == 0 || at == left)
             continue;
-        if (allowed(v.device, v.domain, s.key, s.address, s.length, access::local_write) == nullptr)
+        const std::uint64_t n = std::min<std::uint64_t>(s.length, left - at);
+        if (allowed(v.device, v.domain, s.key, s.address, n, access::local_write) == nullptr)
             return true;
-        if (!bytes.exists(s.address, s.length))
+        if (!bytes.exists(s.address, n))
             return at < existing;  // what is read comes before what is written
-        at += std::min<std::uint64_t>(s.length, left - at);
+        at += n;
         if (at > existing)
             return false;
     }
@@ -183,6 +191,11 @@ bool model::execute_send(vi_model& v, vi_model& to, sent& s) {
         r->to_place = true;
         r->payload = std::move(payload);
     } else if (scatter(to, r->segments, payload) == scattered::all) {
+        for (const vinic::segment& piece : r->segments) {
+            if (!vinic::has(s.what.work.flags, send_flag::inlined) &&
+                overlap(s.what.segments, piece.address, piece.length))
+                bytes.forget(piece.address, piece.length);
+        }
         arrive(v, s, *r, status::success);
     } else {
         arrive(v, s, *r, status::local_protection);
@@ -217,6 +230,8 @@ bool model::execute_write(vi_model& v, vi_model& to, sent& s) {
         return true;
     }
     bytes.write(at.address, payload);
+    if (!vinic::has(s.what.work.flags, send_flag::inlined) && overlap(s.what.segments, at.address, length))
+        bytes.forget(at.address, length);
     if (r != nullptr)
         arrive(v, s, *r, status::success);
     return true;
@@ -245,6 +260,9 @@ void model::execute_read(vi_model& v, vi_model& to, sent& s) {
     for (const vinic::segment& x : s.what.segments) {
         bytes.write(x.address, std::span(payload).subspan(done, x.length));
         done += x.length;
+    }
+    if (overlap(s.what.segments, at.address, length)) {
+        for (const vinic::segment& x : s.what.segments) bytes.forget(x.address, x.length);
     }
 }
 

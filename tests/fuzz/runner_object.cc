@@ -164,7 +164,7 @@ void runner::register_region(domain_slot& owner, area& a, bool gently) {
         range = {reinterpret_cast<const std::byte*>(at), in_.one_in(2) ? 4096u : 0u};
         good = false;
     }
-    if (!whole && !(a.kind() == area_kind::device && a.nic() == owner.device)) {
+    if (!whole && !(a.kind() == area_kind::device && a.nic() == owner.nic)) {
         // Whether memory that is not the device's can be adopted is not for the model to say.
         rights = static_cast<vinic::access>(static_cast<std::uint32_t>(rights) & ~8u);
     }
@@ -204,10 +204,18 @@ void runner::close_region(region_slot& slot) {
     require(found != model_.regions.end() && found->address == slot.handle.address(), "a handle keeps its key");
     model_.regions.erase(found);
     stale_keys_.push_back(key);
-    if (in_.one_in(3))
+    if (in_.one_in(3)) {
         slot.handle = vinic::region{};
-    else
-        expect(outcome(slot.handle.close()), {}, "region::close");
+        return;
+    }
+    // Adopted pages that another open region overlaps stay where they are; the key is refused all the same.
+    const bool is_adopted =
+        slot.handle.backing() == vinic::backing::adopted || slot.handle.backing() == vinic::backing::mixed;
+    const errc answer = outcome(slot.handle.close());
+    const bool stays = is_adopted && answer == errc::busy;
+    expect(answer, stays ? codes{errc::busy} : codes{}, "region::close");
+    if (stays)
+        slot.handle = vinic::region{};
 }
 
 vinic::vi_attributes runner::random_attributes(bool gently) {

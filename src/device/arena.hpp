@@ -34,8 +34,7 @@ private:
     [[nodiscard]] static std::uint64_t cut(spans& free, std::uint64_t bytes);
     [[nodiscard]] result<void> add_chunks(std::uint64_t bytes);
     [[nodiscard]] result<std::uint64_t> reserve(std::uint64_t bytes);
-    void release_chunks(std::uint64_t offset);
-    void give_lines(std::uint64_t offset, std::uint64_t bytes);
+    void release_chunks(std::uint64_t offset) noexcept;
 
     memory& memory_;
     spans free_pages_;    // without storage

@@ -72,8 +72,7 @@ std::optional<service_level> notice_reader::in_force() const noexcept {
 
 }  // namespace detail
 
-result<device_event> nic::next_event(nanoseconds timeout) try {
-    const os::cancellation_off inside;
+result<device_event> nic::next_event(nanoseconds timeout) {
     constexpr const char* doing = "waiting for an event of the device";
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, doing});
@@ -84,7 +83,6 @@ result<device_event> nic::next_event(nanoseconds timeout) try {
     }
     const std::uint64_t deadline = detail::deadline_of(timeout);
     for (;;) {
-        inside.point();
         if (state_->forked()) {
             return refuse(errc::forked);
         }
@@ -101,12 +99,9 @@ result<device_event> nic::next_event(nanoseconds timeout) try {
         }
         state_->isolated->notices.sleep(deadline - now);
     }
-} catch (const std::exception& e) {
-    return detail::caught(e, "waiting for an event of the device");
 }
 
-result<service_level> nic::current_service_level() const try {
-    const os::cancellation_off inside;
+result<service_level> nic::current_service_level() const {
     constexpr const char* doing = "asking what the function is given";
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, doing});
@@ -123,8 +118,6 @@ result<service_level> nic::current_service_level() const try {
     }
     const auto level = state_->isolated->notices.in_force();
     return level ? result<service_level>(*level) : refuse(errc::busy);
-} catch (const std::exception& e) {
-    return detail::caught(e, "asking what the function is given");
 }
 
 }  // namespace vinic

@@ -19,8 +19,7 @@ std::uint32_t nic::vectors() const noexcept {
     return std::clamp<std::uint32_t>(identity.vectors.load_relaxed(), 1, abi::vectors_max);
 }
 
-result<void> nic::set_vector(std::uint32_t index, const vector_settings& settings) try {
-    const os::cancellation_off inside;
+result<void> nic::set_vector(std::uint32_t index, const vector_settings& settings) {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "setting a completion vector"});
     }
@@ -44,12 +43,9 @@ result<void> nic::set_vector(std::uint32_t index, const vector_settings& setting
         return std::unexpected(state_->fail(r.code, doing + why));
     }
     return {};
-} catch (const std::exception& e) {
-    return detail::caught(e, "setting a completion vector");
 }
 
-result<vector_status> nic::vector(std::uint32_t index) const try {
-    const os::cancellation_off inside;
+result<vector_status> nic::vector(std::uint32_t index) const {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "asking for a completion vector"});
     }
@@ -70,8 +66,6 @@ result<vector_status> nic::vector(std::uint32_t index) const try {
     return vector_status{{(r.value[1] & abi::vector_masked) != 0, static_cast<std::uint32_t>(r.value[2]),
                           nanoseconds(static_cast<std::int64_t>(r.value[3]))},
                          static_cast<std::uint32_t>(r.value[0])};
-} catch (const std::exception& e) {
-    return detail::caught(e, "asking for a completion vector");
 }
 
 }  // namespace vinic

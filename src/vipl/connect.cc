@@ -5,6 +5,9 @@
 //   A host address and a discriminator are the native address "vipl-" + 12 hexadecimal digits and the
 //   same discriminator.  What VIPL tells the other side and the native interface does not know (the
 //   local address, the quality of service) travels as private data.
+//
+//   A listener (door) is open while a thread sits in VipConnectWait or a request taken from it is
+//   unanswered, so that a request that nobody waits for is told so at once.
 #include "vipl/connect.hpp"
 
 #include <algorithm>
@@ -14,8 +17,6 @@
 #include <optional>
 #include <thread>
 
-#include "os/cancellation.hpp"
-#include "vipl/door.hpp"
 #include "vipl/state.hpp"
 
 using namespace vipl;
@@ -62,15 +63,45 @@ VIP_RETURN code_of(errc e) noexcept {
     }
 }
 
+/// Gives up one use of a door; the last one closes it.
+void leave(nic& n, const std::string& discriminator) noexcept {
+    const std::lock_guard hold(n.mutex);
+    if (const auto it = n.doors.find(discriminator); it != n.doors.end() && --it->second->users == 0) {
+        it->second->listener = {};  // now, so that whoever opens the door next finds the name free
+        n.doors.erase(it);
+    }
+}
+
+std::shared_ptr<door> enter(nic& n, const std::string& discriminator, VIP_RETURN& why) {
+    const std::lock_guard hold(n.mutex);
+    if (!n.open) {
+        why = VIP_INVALID_PARAMETER;
+        return nullptr;
+    }
+    auto& there = n.doors[discriminator];
+    if (!there) {
+        const vinic::address at(native_name(n.host), std::as_bytes(std::span(discriminator)));
+        auto listener = n.native.listen(at);
+        if (!listener) {
+            n.doors.erase(discriminator);
+            why = VIP_ERROR_RESOURCE;
+            return nullptr;
+        }
+        there = std::make_shared<door>();
+        there->listener = std::move(*listener);
+    }
+    ++there->users;
+    return there;
+}
+
 VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_ms, VIP_NET_ADDRESS* remote,
                    VIP_VI_ATTRIBUTES* attributes, VIP_CONN_HANDLE* handle) {
     using clock = std::chrono::steady_clock;
     VIP_RETURN why = VIP_SUCCESS;
-    const std::shared_ptr<door> at = enter_door(n, discriminator, why);
+    const std::shared_ptr<door> at = enter(n, discriminator, why);
     if (!at) {
         return why;
     }
-    door_use use(n, discriminator);
     const auto limit = is_infinite(timeout_ms) ? clock::time_point::max() : clock::now() + duration_of(timeout_ms);
     vinic::result<vinic::connection_request> taken = std::unexpected(vinic::error{});
     do {
@@ -88,6 +119,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
     if (c == nullptr) {
         why = why != VIP_SUCCESS ? why : taken ? VIP_ERROR_RESOURCE : code_of(taken.error().code);
         taken = std::unexpected(vinic::error{});  // rejected, if there was one
+        leave(n, discriminator);
         return why;
     }
     const greeting from(taken->peer().private_data);
@@ -98,7 +130,6 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
     c->discriminator = discriminator;
     const std::lock_guard hold(n.mutex);
     n.connections.push_back(c);
-    use.stays = true;
     *handle = all().connections.publish(*c);
     return VIP_SUCCESS;
 }
@@ -106,7 +137,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
 /// The request was answered.  Under its mutex; its handle is dead.
 void consume(connection& c) noexcept {
     c.request = {};
-    leave_door(*c.owner, c.discriminator);
+    leave(*c.owner, c.discriminator);
     {
         const std::lock_guard hold(c.owner->mutex);
         std::erase(c.owner->connections, &c);
@@ -251,7 +282,7 @@ VIP_RETURN peer_wait(vi& v, VIP_VI_HANDLE handle, VIP_VI_ATTRIBUTES* attributes)
 }
 
 template <class Call>
-VIP_RETURN guarded(Call call) {
+VIP_RETURN guarded(Call call) noexcept {
     try {
         return call();
     } catch (const std::bad_alloc&) {
@@ -263,7 +294,6 @@ VIP_RETURN guarded(Call call) {
 
 /// Handles are dead and the NIC is marked as closed.
 void close_doors(nic& n) noexcept {
-    const vinic::os::cancellation_off inside;
     for (;;) {
         connection* c = nullptr;
         void* handle = nullptr;  // read where nobody consumes it: later it may be somebody else's

@@ -13,7 +13,6 @@
 #include <mutex>
 #include <thread>
 
-#include "vipl/goes_on.hpp"
 #include "vipl/state.hpp"
 
 namespace vipl {
@@ -31,9 +30,7 @@ public:
     void end() noexcept;
 
 private:
-    friend class goes_on<monitor>;
-    void run();
-    void go_on() noexcept;
+    void run() noexcept;
     void look() noexcept;
 
     nic& nic_;

@@ -9,7 +9,6 @@
 #include <thread>
 #include <vector>
 
-#include "vipl/goes_on.hpp"
 #include "vipl/state.hpp"
 
 namespace vipl {
@@ -29,12 +28,10 @@ public:
     void end() noexcept;
 
 private:
-    friend class goes_on<notifier>;
-    void run();
-    void go_on() noexcept;
+    void run() noexcept;
     /// Serves what can be served; false: nothing could.
-    [[nodiscard]] bool serve();
-    [[nodiscard]] bool serve_one(completer& c);
+    [[nodiscard]] bool serve() noexcept;
+    [[nodiscard]] bool serve_one(completer& c) noexcept;
     /// Waits for the next completion on any.
     void sleep() noexcept;
 

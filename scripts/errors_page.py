@@ -35,7 +35,8 @@ STATUS_CURES = {
     "receiver_not_ready": ("the peer", "Post more receives ahead, or let messages wait: vi_attributes::receiver_wait."),
     "bad_alignment": ("this side", "Put the word of an atomic at a multiple of 8."),
     "unreachable_memory": ("the machine", "Foreign memory needs the right to reach the other process: see "
-                           "[memory.md](memory.md), or take the memory from nic::allocate."),
+                           "[memory.md](memory.md), or take the memory from nic::allocate. Over vinicd also: "
+                           "one of the two functions has reached its memory limit, see [vinicd.md](vinicd.md)."),
     "flushed": ("nobody", "It was not executed and may be posted again once the VI is connected."),
     "connection_lost": ("the peer", "Its process is gone. disconnect() brings the VI back to idle; connect again when "
                         "there is somebody to connect to."),

@@ -120,7 +120,10 @@ private:
     void offer_target(bool is_foreign) {
         target_bytes_ = is_foreign ? foreign_ : me_.bytes(target_area, target_bytes);
         std::ranges::fill(target_bytes_, std::byte{0});
-        target_ = must(me_.domain.register_memory(target_bytes_, vinic::access::all));
+        // No atomic reaches into foreign memory, and no right to one is given there.
+        using enum vinic::access;
+        target_ = must(me_.domain.register_memory(
+            target_bytes_, is_foreign ? local_write | remote_write | remote_read : vinic::access::all));
     }
 
     void accept_subject() {

@@ -248,15 +248,16 @@ TEST(who_serves, a_program_of_another_user_is_served_by_roots_device) {
 
 // -- what is given ----------------------------------------------------------------------------------
 
-std::string refusal_of(const offer& o) {
+std::string refusal_of(const offer& o, errc expected = errc::version_mismatch) {
     squatter s(o);
     const auto opened = vinic::nic::open(s.address());
-    EXPECT_EQ(code_of(opened), errc::version_mismatch);
+    EXPECT_EQ(code_of(opened), expected);
     return opened ? "" : opened.error().doing;
 }
 
 TEST(a_window, is_taken_when_it_is_sealed_and_of_its_size) {
-    EXPECT_NE(refusal_of({}).find("of another version"), std::string::npos) << "the identity page is empty, and read";
+    // Its identity page is empty, and read: a window that has just been emptied is asked for again, for some time.
+    (void)refusal_of({}, errc::timed_out);
 }
 
 TEST(a_window, that_may_shrink_or_grow_is_refused) {

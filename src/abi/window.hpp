@@ -57,8 +57,8 @@ struct identity_page {
     word32 contexts_max;
     word32 vis_max;  ///< VIs that the function may have at a time
     word32 regions_max;
-    word32 vectors;       ///< completion vectors, 1 to vectors_max
-    word64 memory_bytes;  ///< that the function may hold, touched by whomever
+    word32 vectors;                                          ///< completion vectors, 1 to vectors_max
+    word64 memory_bytes;                                     ///< that the function may hold, touched by whomever
     alignas(line_size) word32 context_epoch[context_count];  ///< 0 = the device serves no such context any more:
                                                              ///< nothing of it is touched from now on
     notice_board notices;

@@ -350,7 +350,8 @@ void stream_in(const directory& d, channel& parent) {
     while (!parent.has_word()) {
         (void)receive(10ms);
     }
-    for (const std::uint64_t sent = parent.hear_number(); received < sent;) {
+    const std::uint64_t sent = parent.hear_number();
+    while (received < sent) {
         require(receive(patience), "what was sent arrives");
     }
     require(!receive(50ms), "and nothing else");

@@ -173,13 +173,13 @@ std::function<void()> withdraw_memory(const std::string& directory, int sharing)
     multi::require(p != MAP_FAILED, "memory can be mapped");
     const std::span<std::byte> bytes(static_cast<std::byte*>(p), target_bytes);
     std::ranges::fill(bytes, std::byte{1});
-    const auto rights = vinic::access::local_write | vinic::access::remote_write | vinic::access::remote_read;
+    constexpr auto rights = vinic::access::local_write | vinic::access::remote_write | vinic::access::remote_read;
     const vinic::registration how{sharing == MAP_PRIVATE ? vinic::adopt::safe : vinic::adopt::no};
     auto region = std::make_shared<vinic::region>(must(e->domain.register_memory(bytes, rights, how)));
     auto listener = must(e->nic.listen("subject"));
     accept_patiently(*e, listener, multi::to_words(region->remote()));
     std::this_thread::sleep_for(2ms);
-    return [e, region, bytes, rights, how] {
+    return [e, region, bytes, how] {
         (void)region->close();
         auto again = must(e->domain.register_memory(bytes, rights, how));
         (void)again.close();

@@ -37,7 +37,8 @@ public:
     watcher(const std::byte* at, std::size_t bytes, std::size_t word) : word_(word) {
         const auto begin = reinterpret_cast<std::uintptr_t>(at);
         first_ = at + ((begin + word - 1) / word * word - begin);
-        last_ = at + ((begin + bytes) / word * word - begin) - word;
+        // Before `at` where there is no word in the range.
+        last_ = at + static_cast<std::ptrdiff_t>((begin + bytes) / word * word - word - begin);
     }
     /// Whether there is a word in the range at all.
     [[nodiscard]] bool any() const { return first_ <= last_; }

@@ -250,9 +250,9 @@ TEST(statistics, say_why_a_vi_is_in_error) {
     pair refused({}, closed, handles::one);
     ASSERT_EQ(refused.left.vi.post_read(refused.left.at(0, 8), refused.right.remote(), 1), errc::ok);
     EXPECT_EQ(next(refused.left.sends).status, status::remote_protection);
-    EXPECT_EQ(refused.left.vi.statistics().cause, vinic::break_cause::local_error);
+    EXPECT_TRUE(comes_true([&] { return refused.left.vi.statistics().cause == vinic::break_cause::local_error; }));
     EXPECT_TRUE(comes_true([&] { return refused.right.vi.statistics().cause == vinic::break_cause::remote_error; }));
-    EXPECT_EQ(refused.right.vi.statistics().reads_refused, 1u);
+    EXPECT_TRUE(comes_true([&] { return refused.right.vi.statistics().reads_refused == 1; }));
     EXPECT_EQ(vinic::virtual_interface{}.statistics().no_descriptor, 0u);
 }
 

@@ -23,16 +23,17 @@
 //      |----> buffer                           (memory that belongs to the device)
 //      '----> listener ----> connection_request
 //
-//   Every object is a move-only handle.  An object keeps what it stands on alive, so handles may be
-//   destroyed in any order.  Memory named by a descriptor belongs to the NIC from post until the
-//   completion is polled.
+//   Every object is a move-only handle.  An object keeps what it stands on alive, so handles may be destroyed in any
+//   order.  Memory named by a descriptor belongs to the NIC from post until the completion is polled.
 //
-// Threads: everything but the data path is safe from any thread.  The data path is
-// thread-compatible: at one time one thread posts sends on a VI, one posts receives on it, and one
-// polls a completion queue.  `vi_attributes::thread_safe` and `cq_attributes::thread_safe` lift that.
+// Threads: all but the data path is safe from any thread.  There, one thread at a time posts sends on a VI, one posts
+// receives on it, one polls a completion queue; vi_attributes and cq_attributes have a `thread_safe` that lifts this.
 //
-// Errors: set-up calls return result<T>; the data path returns errc and never throws, allocates
-// (but see hand-over in docs/design.md) or logs.  What a peer does wrong arrives as a completion.
+// Errors: set-up calls return result<T>; the data path returns errc and never allocates (but see hand-over in
+// docs/design.md) or logs.  No call throws.  What a peer does wrong arrives as a completion.
+//
+// Cancellation (pthread_cancel) waits for the end of a call.  Four waits are cancellation points, and hold nothing:
+// completion_queue::wait, listener::wait, virtual_interface::connect_peer_wait and nic::next_event.
 #pragma once
 
 // One error instead of many; the header that does not exist ends the compiler there.
@@ -574,8 +575,7 @@ public:
     /// (time-out not positive, too much data), not_supported (datagram VI), limit_reached, rejected (error::doing
     /// carries nothing; the rejecter's private data is in rejection_data()), timed_out, peer_gone, invalid_state (also:
     /// disconnect() was called meanwhile), device_removed.  Attributes that do not fit are the acceptor's to see and to
-    /// answer. Until this has returned, posted sends are refused (invalid_state), also if the peer's first message is
-    /// there.
+    /// answer. Until this has returned, posted sends are refused (invalid_state), though the peer may have sent.
     [[nodiscard]] result<peer_information> connect(const address& to, nanoseconds timeout,
                                                    std::span<const std::byte> data = {});
     /// Private data that came with the last rejection, or from the peer whose attributes do not fit.

@@ -12,18 +12,26 @@ namespace {
 constexpr std::uint64_t slab_bytes = 256 << 10;
 }
 
+/// Needs memory for a span that touches no other only.
 void arena::insert(spans& free, std::uint64_t offset, std::uint64_t bytes) {
-    auto after = free.upper_bound(offset);
+    const auto after = free.lower_bound(offset);
+    const bool touches_after = after != free.end() && offset + bytes == after->first;
     if (after != free.begin()) {
-        if (auto before = std::prev(after); before->first + before->second == offset) {
-            offset = before->first;
-            bytes += before->second;
-            free.erase(before);
+        if (const auto before = std::prev(after); before->first + before->second == offset) {
+            before->second += bytes;
+            if (touches_after) {
+                before->second += after->second;
+                free.erase(after);
+            }
+            return;
         }
     }
-    if (after != free.end() && offset + bytes == after->first) {
-        bytes += after->second;
-        free.erase(after);
+    if (touches_after) {
+        auto span = free.extract(after);
+        span.key() = offset;
+        span.mapped() += bytes;
+        free.insert(std::move(span));
+        return;
     }
     free.emplace(offset, bytes);
 }
@@ -33,10 +41,12 @@ std::uint64_t arena::cut(spans& free, std::uint64_t bytes) {
         if (it->second < bytes) {
             continue;
         }
-        const auto [offset, size] = *it;
-        free.erase(it);
-        if (size > bytes) {
-            free.emplace(offset + bytes, size - bytes);
+        auto span = free.extract(it);
+        const std::uint64_t offset = span.key();
+        if (span.mapped() > bytes) {
+            span.key() += bytes;
+            span.mapped() -= bytes;
+            free.insert(std::move(span));
         }
         return offset;
     }
@@ -63,10 +73,10 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
             e != 0) {
             return std::unexpected(memory_.fail_storage(e, "taking storage for the books of a chunk"));
         }
+        insert(free_pages_, first * abi::chunk_size, want * abi::chunk_size);
         for (std::uint32_t k = first; k <= c; ++k) {
             memory_.chunk_owner(k).store_release(memory_.owner_word());
         }
-        insert(free_pages_, first * abi::chunk_size, want * abi::chunk_size);
         return {};
     }
     const std::string room = words_of_span(memory_.chunks() * abi::chunk_size);
@@ -113,12 +123,16 @@ void arena::give_pages(std::uint64_t offset, std::uint64_t bytes) noexcept {
     if (!os::release_storage(memory_.fd(), offset, bytes)) {
         return;  // what is taken is zero: these pages are nobody's until their chunk is given back
     }
-    insert(free_pages_, offset, bytes);
-    release_chunks(offset);
+    try {
+        insert(free_pages_, offset, bytes);
+        release_chunks(offset);
+    } catch (const std::bad_alloc&) {
+        // Nobody can note that it is free: it is nobody's until this process leaves the device.
+    }
 }
 
 /// Gives whole free chunks of the span around `offset` back to the device.
-void arena::release_chunks(std::uint64_t offset) noexcept {
+void arena::release_chunks(std::uint64_t offset) {
     const auto it = std::prev(free_pages_.upper_bound(offset));
     const auto [begin, bytes] = *it;
     const std::uint64_t first = abi::align_up(begin, abi::chunk_size);
@@ -183,6 +197,14 @@ void arena::give(std::uint64_t offset, std::uint64_t bytes) noexcept {
         give_pages(offset, bytes);
         return;
     }
+    try {
+        give_lines(offset, bytes);
+    } catch (const std::bad_alloc&) {
+        // As above.
+    }
+}
+
+void arena::give_lines(std::uint64_t offset, std::uint64_t bytes) {
     insert(free_lines_, offset, bytes);
     // A slab that is free as a whole goes back with its storage.
     const std::uint64_t slab = std::prev(slab_storage_.upper_bound(offset))->first;

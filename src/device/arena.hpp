@@ -34,7 +34,8 @@ private:
     [[nodiscard]] static std::uint64_t cut(spans& free, std::uint64_t bytes);
     [[nodiscard]] result<void> add_chunks(std::uint64_t bytes);
     [[nodiscard]] result<std::uint64_t> reserve(std::uint64_t bytes);
-    void release_chunks(std::uint64_t offset) noexcept;
+    void release_chunks(std::uint64_t offset);
+    void give_lines(std::uint64_t offset, std::uint64_t bytes);
 
     memory& memory_;
     spans free_pages_;    // without storage

@@ -98,16 +98,20 @@ bool engines_have_left(memory& m, std::uint32_t owner) noexcept {
     };
     m.heavy_barrier();
     std::vector<inside> all;
-    for (std::uint32_t i = 0; i < m.backed(abi::vis); ++i) {
-        const abi::vi_entry& v = m.vi(i);
-        if (v.owner.load_relaxed() == 0 || v.owner.load_relaxed() == owner) {
-            continue;
-        }
-        for (const abi::word32& e : v.executing) {
-            if (const std::uint32_t seen = e.load_acquire(); (seen & 1) != 0) {
-                all.push_back({&e, seen, &v});
+    try {
+        for (std::uint32_t i = 0; i < m.backed(abi::vis); ++i) {
+            const abi::vi_entry& v = m.vi(i);
+            if (v.owner.load_relaxed() == 0 || v.owner.load_relaxed() == owner) {
+                continue;
+            }
+            for (const abi::word32& e : v.executing) {
+                if (const std::uint32_t seen = e.load_acquire(); (seen & 1) != 0) {
+                    all.push_back({&e, seen, &v});
+                }
             }
         }
+    } catch (const std::bad_alloc&) {
+        return false;  // nobody knows
     }
     for (const inside& x : all) {
         for (int spins = 0; x.word->load_acquire() == x.seen && engine_inside(m, *x.vi); ++spins) {

@@ -62,11 +62,10 @@ adoption::extents::iterator adoption::adopted_at(std::uint64_t address) noexcept
 
 // -- registering ----------------------------------------------------------------------------------
 
-result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t bytes, adopt wanted) {
+result<void> adoption::hold(std::uint64_t address, std::uint64_t bytes, adopt wanted, cover& c) {
     const std::uint64_t end = address + bytes;
     const std::uint64_t first = address & ~page_mask;
     const std::uint64_t last = (end + page_mask) & ~page_mask;
-    cover c;
     if (const auto b = buffer_at(address); b == buffers_.end() || end > b->first + b->second.bytes) {
         if (!os::is_mapped(first, last - first)) {
             return std::unexpected(
@@ -77,7 +76,7 @@ result<adoption::cover> adoption::hold(std::uint64_t address, std::uint64_t byte
         }
     }
     collect(address, end, c);
-    return c;
+    return {};
 }
 
 /// Holds what lies in the file of [address, end), and says how much of it does.
@@ -121,16 +120,15 @@ void adoption::collect(std::uint64_t address, std::uint64_t end, cover& c) {
     }
 }
 
-adoption::cover adoption::hold_all() {
-    cover c;
+void adoption::hold_all(cover& c) {
     c.backing = backing::mixed;
+    c.held.reserve(adopted_.size());
     for (auto& [address, e] : adopted_) {
         if (!e.leaving) {
             c.held.push_back({address, e.serial});
             ++e.holders;
         }
     }
-    return c;
 }
 
 /// The parts of [first, last) that do not lie in the file yet.
@@ -247,12 +245,14 @@ foreign_reason adoption::move_in(const range& r, adopt how) {
     if (!make_tables()) {
         return foreign_reason::out_of_room;
     }
+    extents made;  // before the pages are taken: what follows needs no memory of the program's
+    made.emplace(r.begin, adopted_extent{bytes, 0, ++serials_, 0, how == adopt::force, false});
     const auto offset = arena_.take_pages(bytes);
     if (!offset) {
         return foreign_reason::out_of_room;
     }
-    const auto it =
-        adopted_.emplace(r.begin, adopted_extent{bytes, *offset, ++serials_, 0, how == adopt::force, false}).first;
+    made.begin()->second.offset = *offset;
+    const auto it = adopted_.insert(made.extract(made.begin())).position;
     // What others share may be needed in a forked child before our handler runs there.
     const bool in_children = how == adopt::force;
     if (registry().mover.move_in(r.begin, bytes, registry().view.pagemap(), memory_.mapping_fd(), *offset,

@@ -48,10 +48,12 @@ public:
         std::vector<std::shared_ptr<buffer_state>> buffers;  ///< native memory that must live as long
     };
     /// Tells what [address, address + bytes) is, after its adoption if that is wanted: then nics stand still.
-    /// errc::invalid_argument: part of it is not mapped.
-    [[nodiscard]] result<cover> hold(std::uint64_t address, std::uint64_t bytes, adopt wanted);
+    /// errc::invalid_argument: part of it is not mapped.  Whatever fails, give_up() goes back to what was before.
+    [[nodiscard]] result<void> hold(std::uint64_t address, std::uint64_t bytes, adopt wanted, cover& c);
     /// Of a region over the whole address space.
-    [[nodiscard]] cover hold_all();
+    void hold_all(cover& c);
+    /// For a region that is not made after all; also of what was adopted for it and nobody holds yet.
+    void give_up(cover& c) noexcept;
     /// Gives up adopted extents; what nobody holds any more becomes the program's own memory again.  Nics stand still
     /// if there are any.  What cannot be given back stays in `held`, and the reason is returned.
     [[nodiscard]] foreign_reason release(std::vector<held_extent>& held) noexcept;

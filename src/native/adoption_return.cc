@@ -30,6 +30,19 @@ foreign_reason adoption::release(std::vector<held_extent>& held) noexcept {
     return held.empty() ? foreign_reason::none : no;
 }
 
+void adoption::give_up(cover& c) noexcept {
+    (void)release(c.held);
+    bool any = false;
+    for (auto& [address, e] : adopted_) {
+        if (e.holders == 0 && !e.leaving) {
+            e.leaving = any = true;
+        }
+    }
+    if (any) {
+        (void)give_back();  // what cannot go back is adopted until it can
+    }
+}
+
 /// Where the program maps adopted pages, or those that are leaving: parts that it has unmapped or replaced are none of
 /// our business any more, and what it has moved elsewhere (realloc) is still its memory.  False: cannot look.
 bool adoption::find_parts(std::vector<mapped_part>& parts, bool leaving_only) const {

@@ -140,10 +140,15 @@ std::uint32_t find_counterpart(const device::memory& m, const abi::address_key& 
     return oldest;
 }
 
-/// Waits for a request's outcome, and gives the request up at the deadline.
-result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t deadline) {
+/// Waits for a request's outcome, and gives the request up at the deadline.  `inside`: a cancelled thread ends here,
+/// and the request is as before.
+result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t deadline,
+                               const os::cancellation_off* inside = nullptr) {
     device::memory& m = *v.nic->memory;
     for (;;) {
+        if (inside != nullptr) {
+            inside->point();
+        }
         auto done = v.finish_request(request, detail::lock_deadline(deadline));
         if (done || done.error().code != errc::not_done) {
             return done;
@@ -180,7 +185,8 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
 }  // namespace
 
 result<peer_information> virtual_interface::connect(const address& to, nanoseconds timeout,
-                                                    std::span<const std::byte> data) {
+                                                    std::span<const std::byte> data) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting"});
     }
@@ -234,14 +240,19 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
     }
     hold.unlock();  // so that disconnect() can end the waiting
     return await(v, request, deadline);
+} catch (const std::exception& e) {
+    return detail::caught(e, "connecting");
 }
 
-std::vector<std::byte> virtual_interface::rejection_data() const {
+std::vector<std::byte> virtual_interface::rejection_data() const try {
     return state_ ? state_->rejection : std::vector<std::byte>{};
+} catch (const std::bad_alloc&) {
+    return {};
 }
 
 result<void> virtual_interface::connect_peer(const address& local, const address& remote, nanoseconds timeout,
-                                             std::span<const std::byte> data) {
+                                             std::span<const std::byte> data) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
@@ -301,9 +312,12 @@ result<void> virtual_interface::connect_peer(const address& local, const address
     mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::accepted));
     detail::settle(theirs, abi::request_state::accepted);
     return {};
+} catch (const std::exception& e) {
+    return detail::caught(e, "connecting to a peer");
 }
 
-result<peer_information> virtual_interface::connect_peer_done() {
+result<peer_information> virtual_interface::connect_peer_done() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
@@ -321,9 +335,12 @@ result<peer_information> virtual_interface::connect_peer_done() {
         return done;
     }
     return await(v, v.pending_request, 0);
+} catch (const std::exception& e) {
+    return detail::caught(e, "connecting to a peer");
 }
 
-result<peer_information> virtual_interface::connect_peer_wait() {
+result<peer_information> virtual_interface::connect_peer_wait() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
@@ -337,7 +354,9 @@ result<peer_information> virtual_interface::connect_peer_wait() {
         return std::unexpected(v.nic->fail(errc::invalid_state, "connecting to a peer: no request is pending"));
     }
     hold.unlock();
-    return await(v, request, v.request_deadline_ns);
+    return await(v, request, v.request_deadline_ns, &inside);
+} catch (const std::exception& e) {
+    return detail::caught(e, "connecting to a peer");
 }
 
 }  // namespace vinic

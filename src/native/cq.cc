@@ -268,7 +268,9 @@ result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeou
             return n;
         }
     } while (os::ticks() < spin_end);
+    const os::cancellation_off quiet;
     for (;;) {
+        quiet.point();
         if (nic->forked()) {
             return std::unexpected(nic->fail(errc::forked, "waiting for completions"));
         }
@@ -332,6 +334,7 @@ result<int> cq_state::descriptor() {
         if (const int e = nic->start_bell(); e != 0) {
             return std::unexpected(nic->fail(errc::os_failure, "starting the thread that forwards wake-ups", e));
         }
+        make_room(nic->fd_queues, nic->fd_queues.size() + 1);
         event_fd = os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (event_fd < 0) {
             return std::unexpected(nic->fail(errc::os_failure, "making a completion queue's file descriptor", errno));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // cq_control.cc -- making, resizing and closing completion queues, and which VIs are attached to them.
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,11 +18,12 @@ result<void> cq_state::set_capacity(std::uint32_t queues) {
     if (leaf_count > have) {
         // Doubling keeps the number of bitmaps, all of which stay in use, small.
         const std::uint32_t grown = next_power_of_two(std::max(leaf_count, have * 2));
+        auto table = std::make_unique<std::atomic<leaf_slots*>[]>(grown);
+        slot_tables.reserve(slot_tables.size() + 1);
         auto offset = nic->arena.take((abi::summary_words(grown) + grown) * sizeof(abi::word64));
         if (!offset) {
             return std::unexpected(offset.error());
         }
-        auto table = std::make_unique<std::atomic<leaf_slots*>[]>(grown);
         for (std::uint32_t i = 0; i < have; ++i) {
             table[i].store(slots.load()[i].load());
         }
@@ -63,6 +65,7 @@ result<std::uint32_t> cq_state::attach(queue_tag tag) {
         bit = free_bits.back();
         free_bits.pop_back();
     } else {
+        make_room(free_bits, next_bit + 1);  // for detach, which cannot fail
         bit = next_bit++;
     }
     std::atomic<leaf_slots*>& leaf = slots.load()[bit / 64];
@@ -104,6 +107,7 @@ cq_state::~cq_state() {
     if (entry == nullptr) {
         return;
     }
+    const os::cancellation_off quiet;
     if (event_fd >= 0) {
         const optional_lock hold(nic->mutex, !nic->forked());
         std::erase(nic->fd_queues, this);
@@ -138,7 +142,8 @@ constexpr long pollers_of_a_pair = 3;
 
 }  // namespace
 
-result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) {
+result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating a completion queue"});
     }
@@ -192,22 +197,29 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
     completion_queue q;
     q.state_ = std::move(made);
     return q;
+} catch (const std::exception& e) {
+    return detail::caught(e, "creating a completion queue");
 }
 
 std::size_t completion_queue::poll(std::span<completion> out) noexcept { return state_ ? state_->poll(out) : 0; }
 
-result<std::size_t> completion_queue::wait(std::span<completion> out, nanoseconds timeout) {
+result<std::size_t> completion_queue::wait(std::span<completion> out, nanoseconds timeout) try {
+    ::pthread_testcancel();  // whoever is so busy that it never sleeps may be cancelled, too
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
     }
     return state_->wait(out, timeout);
+} catch (const std::exception& e) {
+    return detail::caught(e, "waiting for completions");
 }
 
-result<std::optional<wait_ticket>> completion_queue::prepare_wait() {
+result<std::optional<wait_ticket>> completion_queue::prepare_wait() try {
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
     }
     return state_->prepare_wait();
+} catch (const std::exception& e) {
+    return detail::caught(e, "waiting for completions");
 }
 
 void completion_queue::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
@@ -222,25 +234,34 @@ void completion_queue::wake() noexcept {
     }
 }
 
-result<int> completion_queue::fd() {
+result<int> completion_queue::fd() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "making a completion queue's file descriptor"});
     }
     return state_->descriptor();
+} catch (const std::exception& e) {
+    return detail::caught(e, "making a completion queue's file descriptor");
 }
 
-result<bool> completion_queue::arm() {
+result<bool> completion_queue::arm() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "arming a completion queue"});
     }
     return state_->arm();
+} catch (const std::exception& e) {
+    return detail::caught(e, "arming a completion queue");
 }
 
-result<void> completion_queue::resize(std::uint32_t queues_max) {
+result<void> completion_queue::resize(std::uint32_t queues_max) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "resizing a completion queue"});
     }
     return state_->resize(queues_max);
+} catch (const std::exception& e) {
+    return detail::caught(e, "resizing a completion queue");
 }
 
 std::uint32_t completion_queue::queues_max() const noexcept {
@@ -250,7 +271,8 @@ std::uint32_t completion_queue::queues_attached() const noexcept {
     return state_ ? state_->entry->attached.load_relaxed() : 0;
 }
 
-result<void> completion_queue::close() {
+result<void> completion_queue::close() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "closing a completion queue"});
     }
@@ -259,6 +281,8 @@ result<void> completion_queue::close() {
     }
     state_.reset();
     return {};
+} catch (const std::exception& e) {
+    return detail::caught(e, "closing a completion queue");
 }
 
 }  // namespace vinic

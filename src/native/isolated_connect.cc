@@ -65,17 +65,24 @@ bool vi_state::withdraw_isolated(std::uint32_t request) {
 /// errc::not_done: nobody asks.
 result<std::shared_ptr<request_state>> listener_state::take_isolated(const std::shared_ptr<listener_state>& self) {
     abi::taken_mail mail{};
+    auto taken = std::make_shared<request_state>();
+    taken->answered = true;  // there is none yet
+    std::vector<std::byte> data;
+    data.reserve(abi::private_data_bytes_max);
     const auto r =
         nic->isolated->call(abi::verb::take_request, {index}, {}, std::as_writable_bytes(std::span(&mail, 1)));
     if (!r.ok()) {
         return std::unexpected(nic->fail(r.code, "waiting for a connection request"));
     }
-    auto taken = std::make_shared<request_state>();
+    // The device has given it away: from here on nothing can fail.
     taken->nic = nic;
     taken->listener = self;
     taken->ticket = r.value[0];
     taken->peer = describe(mail.peer);
-    taken->peer.private_data = bytes_of(mail.data, mail.data_bytes);
+    const auto* sent = reinterpret_cast<const std::byte*>(mail.data);
+    data.assign(sent, sent + std::min<std::size_t>(mail.data_bytes, abi::private_data_bytes_max));
+    taken->peer.private_data = std::move(data);
+    taken->answered = false;
     return taken;
 }
 

@@ -42,9 +42,10 @@ result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kin
 }
 
 listener_state::~listener_state() {
-    if (nic->forked()) {
+    if (nic == nullptr || nic->forked()) {
         return;
     }
+    const os::cancellation_off inside;
     if (nic->isolated) {
         (void)nic->isolated->call(abi::verb::unlisten, {index});
     }
@@ -116,13 +117,19 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
 
 request_state::~request_state() {
     if (!answered && !nic->forked()) {
-        (void)answer(nullptr, {});
+        const os::cancellation_off inside;
+        try {
+            (void)answer(nullptr, {});
+        } catch (const std::bad_alloc&) {
+            // It was answered, or could not be; there was no memory to say which.
+        }
     }
 }
 
 }  // namespace detail
 
-result<listener> nic::listen(const address& at) {
+result<listener> nic::listen(const address& at) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "listening"});
     }
@@ -132,12 +139,15 @@ result<listener> nic::listen(const address& at) {
     if (state_->memory->removed()) {
         return std::unexpected(state_->memory->fail(errc::device_removed, 0, "listening at '" + at.name + "'"));
     }
+    listener l;
+    l.state_ = std::make_shared<detail::listener_state>();
     auto i = detail::make_name(*state_, at, abi::name_kind::listener, 0);
     if (!i) {
         return std::unexpected(i.error());
     }
-    listener l;
-    l.state_ = std::make_shared<detail::listener_state>(state_, *i, state_->memory->name(*i).generation.load_relaxed());
+    l.state_->index = *i;
+    l.state_->generation = state_->memory->name(*i).generation.load_relaxed();
+    l.state_->nic = state_;
     if (state_->isolated) {
         if (const auto r = state_->isolated->call(abi::verb::listen, {*i}, state_->memory->name(*i).at); !r.ok()) {
             return std::unexpected(
@@ -145,9 +155,12 @@ result<listener> nic::listen(const address& at) {
         }
     }
     return l;
+} catch (const std::exception& e) {
+    return detail::caught(e, "listening");
 }
 
-result<connection_request> listener::wait(nanoseconds timeout) {
+result<connection_request> listener::wait(nanoseconds timeout) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for a connection request"});
     }
@@ -155,6 +168,7 @@ result<connection_request> listener::wait(nanoseconds timeout) {
     device::memory& m = *nic.memory;
     const std::uint64_t deadline = detail::deadline_of(timeout);
     for (;;) {
+        inside.point();
         if (nic.forked()) {
             return std::unexpected(nic.fail(errc::forked, "waiting for a connection request"));
         }
@@ -171,6 +185,9 @@ result<connection_request> listener::wait(nanoseconds timeout) {
         } else if (const device::control_lock hold(m, detail::lock_deadline(deadline)); !hold) {
             return std::unexpected(m.fail_lock(errc::timed_out, "waiting for a connection request"));
         } else {
+            connection_request q;
+            q.state_ = std::make_shared<detail::request_state>();
+            q.state_->answered = true;  // there is none yet
             std::uint32_t oldest = abi::none32;
             for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
                 abi::request_entry& r = m.request(i);
@@ -183,15 +200,14 @@ result<connection_request> listener::wait(nanoseconds timeout) {
             }
             if (oldest != abi::none32) {
                 abi::request_entry& r = m.request(oldest);
-                r.state.store_release(static_cast<std::uint32_t>(abi::request_state::taken));
-                connection_request q;
-                q.state_ = std::make_shared<detail::request_state>();
                 q.state_->nic = state_->nic;
                 q.state_->listener = state_;
                 q.state_->index = oldest;
                 q.state_->generation = r.generation.load_relaxed();
                 q.state_->peer = detail::describe_vi(m, r.vi.load_relaxed());
                 q.state_->peer.private_data = detail::bytes_of(r.data, r.data_bytes);
+                q.state_->answered = false;
+                r.state.store_release(static_cast<std::uint32_t>(abi::request_state::taken));
                 return q;
             }
         }
@@ -205,6 +221,8 @@ result<connection_request> listener::wait(nanoseconds timeout) {
         os::futex_wait(&n.arrivals.raw_, seen, std::min(detail::sleep_slice_ns, deadline - now));
         nic.tick();
     }
+} catch (const std::exception& e) {
+    return detail::caught(e, "waiting for a connection request");
 }
 
 const peer_information& connection_request::peer() const noexcept {
@@ -212,19 +230,25 @@ const peer_information& connection_request::peer() const noexcept {
     return state_ ? state_->peer : none;
 }
 
-result<void> connection_request::accept(virtual_interface& vi, std::span<const std::byte> data) {
+result<void> connection_request::accept(virtual_interface& vi, std::span<const std::byte> data) try {
+    const os::cancellation_off inside;
     if (!state_ || !vi.state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "accepting a connection"});
     }
     const std::lock_guard hold(vi.state_->connect_mutex);
     return state_->answer(vi.state_.get(), data);
+} catch (const std::exception& e) {
+    return detail::caught(e, "accepting a connection");
 }
 
-result<void> connection_request::reject(std::span<const std::byte> data) {
+result<void> connection_request::reject(std::span<const std::byte> data) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "rejecting a connection"});
     }
     return state_->answer(nullptr, data);
+} catch (const std::exception& e) {
+    return detail::caught(e, "rejecting a connection");
 }
 
 }  // namespace vinic

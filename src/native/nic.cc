@@ -24,6 +24,7 @@ constexpr std::uint64_t tick_interval_us = 1000;
 constexpr std::uint64_t bell_sleep_ns = 20'000'000;
 
 void before_fork() {
+    const os::cancellation_off inside;
     open_nics& all = registry();
     all.mutex.lock();
     for (nic_state* n : all.nics) {
@@ -36,6 +37,7 @@ void before_fork() {
 }
 
 void after_fork_in_parent() {
+    const os::cancellation_off inside;
     open_nics& all = registry();
     for (nic_state* n : all.nics) {
         n->pages.after_fork_in_parent();
@@ -48,6 +50,7 @@ void after_fork_in_parent() {
 }
 
 void after_fork_in_child() {
+    const os::cancellation_off inside;
     open_nics& all = registry();
     all.view.close();  // they look at the parent
     all.mover.close();
@@ -68,6 +71,7 @@ void after_fork_in_child() {
 }  // namespace
 
 nic_state::~nic_state() {
+    const os::cancellation_off inside;
     if (bell.joinable()) {
         if (forked()) {
             bell.detach();  // the thread exists in the parent only
@@ -98,6 +102,7 @@ void nic_state::tick_now() noexcept {
     if (forked()) {
         return;
     }
+    const os::cancellation_off inside;
     const std::uint64_t now = os::now_ns();
     if (any_stalled.load(std::memory_order_relaxed)) {
         const std::lock_guard hold(stalled_mutex);
@@ -146,6 +151,8 @@ int nic_state::start_bell() noexcept {
         return 0;
     } catch (const std::system_error& e) {
         return e.code().value();
+    } catch (const std::bad_alloc&) {
+        return ENOMEM;
     }
 }
 
@@ -159,8 +166,7 @@ void nic_state::ring_loop() noexcept {
             for (cq_state* cq : fd_queues) {
                 if (cq->fd_armed && cq->entry->armed.load_acquire() == 0) {
                     cq->fd_armed = false;
-                    const std::uint64_t one = 1;
-                    (void)!::write(cq->event_fd, &one, sizeof one);
+                    os::write_event(cq->event_fd);
                 }
             }
         }
@@ -173,6 +179,7 @@ domain_state::~domain_state() {
     if (!nic || nic->forked() || open()) {
         return;
     }
+    const os::cancellation_off inside;
     nic->memory->domain(index).id.store_release(0);
     if (const device::farewell_lock hold(*nic->memory); hold) {
         nic->memory->give(abi::domains, index);
@@ -180,39 +187,44 @@ domain_state::~domain_state() {
 }
 
 buffer_state::~buffer_state() {
-    if (nic->forked()) {
-        return;
+    if (kept || nic->forked()) {
+        return;  // a stopped peer's engine is inside: the pages stay until this process leaves; or it never had any
     }
+    const os::cancellation_off inside;
     const std::lock_guard hold(nic->mutex);
-    if (kept) {
-        return;  // a stopped peer's engine is inside: the pages stay until this process leaves
-    }
     nic->pages.remove_native(reinterpret_cast<std::uint64_t>(nic->memory->at<std::byte>(offset)));
     nic->arena.give_pages(offset, bytes);
 }
 
 }  // namespace detail
 
-result<nic> nic::open(std::string_view device_address, const open_options& options) {
+result<nic> nic::open(std::string_view device_address, const open_options& options) try {
+    const os::cancellation_off inside;
     static const int handlers =
         ::pthread_atfork(detail::before_fork, detail::after_fork_in_parent, detail::after_fork_in_child);
     (void)handlers;
     (void)os::ticks_per_us();  // measured here, not in the first wait
+    nic n;                     // outlives the lock: to leave the device takes it
     const std::lock_guard no_fork(detail::registry().mutex);
+    detail::open_nics& all = detail::registry();
+    detail::make_room(all.nics, all.nics.size() + 1);
+    detail::make_room(all.left, all.left.size() + all.nics.size() + 1);  // the pages of each may have to be left
     auto opened = device::memory::open(device_address, options, device::memory::role::participant);
     if (!opened) {
         return std::unexpected(opened.error());
     }
-    nic n;
     n.state_ = std::make_shared<detail::nic_state>(std::move(*opened));
     if (const char* asks = ::secure_getenv("VINIC_ADOPT"); asks != nullptr && std::string_view(asks) == "1") {
         n.state_->adopts_always = adopt::safe;
     }
-    detail::registry().nics.push_back(n.state_.get());
+    all.nics.push_back(n.state_.get());
     return n;
+} catch (const std::exception& e) {
+    return detail::caught(e, "opening a device");
 }
 
-result<domain> nic::create_domain() {
+result<domain> nic::create_domain() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating a protection domain"});
     }
@@ -240,9 +252,12 @@ result<domain> nic::create_domain() {
     domain d;
     d.state_ = std::move(made);
     return d;
+} catch (const std::exception& e) {
+    return detail::caught(e, "creating a protection domain");
 }
 
-result<domain> nic::create_open_domain() {
+result<domain> nic::create_open_domain() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating an open protection domain"});
     }
@@ -254,9 +269,12 @@ result<domain> nic::create_open_domain() {
     d.state_->id = state_->memory->owner_word() | abi::open_domain;
     d.state_->nic = state_;
     return d;
+} catch (const std::exception& e) {
+    return detail::caught(e, "creating an open protection domain");
 }
 
-result<buffer> nic::allocate(std::size_t bytes) {
+result<buffer> nic::allocate(std::size_t bytes) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "allocating device memory"});
     }
@@ -266,24 +284,29 @@ result<buffer> nic::allocate(std::size_t bytes) {
     if (bytes == 0 || bytes > abi::file_size) {
         return std::unexpected(state_->fail(errc::invalid_argument, "allocating " + std::to_string(bytes) + " bytes"));
     }
-    std::shared_ptr<detail::buffer_state> made;  // outlives the lock: its destructor takes it
-    const std::lock_guard hold(state_->mutex);
     const std::uint64_t size = abi::align_up(bytes, abi::page_size);
+    const auto made = std::make_shared<detail::buffer_state>(state_, 0, size);  // outlives the lock: to end takes it
+    made->kept = true;
+    const std::lock_guard hold(state_->mutex);
     auto offset = state_->arena.take_pages(size);
     if (!offset) {
         return std::unexpected(offset.error());
     }
     auto* data = state_->memory->at<std::byte>(*offset);
-    buffer b;
-    made = std::make_shared<detail::buffer_state>(state_, *offset, size);
+    made->offset = *offset;
+    made->kept = false;  // from here on it gives back what there is
     state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset, made);
-    b.state_ = std::move(made);
+    buffer b;
+    b.state_ = made;
     b.data_ = data;
     b.size_ = size;
     return b;
+} catch (const std::exception& e) {
+    return detail::caught(e, "allocating device memory");
 }
 
-result<datagram_address> nic::resolve(const address& name) {
+result<datagram_address> nic::resolve(const address& name) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "resolving a name"});
     }
@@ -311,9 +334,12 @@ result<datagram_address> nic::resolve(const address& name) {
         return std::unexpected(state_->fail(errc::no_listener, "resolving '" + name.name + "'"));
     }
     return datagram_address{state_->memory->name(i).target.load_relaxed()};
+} catch (const std::exception& e) {
+    return detail::caught(e, "resolving a name");
 }
 
-result<std::vector<address>> nic::names() {
+result<std::vector<address>> nic::names() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "listing names"});
     }
@@ -335,6 +361,8 @@ result<std::vector<address>> nic::names() {
         }
     }
     return all;
+} catch (const std::exception& e) {
+    return detail::caught(e, "listing names");
 }
 
 bool nic::reaches_foreign_memory() const noexcept {

@@ -72,7 +72,8 @@ std::optional<service_level> notice_reader::in_force() const noexcept {
 
 }  // namespace detail
 
-result<device_event> nic::next_event(nanoseconds timeout) {
+result<device_event> nic::next_event(nanoseconds timeout) try {
+    const os::cancellation_off inside;
     constexpr const char* doing = "waiting for an event of the device";
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, doing});
@@ -83,6 +84,7 @@ result<device_event> nic::next_event(nanoseconds timeout) {
     }
     const std::uint64_t deadline = detail::deadline_of(timeout);
     for (;;) {
+        inside.point();
         if (state_->forked()) {
             return refuse(errc::forked);
         }
@@ -99,9 +101,12 @@ result<device_event> nic::next_event(nanoseconds timeout) {
         }
         state_->isolated->notices.sleep(deadline - now);
     }
+} catch (const std::exception& e) {
+    return detail::caught(e, "waiting for an event of the device");
 }
 
-result<service_level> nic::current_service_level() const {
+result<service_level> nic::current_service_level() const try {
+    const os::cancellation_off inside;
     constexpr const char* doing = "asking what the function is given";
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, doing});
@@ -118,6 +123,8 @@ result<service_level> nic::current_service_level() const {
     }
     const auto level = state_->isolated->notices.in_force();
     return level ? result<service_level>(*level) : refuse(errc::busy);
+} catch (const std::exception& e) {
+    return detail::caught(e, "asking what the function is given");
 }
 
 }  // namespace vinic

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "native/port.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <thread>
 
 #include "abi/doorbell.hpp"
+#include "os/cancellation.hpp"
 
 namespace vinic::detail {
 
@@ -17,14 +15,6 @@ namespace {
 constexpr std::uint64_t answer_spin_us = 20;
 constexpr std::uint64_t sleep_slice_ns = 20'000'000;
 constexpr std::uint64_t look_interval_ns = 20'000'000;
-
-/// An event descriptor that is full wakes as well.
-void kick(int event_descriptor) noexcept {
-    const int saved = errno;
-    const std::uint64_t one = 1;
-    (void)!::write(event_descriptor, &one, sizeof one);
-    errno = saved;
-}
 
 errc code_of(std::uint32_t code) noexcept {
     return code <= static_cast<std::uint32_t>(errc::device_removed) ? static_cast<errc>(code) : errc::os_failure;
@@ -66,6 +56,7 @@ port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> valu
         r.code = errc::forked;  // and another thread of the parent may hold the mutex
         return r;
     }
+    const os::cancellation_off inside;  // who polls may be told here that memory of his was refused
     const std::lock_guard hold(mutex_);
     if (gone()) {
         return r;
@@ -79,7 +70,7 @@ port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> valu
     }
     ++last_;
     out.sequence.store_release(last_);
-    kick(memory_.window()->mailbox.get());
+    os::write_event(memory_.window()->mailbox.get());
     if (!await(last_)) {
         return r;
     }
@@ -97,7 +88,7 @@ port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> valu
 void port::ring(std::uint32_t vi) noexcept {
     auto* area = memory_.at<std::byte>(abi::doorbell_offset(memory_.self()));
     if (abi::ring(area, abi::doorbell_colour(memory_.window()->function, memory_.self()), vi) == abi::rang::kick) {
-        kick(memory_.window()->doorbell.get());
+        os::write_event(memory_.window()->doorbell.get());
     }
 }
 

@@ -158,7 +158,18 @@ result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& t
 }
 
 region_state::~region_state() {
-    if (open && !close()) {
+    if (!open) {
+        return;
+    }
+    const os::cancellation_off inside;
+    const auto closed = [&] {
+        try {
+            return close().has_value();
+        } catch (const std::bad_alloc&) {
+            return !open;  // there was no memory for the words of why it failed
+        }
+    };
+    if (!closed()) {
         // Adopted pages and buffers stay where the stopped engine expects them.
         const std::lock_guard hold(domain->nic->mutex);
         for (const auto& b : buffers) {
@@ -182,6 +193,21 @@ errc tell_device(nic_state& nic, const abi::region_entry& e) noexcept {
                                             e.address.load_relaxed(), e.length.load_relaxed(), offset})
         .code;
 }
+
+/// What a region holds that is not made after all: goes back, however that ends.
+struct unfinished_region {
+    nic_state& nic;
+    adoption::cover& cover;
+    bool made = false;
+    unfinished_region(nic_state& n, adoption::cover& c) noexcept : nic(n), cover(c) {}
+    unfinished_region(const unfinished_region&) = delete;
+    unfinished_region& operator=(const unfinished_region&) = delete;
+    ~unfinished_region() {
+        if (!made) {
+            nic.pages.give_up(cover);
+        }
+    }
+};
 
 result<std::uint32_t> take_entry(device::memory& m) {
     const device::control_lock lock(m);
@@ -210,21 +236,18 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     adoption::cover cover;  // outlives the lock: buffers' destructors take it
     wanted = whole_space ? adopt::no : std::max(wanted, nic.adopts_always);
     const exclusion hold(nic, wanted != adopt::no);
+    unfinished_region unfinished(nic, cover);
     device::memory& m = *nic.memory;
     if (whole_space) {
-        cover = nic.pages.hold_all();
-    } else if (auto held = nic.pages.hold(address, length, wanted); held) {
-        cover = std::move(*held);
-    } else {
+        nic.pages.hold_all(cover);
+    } else if (auto held = nic.pages.hold(address, length, wanted, cover); !held) {
         return std::unexpected(held.error());
     }
     if (has(rights, access::remote_atomic) && cover.reason != foreign_reason::none && !whole_space) {
-        (void)nic.pages.release(cover.held);
         return std::unexpected(no_atomics(nic, cover.reason, "registering memory"));
     }
     auto i = take_entry(m);
     if (!i) {
-        (void)nic.pages.release(cover.held);
         return std::unexpected(i.error());
     }
     abi::region_entry& e = m.region(*i);
@@ -248,13 +271,14 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     if (const errc refused = tell_device(nic, e); refused != errc::ok) {
         e.key.store_release(0);
         made->open = false;
-        (void)nic.pages.release(made->extents);
+        cover.held = std::move(made->extents);
         cover.buffers = std::move(made->buffers);
         if (const device::farewell_lock lock(m); lock) {
             m.give(abi::regions, *i);
         }
         return std::unexpected(nic.fail(refused, "registering memory"));
     }
+    unfinished.made = true;
     return made;
 }
 
@@ -262,7 +286,8 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
 
 }  // namespace detail
 
-result<region> domain::register_memory(std::span<const std::byte> bytes, access rights, const registration& how) {
+result<region> domain::register_memory(std::span<const std::byte> bytes, access rights, const registration& how) try {
+    const os::cancellation_off inside;
     if (how.adopt > adopt::force) {
         return std::unexpected(error{errc::invalid_argument, 0, "registering memory: no such kind of adoption"});
     }
@@ -277,9 +302,12 @@ result<region> domain::register_memory(std::span<const std::byte> bytes, access 
     r.length_ = bytes.size();
     r.state_ = std::move(*made);
     return r;
+} catch (const std::exception& e) {
+    return detail::caught(e, "registering memory");
 }
 
-result<region> domain::register_address_space(access rights) {
+result<region> domain::register_address_space(access rights) try {
+    const os::cancellation_off inside;
     auto made = detail::make_region(state_, 0, abi::none64, rights, true, adopt::no);
     if (!made) {
         return std::unexpected(made.error());
@@ -290,9 +318,12 @@ result<region> domain::register_address_space(access rights) {
     r.length_ = abi::none64;
     r.state_ = std::move(*made);
     return r;
+} catch (const std::exception& e) {
+    return detail::caught(e, "registering memory");
 }
 
-result<void> domain::close() {
+result<void> domain::close() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "closing a protection domain"});
     }
@@ -301,6 +332,8 @@ result<void> domain::close() {
     }
     state_.reset();
     return {};
+} catch (const std::exception& e) {
+    return detail::caught(e, "closing a protection domain");
 }
 
 region::~region() = default;
@@ -316,11 +349,14 @@ region& region::operator=(region&& o) noexcept {
     return *this;
 }
 
-result<void> region::set_attributes(const domain& to, vinic::access rights) {
+result<void> region::set_attributes(const domain& to, vinic::access rights) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "changing a region"});
     }
     return state_->set_attributes(to.state_, rights);
+} catch (const std::exception& e) {
+    return detail::caught(e, "changing a region");
 }
 
 backing region::backing() const noexcept { return state_ ? state_->backing : backing::foreign; }
@@ -329,7 +365,8 @@ foreign_reason region::foreign_reason() const noexcept {
 }
 access region::rights() const noexcept { return state_ ? state_->rights : access::none; }
 
-result<void> region::close() {
+result<void> region::close() try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "deregistering memory"});
     }
@@ -338,6 +375,8 @@ result<void> region::close() {
     }
     state_.reset();
     return {};
+} catch (const std::exception& e) {
+    return detail::caught(e, "deregistering memory");
 }
 
 }  // namespace vinic

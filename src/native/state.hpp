@@ -17,6 +17,7 @@
 #include "device/arena.hpp"
 #include "device/hand_over.hpp"
 #include "native/adoption.hpp"
+#include "native/call.hpp"
 #include "native/guard.hpp"
 #include "native/port.hpp"
 
@@ -298,8 +299,9 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
 
     // -- control (vi.cc, connect.cc) ---------------------------------------------------------------
     void publish_attributes() noexcept;
-    void lay_out(std::uint64_t rings, std::uint64_t receive_bytes) noexcept;
+    void lay_out(std::uint64_t rings, std::uint64_t receive_bytes);
     [[nodiscard]] result<void> begin();
+    static void give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
     void on_connected() noexcept;
     [[nodiscard]] result<void> disconnect();
     [[nodiscard]] result<void> flush_datagrams();
@@ -342,8 +344,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::atomic_flag reporting;                       ///< isolated: held by whoever moves send_reported
     std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs
     std::uint32_t stall_head = 0;                     // under nic->stalled_mutex
-    /// Isolated: the state word in which posts are taken; any_connection: a connection is being accepted, or
-    /// none is needed.
+    /// Isolated: the state word in which posts are taken; any_connection: one is being accepted, or none is needed.
     std::atomic<std::uint64_t> open_connection{abi::none64};
     static constexpr std::uint64_t any_connection = abi::none64 - 1;
 

@@ -19,7 +19,8 @@ std::uint32_t nic::vectors() const noexcept {
     return std::clamp<std::uint32_t>(identity.vectors.load_relaxed(), 1, abi::vectors_max);
 }
 
-result<void> nic::set_vector(std::uint32_t index, const vector_settings& settings) {
+result<void> nic::set_vector(std::uint32_t index, const vector_settings& settings) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "setting a completion vector"});
     }
@@ -43,9 +44,12 @@ result<void> nic::set_vector(std::uint32_t index, const vector_settings& setting
         return std::unexpected(state_->fail(r.code, doing + why));
     }
     return {};
+} catch (const std::exception& e) {
+    return detail::caught(e, "setting a completion vector");
 }
 
-result<vector_status> nic::vector(std::uint32_t index) const {
+result<vector_status> nic::vector(std::uint32_t index) const try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "asking for a completion vector"});
     }
@@ -66,6 +70,8 @@ result<vector_status> nic::vector(std::uint32_t index) const {
     return vector_status{{(r.value[1] & abi::vector_masked) != 0, static_cast<std::uint32_t>(r.value[2]),
                           nanoseconds(static_cast<std::int64_t>(r.value[3]))},
                          static_cast<std::uint32_t>(r.value[0])};
+} catch (const std::exception& e) {
+    return detail::caught(e, "asking for a completion vector");
 }
 
 }  // namespace vinic

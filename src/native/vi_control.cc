@@ -52,7 +52,8 @@ datagram_address virtual_interface::local_address() const noexcept {
     return {state_->index | function << 16 | std::uint64_t{state_->entry->generation.load_relaxed()} << 32};
 }
 
-result<void> virtual_interface::set_domain(const domain& to) {
+result<void> virtual_interface::set_domain(const domain& to) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "moving a VI to another domain"});
     }
@@ -74,6 +75,8 @@ result<void> virtual_interface::set_domain(const domain& to) {
     v.outgoing.from_domain = v.polls_for = v.domain->id;
     v.entry->domain.store_release(v.domain->id);
     return v.nic->isolated ? v.tell_device(abi::verb::change_vi, "moving a VI to another domain") : result<void>{};
+} catch (const std::exception& e) {
+    return detail::caught(e, "moving a VI to another domain");
 }
 
 vi_statistics virtual_interface::statistics() const noexcept {
@@ -96,7 +99,8 @@ vi_statistics virtual_interface::statistics() const noexcept {
     return s;
 }
 
-result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
+result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
     }
@@ -121,9 +125,12 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) {
     v.attributes.context = wanted.context;
     v.publish_attributes();
     return v.nic->isolated ? v.tell_device(abi::verb::change_vi, "changing a VI's attributes") : result<void>{};
+} catch (const std::exception& e) {
+    return detail::caught(e, "changing a VI's attributes");
 }
 
-result<void> virtual_interface::bind(const address& name) {
+result<void> virtual_interface::bind(const address& name) try {
+    const os::cancellation_off inside;
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "binding a name"});
     }
@@ -149,6 +156,8 @@ result<void> virtual_interface::bind(const address& name) {
         return std::unexpected(made.error());
     }
     return {};
+} catch (const std::exception& e) {
+    return detail::caught(e, "binding a name");
 }
 
 }  // namespace vinic

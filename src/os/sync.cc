@@ -47,6 +47,20 @@ void futex_wake(const std::uint32_t* word, int most) noexcept {
     errno = saved;
 }
 
+void sleep_ns(std::uint64_t ns) noexcept {
+    const timespec t{static_cast<time_t>(ns / 1'000'000'000u), static_cast<long>(ns % 1'000'000'000u)};
+    const int saved = errno;
+    (void)::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &t, nullptr);
+    errno = saved;
+}
+
+void write_event(int fd) noexcept {
+    const int saved = errno;
+    const std::uint64_t one = 1;
+    (void)::syscall(SYS_write, fd, &one, sizeof one);
+    errno = saved;
+}
+
 bool register_asymmetric_barrier() noexcept {
     return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 }

@@ -39,6 +39,12 @@ void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t
 /// Wakes those who wait, at most so many.
 void futex_wake(const std::uint32_t* word, int most = 0x7fffffff) noexcept;
 
+/// These two are no cancellation points, as the calls of their kind in the C library are: the data path may sleep and
+/// kick, and has no time to switch cancellation off.
+void sleep_ns(std::uint64_t ns) noexcept;
+/// Adds one to an event descriptor.  One that is full wakes as well.
+void write_event(int fd) noexcept;
+
 /// Registers this process for heavy barriers.  False: membarrier is not to be had.
 [[nodiscard]] bool register_asymmetric_barrier() noexcept;
 /// `fenced`: membarrier is not in use, a fence does (the light sides fence too).

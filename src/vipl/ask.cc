@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "os/cancellation.hpp"
 #include "vipl/connect.hpp"
 
 namespace vipl {
@@ -20,6 +21,7 @@ constexpr auto interval_most = std::chrono::milliseconds(20);
 vinic::result<vinic::peer_information> ask(vi& v, std::uint32_t disconnects, const vinic::address& to,
                                            VIP_ULONG timeout_ms, std::span<const std::byte> data) {
     using clock = std::chrono::steady_clock;
+    const vinic::os::cancellation_off inside;
     const auto whole = duration_of(timeout_ms);
     const auto patience = std::min<vinic::nanoseconds>(v.owner->grace, whole);
     const auto begin = clock::now();

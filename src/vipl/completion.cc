@@ -186,7 +186,7 @@ VIP_RETURN done(VIP_VI_HANDLE handle, queue vi::* which, VIP_DESCRIPTOR** out) n
     return v->alive(reinterpret_cast<std::uint64_t>(handle)) ? take(q, out) : VIP_INVALID_PARAMETER;
 }
 
-VIP_RETURN wait(VIP_VI_HANDLE handle, queue vi::* which, VIP_ULONG timeout_ms, VIP_DESCRIPTOR** out) noexcept {
+VIP_RETURN wait(VIP_VI_HANDLE handle, queue vi::* which, VIP_ULONG timeout_ms, VIP_DESCRIPTOR** out) {
     if (out == nullptr) {
         return VIP_INVALID_PARAMETER;
     }

@@ -5,9 +5,6 @@
 //   A host address and a discriminator are the native address "vipl-" + 12 hexadecimal digits and the
 //   same discriminator.  What VIPL tells the other side and the native interface does not know (the
 //   local address, the quality of service) travels as private data.
-//
-//   A listener (door) is open while a thread sits in VipConnectWait or a request taken from it is
-//   unanswered, so that a request that nobody waits for is told so at once.
 #include "vipl/connect.hpp"
 
 #include <algorithm>
@@ -17,6 +14,8 @@
 #include <optional>
 #include <thread>
 
+#include "os/cancellation.hpp"
+#include "vipl/door.hpp"
 #include "vipl/state.hpp"
 
 using namespace vipl;
@@ -63,45 +62,15 @@ VIP_RETURN code_of(errc e) noexcept {
     }
 }
 
-/// Gives up one use of a door; the last one closes it.
-void leave(nic& n, const std::string& discriminator) noexcept {
-    const std::lock_guard hold(n.mutex);
-    if (const auto it = n.doors.find(discriminator); it != n.doors.end() && --it->second->users == 0) {
-        it->second->listener = {};  // now, so that whoever opens the door next finds the name free
-        n.doors.erase(it);
-    }
-}
-
-std::shared_ptr<door> enter(nic& n, const std::string& discriminator, VIP_RETURN& why) {
-    const std::lock_guard hold(n.mutex);
-    if (!n.open) {
-        why = VIP_INVALID_PARAMETER;
-        return nullptr;
-    }
-    auto& there = n.doors[discriminator];
-    if (!there) {
-        const vinic::address at(native_name(n.host), std::as_bytes(std::span(discriminator)));
-        auto listener = n.native.listen(at);
-        if (!listener) {
-            n.doors.erase(discriminator);
-            why = VIP_ERROR_RESOURCE;
-            return nullptr;
-        }
-        there = std::make_shared<door>();
-        there->listener = std::move(*listener);
-    }
-    ++there->users;
-    return there;
-}
-
 VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_ms, VIP_NET_ADDRESS* remote,
                    VIP_VI_ATTRIBUTES* attributes, VIP_CONN_HANDLE* handle) {
     using clock = std::chrono::steady_clock;
     VIP_RETURN why = VIP_SUCCESS;
-    const std::shared_ptr<door> at = enter(n, discriminator, why);
+    const std::shared_ptr<door> at = enter_door(n, discriminator, why);
     if (!at) {
         return why;
     }
+    door_use use(n, discriminator);
     const auto limit = is_infinite(timeout_ms) ? clock::time_point::max() : clock::now() + duration_of(timeout_ms);
     vinic::result<vinic::connection_request> taken = std::unexpected(vinic::error{});
     do {
@@ -119,7 +88,6 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
     if (c == nullptr) {
         why = why != VIP_SUCCESS ? why : taken ? VIP_ERROR_RESOURCE : code_of(taken.error().code);
         taken = std::unexpected(vinic::error{});  // rejected, if there was one
-        leave(n, discriminator);
         return why;
     }
     const greeting from(taken->peer().private_data);
@@ -130,6 +98,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
     c->discriminator = discriminator;
     const std::lock_guard hold(n.mutex);
     n.connections.push_back(c);
+    use.stays = true;
     *handle = all().connections.publish(*c);
     return VIP_SUCCESS;
 }
@@ -137,7 +106,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
 /// The request was answered.  Under its mutex; its handle is dead.
 void consume(connection& c) noexcept {
     c.request = {};
-    leave(*c.owner, c.discriminator);
+    leave_door(*c.owner, c.discriminator);
     {
         const std::lock_guard hold(c.owner->mutex);
         std::erase(c.owner->connections, &c);
@@ -282,7 +251,7 @@ VIP_RETURN peer_wait(vi& v, VIP_VI_HANDLE handle, VIP_VI_ATTRIBUTES* attributes)
 }
 
 template <class Call>
-VIP_RETURN guarded(Call call) noexcept {
+VIP_RETURN guarded(Call call) {
     try {
         return call();
     } catch (const std::bad_alloc&) {
@@ -294,6 +263,7 @@ VIP_RETURN guarded(Call call) noexcept {
 
 /// Handles are dead and the NIC is marked as closed.
 void close_doors(nic& n) noexcept {
+    const vinic::os::cancellation_off inside;
     for (;;) {
         connection* c = nullptr;
         void* handle = nullptr;  // read where nobody consumes it: later it may be somebody else's

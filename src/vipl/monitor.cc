@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdio>
 
+#include "os/cancellation.hpp"
+
 namespace vipl {
 
 namespace {
@@ -76,7 +78,24 @@ void monitor::watch() noexcept {
     wake_.notify_one();
 }
 
-void monitor::run() noexcept {
+/// A handler has ended its thread, which is ours: another one goes on.
+void monitor::go_on() noexcept {
+    const std::lock_guard hold(mutex_);
+    if (ending_) {
+        return;
+    }
+    try {
+        std::thread next([self = shared_from_this()] { self->run(); });
+        thread_.detach();
+        thread_ = std::move(next);
+    } catch (const std::exception&) {
+        // No thread is to be had: nobody is told of errors any more.
+    }
+}
+
+void monitor::run() {
+    const vinic::os::cancellation_off inside;
+    goes_on<monitor> thread(*this);
     std::unique_lock hold(mutex_);
     while (!ending_) {
         if (!errors_.empty()) {
@@ -106,6 +125,7 @@ void monitor::run() noexcept {
         look();
         hold.lock();
     }
+    thread.is_over();
 }
 
 void monitor::look() noexcept {
@@ -132,6 +152,7 @@ void monitor::end() noexcept {
         errors_.clear();
     }
     wake_.notify_one();
+    const vinic::os::cancellation_off inside;
     if (thread_.get_id() == std::this_thread::get_id()) {
         thread_.detach();  // a handler closes its own NIC: the thread ends when the handler returns
     } else {

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <thread>
 
+#include "vipl/goes_on.hpp"
 #include "vipl/state.hpp"
 
 namespace vipl {
@@ -30,7 +31,9 @@ public:
     void end() noexcept;
 
 private:
-    void run() noexcept;
+    friend class goes_on<monitor>;
+    void run();
+    void go_on() noexcept;
     void look() noexcept;
 
     nic& nic_;

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <sstream>
 
+#include "os/cancellation.hpp"
 #include "vipl/settings.hpp"
 
 namespace vipl {
@@ -244,6 +245,7 @@ VIP_RETURN with_table(VIP_NIC_HANDLE handle, const char* file, bool anew, Call c
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
+    const vinic::os::cancellation_off inside;
     try {
         std::shared_ptr<const name_table> names;
         const VIP_RETURN r = table_of(*n, names, file, anew);

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <thread>
 
+#include "os/cancellation.hpp"
 #include "vipl/monitor.hpp"
 #include "vipl/names.hpp"
 #include "vipl/notify.hpp"
@@ -31,6 +32,7 @@ void spin_lock::wait() noexcept {
             } else if (turn < 400) {
                 (void)::sched_yield();
             } else {
+                const vinic::os::cancellation_off inside;
                 std::this_thread::sleep_for(std::chrono::microseconds(50));
             }
             ++turn;
@@ -178,6 +180,7 @@ VIP_RETURN VipOpenNic(const VIP_CHAR* DeviceName, VIP_NIC_HANDLE* NicHandle) {
         return VIP_INVALID_PARAMETER;
     }
     *NicHandle = nullptr;
+    const vinic::os::cancellation_off inside;
     try {
         return vipl::open(DeviceName, NicHandle);
     } catch (const std::bad_alloc&) {
@@ -194,6 +197,7 @@ VIP_RETURN VipCloseNic(VIP_NIC_HANDLE NicHandle) {
         // In a forked child: what stands behind the handle is the parent's, its locks as they were at the fork.
         return all().nics.retire(*n, NicHandle) ? VIP_SUCCESS : VIP_INVALID_PARAMETER;
     }
+    const vinic::os::cancellation_off inside;
     std::vector<vi*> vis;
     std::vector<cq*> cqs;
     {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <system_error>
 
+#include "os/cancellation.hpp"
+
 namespace vipl {
 
 namespace {
@@ -16,6 +18,7 @@ constexpr int sleep_ms = 50;  ///< a completion rings; this is for what cannot, 
 
 notifier::~notifier() {
     if (bell_ >= 0) {
+        const vinic::os::cancellation_off inside;
         ::close(bell_);
     }
 }
@@ -34,6 +37,7 @@ bool notifier::start() noexcept {
 }
 
 void notifier::kick() noexcept {
+    const vinic::os::cancellation_off inside;
     const std::uint64_t one = 1;
     (void)!::write(bell_, &one, sizeof one);
 }
@@ -52,6 +56,7 @@ bool notifier::add(completer& c) noexcept {
 }
 
 void notifier::forget(completer& c) noexcept {
+    const vinic::os::cancellation_off inside;
     std::unique_lock hold(mutex_);
     std::erase(served_, &c);
     left_.wait(hold, [&] { return inside_ != &c; });
@@ -64,6 +69,7 @@ void notifier::end() noexcept {
         served_.clear();
     }
     kick();
+    const vinic::os::cancellation_off inside;
     if (thread_.get_id() == std::this_thread::get_id()) {
         thread_.detach();
     } else {
@@ -71,13 +77,31 @@ void notifier::end() noexcept {
     }
 }
 
-void notifier::run() noexcept {
+/// A handler has ended its thread, which is ours: another one goes on.
+void notifier::go_on() noexcept {
+    const std::lock_guard hold(mutex_);
+    if (ending_) {
+        return;
+    }
+    try {
+        std::thread next([self = shared_from_this()] { self->run(); });
+        thread_.detach();
+        thread_ = std::move(next);
+    } catch (const std::exception&) {
+        // No thread is to be had: nobody is notified any more.
+    }
+}
+
+void notifier::run() {
+    const vinic::os::cancellation_off inside;
+    goes_on<notifier> thread(*this);
     for (;;) {
         while (serve()) {
         }
         {
             const std::lock_guard hold(mutex_);
             if (ending_) {
+                thread.is_over();
                 return;
             }
         }
@@ -86,7 +110,7 @@ void notifier::run() noexcept {
 }
 
 /// One round: every completer once.
-bool notifier::serve() noexcept {
+bool notifier::serve() {
     bool any = false;
     for (std::size_t i = 0;; ++i) {
         completer* c = nullptr;
@@ -104,7 +128,7 @@ bool notifier::serve() noexcept {
 
 /// Calls the handler of the oldest registration, if there is something for it.  `inside_` is given up
 /// before: the handler may destroy what it is called for.
-bool notifier::serve_one(completer& c) noexcept {
+bool notifier::serve_one(completer& c) {
     nic& n = *c.owner;
     VIP_NIC_HANDLE const nic_handle = n.opaque();
     notification<VIP_CQ_CALLBACK> for_cq{nullptr, nullptr};

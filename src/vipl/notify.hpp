@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "vipl/goes_on.hpp"
 #include "vipl/state.hpp"
 
 namespace vipl {
@@ -28,10 +29,12 @@ public:
     void end() noexcept;
 
 private:
-    void run() noexcept;
+    friend class goes_on<notifier>;
+    void run();
+    void go_on() noexcept;
     /// Serves what can be served; false: nothing could.
-    [[nodiscard]] bool serve() noexcept;
-    [[nodiscard]] bool serve_one(completer& c) noexcept;
+    [[nodiscard]] bool serve();
+    [[nodiscard]] bool serve_one(completer& c);
     /// Waits for the next completion on any.
     void sleep() noexcept;
 

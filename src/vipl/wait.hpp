@@ -3,6 +3,8 @@
 // wait.hpp -- waiting on a completer until something can be taken: spins, then sleeps outside the lock.
 #pragma once
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -15,10 +17,12 @@ namespace vipl {
 inline constexpr std::uint32_t spin_us_least = 1;
 inline constexpr std::uint32_t spin_us_most = 20;
 
-/// Calls `attempt` under the completer's lock until it returns something other than VIP_NOT_DONE.
+/// Calls `attempt` under the completer's lock until it returns something other than VIP_NOT_DONE.  A thread that was
+/// cancelled ends here, at a moment when it holds nothing.
 template <class Attempt>
-VIP_RETURN wait_on(completer& c, VIP_ULONG timeout_ms, Attempt attempt) noexcept {
+VIP_RETURN wait_on(completer& c, VIP_ULONG timeout_ms, Attempt attempt) {
     using clock = std::chrono::steady_clock;
+    ::pthread_testcancel();  // whoever is so busy that it never sleeps may be cancelled, too
     const auto tried = [&] {
         const std::lock_guard hold(c.lock);
         return attempt();
@@ -42,6 +46,7 @@ VIP_RETURN wait_on(completer& c, VIP_ULONG timeout_ms, Attempt attempt) noexcept
     }
     c.spin_us.store(std::max(spin_us_least, spin_us / 2), std::memory_order_relaxed);
     for (;;) {
+        ::pthread_testcancel();
         std::optional<vinic::wait_ticket> ticket;
         {
             const std::lock_guard hold(c.lock);

@@ -8,6 +8,7 @@
   text     no tabs, no white space at the end of a line, no line over 120 columns, one newline at the end
   words    nothing is left to be done later
   calls    the library and the controller make system calls in os/, or where system_calls.txt says
+  doors    a public call that returns a result lets no exception out
   tests    every test that docs/checklist.md names is there
 
 Longer files and functions are listed in ratchet.txt with the length they may have, and files with
@@ -37,7 +38,7 @@ LAYERS = {
     "vinicd": {"controller", "abi", "os"},
     "cli": {"vinicd", "native", "device", "abi", "os"},  # of vinicd only how rates are written
     "bench": {"cli", "native", "controller", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
-    "vipl": set(),  # a face: the public native interface, vipl.h and itself
+    "vipl": {"os"},  # a face: the public native interface, vipl.h and itself; of os a header, cancellation.hpp
     "demo": set(),
     "examples": set(),
 }
@@ -174,6 +175,20 @@ def words(path, lines):
             yield number, f"the word {found.group(1)}: do it now, or file an issue"
 
 
+DOOR = re.compile(r"^result<.*>\s"
+                  r"(?:nic|domain|region|completion_queue|virtual_interface|listener|connection_request)::\w+\(")
+
+
+def doors(path, lines):
+    if not path.startswith("src/native/") or not path.endswith(".cc"):
+        return
+    for number, line in enumerate(lines, 1):
+        if DOOR.match(line):
+            head = next((l for l in lines[number - 1:] if l.endswith(("{", ";"))), "")
+            if not head.endswith(" try {"):
+                yield number, "a public call that lets exceptions out: see src/native/call.hpp"
+
+
 def tests_of(lines):
     """What checklist.md may call the tests in a file: suite, suite.name, or a method of a Python test."""
     for line in lines:
@@ -253,7 +268,7 @@ def read_ratchet(path):
 
 
 def check_file(path, lines, ratchet):
-    for rule in (layers, spdx, text, words):
+    for rule in (layers, spdx, text, words, doors):
         yield from rule(path, lines)
     yield from length(path, lines, ratchet)
 

@@ -65,6 +65,16 @@ void h(
         self.assertEqual(list(tidy.functions(source.split("\n"))), [(3, 5), (11, 3)])
 
 
+class Doors(unittest.TestCase):
+    def test_a_public_call_lets_no_exception_out(self):
+        bad = "result<std::size_t> nic::f(int a,\n                          int b) const {\n}"
+        good = bad.replace("const {", "const try {")
+        self.assertEqual([number for number, _ in found(tidy.doors, "src/native/a.cc", bad)], [1])
+        self.assertEqual(found(tidy.doors, "src/native/a.cc", good), [])
+        self.assertEqual(found(tidy.doors, "src/native/a.cc", "result<void> vi_state::f() {"), [])
+        self.assertEqual(found(tidy.doors, "src/device/a.cc", bad), [])
+
+
 class Tests(unittest.TestCase):
     def test_what_a_page_calls_a_test_is_one(self):
         known = set(tidy.tests_of(["TEST(suite, name) {", "TEST_P(other, name) {", "    def test_it(self):"]))

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// goes_on.hpp -- a thread of ours that calls handlers of the program's: one of them may end it with pthread_exit.
+//
+//   That unwinds through here and cannot be stopped.  Whose thread it was makes another, so that the next handler is
+//   called as if nothing had been.  An exception that a handler lets out ends the program, as it does in any thread.
+#pragma once
+
+namespace vipl {
+
+/// On the thread's stack, below everything that it does.  Not called when run() returns by itself: then it is over.
+template <class Owner>
+class goes_on {
+public:
+    explicit goes_on(Owner& owner) noexcept : owner_(owner) {}
+    goes_on(const goes_on&) = delete;
+    goes_on& operator=(const goes_on&) = delete;
+    ~goes_on() {
+        if (!over_) {
+            owner_.go_on();
+        }
+    }
+    void is_over() noexcept { over_ = true; }
+
+private:
+    Owner& owner_;
+    bool over_ = false;
+};
+
+}  // namespace vipl

@@ -4,13 +4,8 @@
 // test spends its time in the NIC.
 #include <cstring>
 
+#include "../sanitized.hpp"
 #include "fixture.hpp"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define CONFORMANCE_SANITIZED 1
-#endif
-#endif
 
 namespace conformance {
 namespace {
@@ -39,9 +34,8 @@ testing::AssertionResult is_numbered(const endpoint& side, std::uint64_t seed) {
 }
 
 TEST(more_than_a_gibibyte, is_sent_written_and_read_in_one_message) {
-#ifdef CONFORMANCE_SANITIZED
-    GTEST_SKIP() << "takes minutes under a sanitizer";
-#endif
+    if (tests::sanitized)
+        GTEST_SKIP() << "takes minutes under a sanitizer";
     {
         auto probe = open_device();
         if (!probe.allocate(2 * bytes + (std::size_t{64} << 20)))

@@ -15,6 +15,7 @@
 #include <random>
 
 #include "raw_client.hpp"
+#include "sanitized.hpp"
 
 namespace vinic::controller {
 namespace {
@@ -24,17 +25,7 @@ using random_source = std::mt19937_64;
 constexpr std::uint32_t victims_key = 77 << 8 | 9;
 constexpr std::uint32_t victims_vi = 0;
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::chrono::seconds usual_time{60};
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr std::chrono::seconds usual_time{60};
-#else
-constexpr std::chrono::seconds usual_time{5};
-#endif
-#else
-constexpr std::chrono::seconds usual_time{5};
-#endif
+constexpr std::chrono::seconds usual_time{tests::address_sanitized ? 20 : 5};
 
 std::chrono::milliseconds attack_time() {
     if (const char* seconds = std::getenv("VINIC_HOSTILE_SECONDS"); seconds != nullptr) {

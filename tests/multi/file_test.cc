@@ -286,13 +286,8 @@ TEST(device_file, cannot_be_opened_without_descriptors_and_says_so) {
 }
 
 TEST(device_file, cannot_be_mapped_in_a_small_address_space_and_says_so) {
-#if defined(__SANITIZE_ADDRESS__)
-    GTEST_SKIP() << "the address sanitizer needs address space of its own";
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-    GTEST_SKIP() << "the address sanitizer needs address space of its own";
-#endif
-#endif
+    if (tests::address_sanitized)
+        GTEST_SKIP() << "the address sanitizer needs address space of its own";
     directory d;
     process child([&](channel&) {
         const rlimit small{std::uint64_t{32} << 30, std::uint64_t{32} << 30};

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <span>
 #include <string>
@@ -15,6 +17,7 @@
 #include "multi/census.hpp"
 #include "multi/endpoint.hpp"
 #include "multi/process.hpp"
+#include "sanitized.hpp"
 
 namespace vinic {
 // GoogleTest prints the library's words by name; it finds these by argument-dependent look-up.
@@ -28,6 +31,14 @@ namespace multi {
 
 /// "Within 100 ms" is what the design promises; a loaded machine is given this much, and the time is printed.
 inline constexpr double generous_ms = 5000;
+
+/// mlock and munlock; a sanitizer makes nothing of these.
+[[nodiscard]] inline bool lock_pages(std::span<std::byte> pages) noexcept {
+    return ::syscall(SYS_mlock, pages.data(), pages.size()) == 0;
+}
+[[nodiscard]] inline bool unlock_pages(std::span<std::byte> pages) noexcept {
+    return ::syscall(SYS_munlock, pages.data(), pages.size()) == 0;
+}
 
 // -- devices ----------------------------------------------------------------------------------
 

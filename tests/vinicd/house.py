@@ -26,7 +26,9 @@ REAL = False
 MAGIC = 0x31776369_6E6976
 VERSION = 4
 NOBODY = 65534
-BUSY = 9  # errc::busy
+LIMIT_REACHED = 7  # errc::limit_reached
+BUSY = 9           # errc::busy
+reply_header = struct.Struct("<IIIIQII")  # of what answers whoever attaches or is refused; why not follows, in 112 bytes
 needs_root = unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
 
 
@@ -57,6 +59,22 @@ def enter_packet(context, kind=2):
     return struct.pack("<II", kind, context)
 
 
+class Refused(Exception):
+    """vinicd has no place or no time for who asks, and says why."""
+
+
+def until_let_in(what):
+    """What `what` returns, in the end: strangers share a place and a time, which a slow machine has less of."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return what()
+        except (Refused, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 class Connection:
     """A packet socket to vinicd."""
 
@@ -82,15 +100,17 @@ class Connection:
 
     def ask(self, **request):
         self.send(json.dumps(request).encode())
-        return json.loads(self.receive())
+        reply = self.receive()
+        if not reply.startswith(b"{"):
+            raise Refused(reply[reply_header.size:].split(b"\0")[0].decode() or "hung up")
+        return json.loads(reply)
 
     def attach(self, function, **wrong):
         """(code, version, function, epoch, window bytes, process, foreign)"""
         self.send(attach_packet(function, **wrong))
         packet, self.descriptors, _, _ = socket.recv_fds(self.socket, 1024, 8)
-        *reply, why = struct.unpack("<IIIIQII112s", packet)
-        self.why = why.split(b"\0")[0].decode()
-        return tuple(reply)
+        self.why = packet[reply_header.size:].split(b"\0")[0].decode()
+        return reply_header.unpack(packet[:reply_header.size])
 
     def enter(self, context):
         """(code, epoch of the context)"""

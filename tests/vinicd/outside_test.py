@@ -168,7 +168,7 @@ class Scrapers(house.Case):
     def test_many_pages_take_a_small_part_of_its_time(self):
         path = os.path.join(self.directory, "metrics")
         daemon = self.start("--functions", "256", "--openmetrics", path)
-        for _ in range(30):
+        for _ in range(10):
             self.assertTrue(self.scrape(path).endswith(b"# EOF\n"))
         self.assertIn("functions", self.connect().ask(command="functions"))
         self.assertEqual(daemon.end(), 0)

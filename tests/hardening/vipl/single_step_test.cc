@@ -17,11 +17,7 @@
 #include <vector>
 #include <vinic/vinic.hpp>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define VINIC_SANITIZED
-#endif
-#endif
+#include "../../sanitized.hpp"
 
 namespace {
 
@@ -109,9 +105,8 @@ protected:
     static constexpr std::size_t memory_bytes = 128 << 10;
 
     void SetUp() override {
-#if defined(__SANITIZE_ADDRESS__) || defined(VINIC_SANITIZED)
-        GTEST_SKIP() << "the sanitizer's code would be stepped through";
-#endif
+        if (tests::sanitized)
+            GTEST_SKIP() << "the sanitizer's code would be stepped through";
         const auto level = GetParam();
         const vinic::vi_attributes attributes{
             .reliability = level, .send_cq = &cq, .receive_cq = &cq, .segments_max = 64};

@@ -57,13 +57,6 @@ int open_or_make(int directory, const char* name) noexcept {
 
 }  // namespace
 
-/// The directory of the device file, and what is looked for in it.
-struct memory::place {
-    os::unique_fd directory;
-    struct stat status{};
-    std::string file;
-};
-
 result<memory::place> memory::find_place() const {
     const std::size_t end = path_.rfind('/');
     place p;
@@ -154,9 +147,9 @@ result<bool> memory::settle(const place& p, const open_options& options, const o
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
             return false;
         }
-        return clear_away(mine, std::move(why));
+        return clear_away(mine, std::move(why), last);
     }
-    if (const int e = lock_opening(fd_.get()); e != 0) {
+    if (const int e = lock_opening(fd_.get(), control_patience); e != 0) {
         return std::unexpected(fail_opening(e));
     }
     if (!same_file(fd_.get(), path_)) {
@@ -174,15 +167,15 @@ result<bool> memory::settle(const place& p, const open_options& options, const o
         return std::unexpected(ready.error());
     }
     os::unlock_byte(fd_.get(), opening_byte);
-    open_again();
-    if (const farewell_lock hold(*this); hold) {  // else whoever polls buries them
+    open_again(&p);
+    if (const control_lock hold(*this, farewell); hold) {  // else whoever polls buries them
         bury_the_dead(*this);
     }
     return true;
 }
 
 /// One's own file that is not believed, and that nobody uses, makes room for a new one; anything else stays.
-result<bool> memory::clear_away(const struct stat& mine, std::string why) {
+result<bool> memory::clear_away(const struct stat& mine, std::string why, bool last) {
     if (!S_ISREG(mine.st_mode)) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the file " + std::move(why)));
     }
@@ -191,9 +184,13 @@ result<bool> memory::clear_away(const struct stat& mine, std::string why) {
     if (own && mine.st_size != 0 && words.magic != abi::magic && words.claim != abi::magic) {
         return std::unexpected(fail_no_device());
     }
-    if (!own || os::is_locked_by_other(fd_.get(), opening_byte, 0) || !os::try_lock_byte(fd_.get(), opening_byte) ||
-        os::is_locked_by_other(fd_.get(), process_byte, 0) || !same_file(fd_.get(), path_) ||
-        ::unlink(path_.c_str()) != 0) {
+    const bool unused = own && !os::is_locked_by_other(fd_.get(), process_byte, 0);
+    if (unused && !last && (!os::try_lock_byte(fd_.get(), opening_byte) || !same_file(fd_.get(), path_))) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));  // another process of ours is at it
+        return false;
+    }
+    if (!unused || !os::try_lock_byte(fd_.get(), opening_byte) || os::is_locked_by_other(fd_.get(), process_byte, 0) ||
+        !same_file(fd_.get(), path_) || ::unlink(path_.c_str()) != 0) {
         return std::unexpected(fail(errc::permission_denied, 0, "the file " + std::move(why)));
     }
     return false;
@@ -336,8 +333,8 @@ void memory::leave() noexcept {
         return;
     }
     // Without byte 0 (its holder is stopped) the file is left to the next opener.
-    const bool may_remove = lock_opening(fd_.get()) == 0;
-    if (const farewell_lock hold(*this); hold) {  // else this process is buried as if it had died
+    const bool may_remove = lock_opening(fd_.get(), farewell) == 0;
+    if (const control_lock hold(*this, farewell); hold) {  // else this process is buried as if it had died
         retire_process(*this, self_, abi::break_reason::remote_disconnect);
     }
     os::unlock_byte(fd_.get(), process_byte + self_);

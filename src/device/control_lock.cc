@@ -16,6 +16,7 @@ bool memory::try_lock() noexcept {
 bool memory::lock_until(std::uint64_t deadline_ns) noexcept {
     constexpr std::uint64_t slice_ns = 5'000'000;
     abi::word32& word = header().lock;
+    std::uint64_t began_ns = 0;
     for (std::uint32_t spins = 0;; ++spins) {
         std::uint32_t seen = word.load_relaxed();
         if (seen == 0) {
@@ -30,8 +31,12 @@ bool memory::lock_until(std::uint64_t deadline_ns) noexcept {
             continue;
         }
         const std::uint64_t now = os::now_ns();
+        began_ns = began_ns == 0 ? now : began_ns;
         if (now >= deadline_ns) {
-            stuck_holder_.store(seen & ~abi::lock_waiters, std::memory_order_relaxed);
+            last_holder_.store(seen & ~abi::lock_waiters, std::memory_order_relaxed);
+            if (now - began_ns >= farewell.ns) {  // an honest one may well take longer than somebody had to spare
+                stuck_holder_.store(seen & ~abi::lock_waiters, std::memory_order_relaxed);
+            }
             return false;
         }
         if ((seen & abi::lock_waiters) == 0 && !word.compare_exchange(seen, seen | abi::lock_waiters)) {
@@ -74,7 +79,7 @@ std::uint64_t memory::lock_deadline(std::uint64_t patience_ns) const noexcept {
 }
 
 error memory::fail_lock(errc code, const std::string& doing) const {
-    const std::uint32_t holder = stuck_holder_.load(std::memory_order_relaxed) - 1;
+    const std::uint32_t holder = last_holder_.load(std::memory_order_relaxed) - 1;
     std::string who = "a process that has let it go by now";
     if (holder < abi::process_count) {
         const abi::process_entry& p = process(holder);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "device/memory.hpp"
+#include "device/opening.hpp"
 
 namespace vinic::device {
 
@@ -81,21 +82,21 @@ void memory::settle_in(std::uint32_t i) noexcept {
     p.state.store_release(static_cast<std::uint32_t>(abi::process_state::live));
 }
 
-/// A second open file: of the path, if that names this file, or through /proc, as a window's must.
-void memory::open_again() noexcept {
+/// A second open file: through /proc, or, of a device's file, beside its directory.
+void memory::open_again(const place* beside) noexcept {
+    constexpr int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     char through_proc[32];
     std::snprintf(through_proc, sizeof through_proc, "/proc/self/fd/%d", fd_.get());
-    const char* const paths[] = {window_ == nullptr ? path_.c_str() : through_proc, through_proc};
-    for (const char* path : paths) {
-        mapping_fd_.reset(os::beyond_standard(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)));
-        struct stat first{};
-        struct stat second{};
-        if (mapping_fd_ && ::fstat(fd_.get(), &first) == 0 && ::fstat(mapping_fd_.get(), &second) == 0 &&
-            first.st_ino == second.st_ino && first.st_dev == second.st_dev) {
-            return;
-        }
+    mapping_fd_.reset(os::beyond_standard(::open(through_proc, flags)));
+    if (!mapping_fd_ && beside != nullptr) {
+        mapping_fd_.reset(os::beyond_standard(os::open_beside(beside->directory.get(), beside->file.c_str(), flags)));
     }
-    mapping_fd_.reset();
+    struct stat first{};
+    struct stat second{};
+    if (mapping_fd_ && (::fstat(fd_.get(), &first) != 0 || ::fstat(mapping_fd_.get(), &second) != 0 ||
+                        first.st_ino != second.st_ino || first.st_dev != second.st_dev)) {
+        mapping_fd_.reset();  // another file has that name by now
+    }
 }
 
 }  // namespace vinic::device

@@ -31,7 +31,6 @@ errc code_of(int os_errno) {
         case ENOSPC:
         case EDQUOT:
         case ENOMEM:
-        case EAGAIN:
             return errc::out_of_memory;
         default:
             return errc::os_failure;
@@ -121,6 +120,7 @@ result<void> memory::map_span(std::uint64_t span, bool writable) {
         " that it may grow into (less with VINIC_SHM_SPAN or open_options::span_bytes, said by who makes it)";
     if (e == EAGAIN) {
         what += ", where mlockall(MCL_FUTURE) is in effect and that is more than may be locked (ulimit -l)";
+        return std::unexpected(fail(errc::out_of_memory, e, what));
     }
     return std::unexpected(e == EPERM || e == EACCES ? fail(errc::os_failure, e, what) : fail_os(e, what));
 }

@@ -157,7 +157,7 @@ public:
     [[nodiscard]] error fail_storage(int os_errno, std::string what) const;
 
 private:
-    struct place;
+    struct place;  // opening.hpp
     memory() noexcept : pid_namespace_(os::pid_namespace()) {}
     static constexpr std::uint64_t process_byte = 1;  ///< the first process entry's lock
     // attach.cc
@@ -168,7 +168,7 @@ private:
     [[nodiscard]] result<void> attach(const open_options& options);
     [[nodiscard]] result<bool> attach_once(const open_options& options, const openers& who, bool last);
     [[nodiscard]] result<bool> settle(const place& p, const open_options& options, const openers& who, bool last);
-    [[nodiscard]] result<bool> clear_away(const struct stat& mine, std::string why);
+    [[nodiscard]] result<bool> clear_away(const struct stat& mine, std::string why, bool last);
     [[nodiscard]] result<void> join(const place& p, const openers& who);
     [[nodiscard]] result<void> make_anew(const place& p, const open_options& options, const openers& who);
     [[nodiscard]] result<void> initialise(const open_options& options);
@@ -177,13 +177,14 @@ private:
     [[nodiscard]] result<void> enter();
     [[nodiscard]] result<void> back_process(std::uint32_t i);
     void settle_in(std::uint32_t i) noexcept;
-    void open_again() noexcept;
+    void open_again(const place* beside) noexcept;
     [[nodiscard]] result<void> inspect();
     void leave() noexcept;
     // window.cc
     [[nodiscard]] result<void> open_window(std::string_view where, role as);
     [[nodiscard]] result<void> map_window(std::uint32_t function, role as);
     [[nodiscard]] result<void> connect_socket();
+    [[nodiscard]] error fail_answer(int os_errno, const std::string& doing) const;
     [[nodiscard]] result<os::unique_fd> attach_window(std::uint32_t function);
     [[nodiscard]] result<bool> enter_window();
     [[nodiscard]] result<bool> enter_context(std::uint32_t i);
@@ -199,20 +200,25 @@ private:
     std::string window_user_;  ///< who may serve it, beside root and ourselves
     std::uint32_t self_ = abi::none32;
     std::uint64_t pid_namespace_;
-    std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< owner word of whom the last wait was in vain for
+    std::atomic<std::uint32_t> last_holder_ = 0;   ///< owner word of whom the last wait was in vain for
+    std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< and of whom a long one was
     bool fenced_ = false;
     bool forked_ = false;
 };
 
-/// How long a call waits for the control plane's lock that was given no time-out of its own.
-inline constexpr std::uint64_t control_patience_ns = 10'000'000'000;
-/// And one that cannot fail, such as a destructor: what it would have freed is left for the process' burial then.
-inline constexpr std::uint64_t farewell_patience_ns = 1'000'000'000;
+/// How long something is waited for that a process may hold which is stopped.
+struct patience {
+    std::uint64_t ns;
+};
+/// Of a call that was given no time-out of its own, for the control plane's lock.
+inline constexpr patience control_patience{10'000'000'000};
+/// Of what cannot fail, such as a destructor: what it would have freed is left for the process' burial then.
+inline constexpr patience farewell{1'000'000'000};
 
 /// Holds the control plane's lock; or not, and whoever asked for it has to look.
 class control_lock {
 public:
-    explicit control_lock(memory& m) noexcept : control_lock(m, m.lock_deadline(control_patience_ns)) {}
+    explicit control_lock(memory& m, patience p = control_patience) noexcept : control_lock(m, m.lock_deadline(p.ns)) {}
     control_lock(memory& m, std::uint64_t deadline_ns) noexcept : memory_(m), held_(m.lock_until(deadline_ns)) {}
     control_lock(const control_lock&) = delete;
     control_lock& operator=(const control_lock&) = delete;
@@ -226,12 +232,6 @@ public:
 private:
     memory& memory_;
     bool held_;
-};
-
-/// For what has no way to fail.
-class farewell_lock : public control_lock {
-public:
-    explicit farewell_lock(memory& m) noexcept : control_lock(m, m.lock_deadline(farewell_patience_ns)) {}
 };
 
 }  // namespace vinic::device

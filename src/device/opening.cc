@@ -16,16 +16,16 @@ namespace {
 
 using steady = std::chrono::steady_clock;
 
-constexpr auto opening_patience = std::chrono::seconds(10);  ///< with one holder
-constexpr auto crowd_patience = std::chrono::seconds(120);   ///< with many, one after the other
+constexpr int crowd = 12;  ///< as many patiences as one holder is given, many who come one after the other are
 
 }  // namespace
 
-int lock_opening(int fd) noexcept {
+int lock_opening(int fd, patience p) noexcept {
     constexpr std::uint64_t at = offsetof(abi::device_header, openings);
     auto seen = read_words<opening_words>(fd, at);
-    auto end = steady::now() + opening_patience;
-    const auto end_of_crowd = steady::now() + crowd_patience;
+    const std::chrono::nanoseconds of_one(p.ns);
+    auto end = steady::now() + of_one;
+    const auto end_of_crowd = steady::now() + crowd * of_one;
     std::minstd_rand random(static_cast<unsigned>(os::ticks()));
     for (int longest_us = 100; !os::try_lock_byte(fd, opening_byte); longest_us = std::min(longest_us * 2, 5000)) {
         if (errno != EAGAIN && errno != EACCES) {
@@ -34,7 +34,7 @@ int lock_opening(int fd) noexcept {
         const auto now = steady::now();
         if (const auto words = read_words<opening_words>(fd, at); words.openings != seen.openings) {
             seen = words;  // a crowd, but it moves
-            end = std::min(now + opening_patience, end_of_crowd);
+            end = std::min(now + of_one, end_of_crowd);
         }
         if (now > end) {
             return ETIMEDOUT;

@@ -3,12 +3,14 @@
 // opening.hpp -- what is done with a device's file before it is mapped: its first words, and byte 0.
 #pragma once
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
-#include "abi/layout.hpp"
+#include "device/memory.hpp"
 
 namespace vinic::device {
 
@@ -39,8 +41,15 @@ Words read_words(int fd, std::uint64_t at) noexcept {
     return ::pread(fd, &w, sizeof w, static_cast<off_t>(at)) == static_cast<ssize_t>(sizeof w) ? w : Words{};
 }
 
+/// The directory of a device's file, and what is looked for in it.
+struct memory::place {
+    os::unique_fd directory;
+    struct stat status{};
+    std::string file;
+};
+
 /// Waits for byte 0, which is somebody else's for as long as it takes to open or leave.  0, or errno: ETIMEDOUT when
-/// one holder (stopped while opening?) keeps it for 10 s, or a crowd for 2 minutes.
-[[nodiscard]] int lock_opening(int fd) noexcept;
+/// one holder (stopped while opening?) keeps it for so long, or a crowd for twelve times as long.
+[[nodiscard]] int lock_opening(int fd, patience p) noexcept;
 
 }  // namespace vinic::device

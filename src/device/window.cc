@@ -158,6 +158,10 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     if (!received) {
         return std::unexpected(received.error());
     }
+    const std::uint64_t bytes = window_->window_bytes;
+    if (const char* wrong = wrong_with_window(received->get(), bytes); wrong != nullptr) {
+        return std::unexpected(fail(errc::version_mismatch, 0, wrong));
+    }
     // The descriptor that came shares the device's open file, and with it that file's locks; so it is opened anew.
     const bool inspects = as == role::inspector;
     const std::string again = "/proc/self/fd/" + std::to_string(received->get());
@@ -167,11 +171,7 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     }
     received->reset();
     if (!inspects) {
-        open_again();
-    }
-    const std::uint64_t bytes = window_->window_bytes;
-    if (const char* wrong = wrong_with_window(fd_.get(), bytes); wrong != nullptr) {
-        return std::unexpected(fail(errc::version_mismatch, 0, wrong));
+        open_again(nullptr);
     }
     if (!map_.map_shared(fd_.get(), bytes, !inspects)) {
         return std::unexpected(fail_os(errno, "mapping the window"));
@@ -229,18 +229,28 @@ result<void> memory::connect_socket() {
     }
 }
 
+/// Nothing that makes sense came from the socket.
+error memory::fail_answer(int os_errno, const std::string& doing) const {
+    switch (os_errno) {
+        case EAGAIN:
+            return fail(errc::timed_out, os_errno, doing + ": the device does not answer; is it stopped?");
+        case EPROTO:
+            return fail(errc::version_mismatch, os_errno, doing + ": the device answers in another language");
+        default:
+            return fail_os(os_errno, doing + ": the device's answer");
+    }
+}
+
 result<os::unique_fd> memory::attach_window(std::uint32_t function) {
     const abi::attach_request wanted{abi::window_magic, abi::window_version,
                                      static_cast<std::uint32_t>(abi::packet::attach), function, 0};
     abi::attach_reply reply{};
     std::array<os::unique_fd, 3> descriptors;
     if (!send_packet(window_->socket.get(), wanted)) {
-        return std::unexpected(fail_os(errno, "asking the device for its window"));
+        return std::unexpected(fail_answer(errno, "asking the device for its window"));
     }
     if (const int e = receive_packet(window_->socket.get(), reply, descriptors); e != 0) {
-        return std::unexpected(e == EAGAIN   ? fail(errc::timed_out, e, "the device does not answer; is it stopped?")
-                               : e == EPROTO ? fail(errc::version_mismatch, e, "the device answers in another language")
-                                             : fail_os(e, "the device's answer"));
+        return std::unexpected(fail_answer(e, "asking the device for its window"));
     }
     if (reply.code != 0) {
         reply.why[sizeof reply.why - 1] = 0;
@@ -270,9 +280,9 @@ result<bool> memory::enter_context(std::uint32_t i) {
     if (process(i).state.load_acquire() != static_cast<std::uint32_t>(abi::process_state::free)) {
         reply.code = static_cast<std::uint32_t>(errc::busy);  // somebody came and died in between
     } else if (!send_packet(window_->socket.get(), wanted)) {
-        return std::unexpected(fail_os(errno, "entering the window"));
+        return std::unexpected(fail_answer(errno, "entering the window"));
     } else if (const int e = receive_packet(window_->socket.get(), reply, {}); e != 0) {
-        return std::unexpected(fail_os(e, "entering the window: the device's answer"));
+        return std::unexpected(fail_answer(e, "entering the window"));
     }
     if (reply.code == 0) {
         window_->context_epoch = reply.context_epoch;
@@ -313,7 +323,7 @@ result<bool> memory::enter_window() {
         }
     }
     settle_in(i);
-    if (const farewell_lock hold(*this); hold) {
+    if (const control_lock hold(*this, farewell); hold) {
         bury_the_dead(*this);
     }
     return true;
@@ -346,7 +356,7 @@ bool memory::cut_off() const noexcept {
 }
 
 void memory::leave_window() noexcept {
-    if (const farewell_lock hold(*this); hold) {
+    if (const control_lock hold(*this, farewell); hold) {
         retire_process(*this, self_, abi::break_reason::remote_disconnect);
     }
     // The socket last: with its close, the device may take the memory of whoever was the last.

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <new>
 
+#include "native/call.hpp"
+
 namespace vinic::detail {
 
 namespace {
@@ -67,7 +69,7 @@ result<void> adoption::hold(std::uint64_t address, std::uint64_t bytes, adopt wa
     const std::uint64_t first = address & ~page_mask;
     const std::uint64_t last = (end + page_mask) & ~page_mask;
     if (const auto b = buffer_at(address); b == buffers_.end() || end > b->first + b->second.bytes) {
-        if (!os::is_mapped(first, last - first)) {
+        if (last <= first || !os::is_mapped(first, last - first)) {
             return std::unexpected(
                 error{errc::invalid_argument, EFAULT, "registering memory: the range is not mapped as a whole"});
         }
@@ -252,6 +254,7 @@ foreign_reason adoption::move_in(const range& r, adopt how) {
         return foreign_reason::out_of_room;
     }
     made.begin()->second.offset = *offset;
+    make_room(forked_, 2 * (adopted_.size() + 1));
     const auto it = adopted_.insert(made.extract(made.begin())).position;
     // What others share may be needed in a forked child before our handler runs there.
     const bool in_children = how == adopt::force;
@@ -280,7 +283,7 @@ void adoption::remove_native(std::uint64_t address) noexcept {
     }
 }
 
-bool adoption::make_tables() noexcept {
+bool adoption::make_tables() {
     if (tables_ != 0) {
         return true;
     }

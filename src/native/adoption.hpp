@@ -3,15 +3,22 @@
 // adoption.hpp -- which parts of this process' memory lie in the device file.
 //
 //   buffers     native memory: lies there from the start
-//   adopted     pages that were moved there in place, because a registration asked for it. Every open region that
-//               overlaps them holds them; with the last one they go back.
+//   adopted     pages that were moved there in place, because a registration asked for it.  Every region that overlaps
+//               them and was open before they began to leave holds them; with the last one they go back.
 //
 //   Life of adopted pages:
 //
-//     look        may they move?  Everything that could hold on to them, or notice, is looked at; "cannot look" means
-//     no move in     os/page_mover.hpp publish     for engines that look addresses up (device/extents.hpp) withdraw the
-//     last region has closed: nobody looks them up any more look again  as before move out    wherever the program has
-//     moved their mapping to
+//     look        may they move?  All that could hold on to them, or notice, is looked at; "cannot look" means no
+//
+//     move in     os/page_mover.hpp
+//
+//     publish     for engines that look addresses up (device/extents.hpp)
+//
+//     withdraw    the last region has closed: nobody looks them up any more
+//
+//     look again  as before; and whether a region was made since, which reaches them as foreign memory
+//
+//     move out    wherever the program has moved their mapping to
 //
 //   A failure before "publish" leaves the program's own pages, and the range is foreign. One behind "withdraw" leaves
 //   the pages in the file, mapped and taken, and the call fails: it may be repeated.
@@ -115,8 +122,9 @@ private:
     [[nodiscard]] foreign_reason give_back() noexcept;
     [[nodiscard]] foreign_reason move_out(extents::iterator it, const std::vector<mapped_part>& parts,
                                           const std::vector<range>& threads, foreign_reason pins) noexcept;
-    [[nodiscard]] bool make_tables() noexcept;
+    [[nodiscard]] bool make_tables();
     void publish() noexcept;
+    void hide_forced(int advice) noexcept;
 
     device::memory& memory_;
     device::arena& arena_;
@@ -128,6 +136,7 @@ private:
     std::uint64_t file_device_ = 0;  ///< which file the device's is, as areas tell it
     std::uint64_t file_inode_ = 0;
     std::vector<forked_part> forked_;
+    bool forked_hides_ = false;  ///< what was forced is kept from the child that is being forked
 };
 
 /// Whether [begin, end) holds what the calling thread itself touches while pages move, which would park it for ever.

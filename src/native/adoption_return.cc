@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // adoption_return.cc -- adopted pages become the program's own again, and stay its own in forked children.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "native/adoption.hpp"
 
@@ -154,11 +157,24 @@ void adoption::before_fork() noexcept {
                 os::copy_aside(memory_.at<std::byte>(p.offset), bytes, memory_.mapping_fd(), p.offset);
         }
     } catch (const std::bad_alloc&) {
-        return;
+        // There is no room to remember what the child would have to lose: so it does not get it.
+        forked_hides_ = true;
+        hide_forced(MADV_DONTFORK);
+    }
+}
+
+void adoption::hide_forced(int advice) noexcept {
+    for (const auto& [address, e] : adopted_) {
+        if (e.forced) {
+            (void)::madvise(reinterpret_cast<void*>(address), e.bytes, advice);
+        }
     }
 }
 
 void adoption::after_fork_in_parent() noexcept {
+    if (std::exchange(forked_hides_, false)) {
+        hide_forced(MADV_DOFORK);
+    }
     for (const forked_part& p : forked_) {
         if (p.copy != nullptr) {
             os::drop_copy(p.copy, p.bytes);
@@ -172,6 +188,7 @@ void adoption::after_fork_in_child() noexcept {
         (p.is_shared ? os::replace_shared : os::fill_hole)(p.copy, p.address, p.bytes);
     }
     forked_.clear();
+    forked_hides_ = false;
     adopted_.clear();
     buffers_.clear();
 }

@@ -44,8 +44,7 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
         } else if (s == abi::request_state::rejected || s == abi::request_state::mismatch) {
             rejection = bytes_of(r.answer, r.answer_bytes);
         }
-        m.give(abi::requests, request);
-        pending_request = abi::none32;
+        drop_request();
         if (s != abi::request_state::accepted && !broken) {
             if (!nic->isolated) {  // there the device has done it
                 entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
@@ -69,20 +68,27 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
     return peer;
 }
 
+void vi_state::drop_request() noexcept {
+    overdue = abi::none32;
+    if (const std::uint32_t request = pending_request.exchange(abi::none32); request != abi::none32) {
+        nic->memory->give(abi::requests, request);
+    }
+}
+
 }  // namespace detail
 
 namespace {
 
 /// Under the lock: takes an open request back.  False: it is settled, or disconnect() was quicker.
 bool withdraw(detail::vi_state& v, std::uint32_t request) noexcept {
-    device::memory& m = *v.nic->memory;
-    const abi::request_state s = detail::state_of(m.request(request));
-    if (v.pending_request != request || (s != abi::request_state::pending && s != abi::request_state::taken)) {
+    if (v.pending_request != request) {
         return false;
     }
-    m.give(abi::requests, request);
-    v.pending_request = abi::none32;
-    v.overdue = false;
+    const abi::request_state s = detail::state_of(v.nic->memory->request(request));
+    if (s != abi::request_state::pending && s != abi::request_state::taken) {
+        return false;
+    }
+    v.drop_request();
     v.entry->state.store_release(abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::idle));
     return true;
 }
@@ -99,13 +105,13 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
     if (v.attributes.service == service::datagram) {
         return std::unexpected(v.nic->fail(errc::not_supported, "connecting: a datagram VI has no peer; use send_to"));
     }
-    if (v.overdue) {
+    if (const std::uint32_t late = v.overdue; late != abi::none32 && late == v.pending_request) {
         // The last attempt ended while somebody sat on the lock.
         const device::control_lock hold(*v.nic->memory, detail::lock_deadline(detail::deadline_of(timeout)));
         if (!hold) {
             return std::unexpected(v.nic->memory->fail_lock(errc::timed_out, "connecting"));
         }
-        if (!withdraw(v, v.pending_request)) {
+        if (v.pending_request == late && !withdraw(v, late)) {
             return std::unexpected(
                 v.nic->fail(errc::invalid_state,
                             "connecting: the attempt before, which ran out of time, was answered late; disconnect"));
@@ -165,7 +171,7 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
         if (now >= deadline) {
             const device::control_lock hold(m, detail::lock_deadline(deadline));
             if (!hold) {
-                v.overdue = true;  // withdrawn by whoever connects or disconnects this VI next
+                v.overdue = request;  // withdrawn by whoever connects or disconnects this VI next
                 return std::unexpected(m.fail_lock(errc::timed_out, "connecting"));
             }
             if (!withdraw(v, request)) {
@@ -207,7 +213,7 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
         mail.at = *key;
         mail.data_bytes = detail::put(mail.data, data);
         auto asked = v.request_isolated(abi::verb::connect, std::as_bytes(std::span(&mail, 1)),
-                                        "connecting to '" + to.name + "'");
+                                        "connecting to '" + to.name + "'", deadline);
         if (!asked) {
             return std::unexpected(asked.error());
         }
@@ -273,7 +279,7 @@ result<void> virtual_interface::connect_peer(const address& local, const address
         mail.data_bytes = detail::put(mail.data, data);
         v.request_deadline_ns = detail::deadline_of(timeout);
         auto asked = v.request_isolated(abi::verb::connect_peer, std::as_bytes(std::span(&mail, 1)),
-                                        "connecting to a peer as '" + local.name + "'");
+                                        "connecting to a peer as '" + local.name + "'", v.request_deadline_ns);
         return asked ? result<void>{} : std::unexpected(asked.error());
     }
     device::memory& m = *v.nic->memory;

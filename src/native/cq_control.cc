@@ -60,18 +60,18 @@ result<std::uint32_t> cq_state::attach(queue_tag tag) {
         return std::unexpected(nic->fail(
             errc::limit_reached, "attaching a VI: the completion queue serves cq_attributes::queues_max already"));
     }
-    std::uint32_t bit = 0;
-    if (!free_bits.empty()) {
-        bit = free_bits.back();
-        free_bits.pop_back();
-    } else {
-        make_room(free_bits, next_bit + 1);  // for detach, which cannot fail
-        bit = next_bit++;
-    }
+    const bool used_before = !free_bits.empty();
+    const std::uint32_t bit = used_before ? free_bits.back() : next_bit;
+    make_room(free_bits, bit + 1);  // for detach, which cannot fail
     std::atomic<leaf_slots*>& leaf = slots.load()[bit / 64];
     if (leaf.load() == nullptr) {
         leaves.push_back(std::make_unique<leaf_slots>());
         leaf.store(leaves.back().get(), std::memory_order_release);
+    }
+    if (used_before) {
+        free_bits.pop_back();
+    } else {
+        ++next_bit;
     }
     (*leaf.load())[bit % 64].store(tag, std::memory_order_release);
     entry->attached.add_single_writer(1);
@@ -119,7 +119,7 @@ cq_state::~cq_state() {
     const std::lock_guard hold(nic->mutex);
     entry->bitmap.store_release(0);
     {
-        const device::farewell_lock lock(*nic->memory);
+        const device::control_lock lock(*nic->memory, device::farewell);
         if (!lock) {
             return;  // it stays until this process leaves the device
         }
@@ -188,7 +188,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         made->entry = &e;
         if (auto r = made->set_capacity(attributes.queues_max); !r) {
             made->entry = nullptr;
-            if (const device::farewell_lock lock(*state_->memory); lock) {
+            if (const device::control_lock lock(*state_->memory, device::farewell); lock) {
                 state_->memory->give(abi::cqs, made->index);
             }
             return std::unexpected(r.error());

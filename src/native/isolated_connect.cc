@@ -14,13 +14,13 @@ namespace vinic::detail {
 
 /// A request of this VI and the verb that enters it.  Under connect_mutex.
 result<std::uint32_t> vi_state::request_isolated(abi::verb verb, std::span<const std::byte> mail,
-                                                 const std::string& doing) {
+                                                 const std::string& doing, std::uint64_t deadline) {
     device::memory& m = *nic->memory;
     std::uint32_t request = 0;
     {
-        const device::control_lock lock(m);
+        const device::control_lock lock(m, lock_deadline(deadline));
         if (!lock) {
-            return std::unexpected(m.fail_lock(errc::busy, doing));
+            return std::unexpected(m.fail_lock(errc::timed_out, doing));
         }
         auto made = make_request(*this, {});
         if (!made) {
@@ -34,22 +34,20 @@ result<std::uint32_t> vi_state::request_isolated(abi::verb verb, std::span<const
     if (r.ok()) {
         return request;
     }
-    const device::control_lock lock(m);
-    if (!lock) {
-        return std::unexpected(m.fail_lock(errc::busy, doing));
+    if (const device::control_lock lock(m, lock_deadline(deadline)); lock) {
+        drop_request();
+    } else {
+        pending_request = abi::none32;  // the entry stays until this process leaves the window
     }
-    m.give(abi::requests, request);
-    pending_request = abi::none32;
     return std::unexpected(nic->fail(r.code, refused_name(r.code, doing)));
 }
 
 /// The time is over.  True: the request is withdrawn; false: it is settled by now, or the device is gone.
 bool vi_state::withdraw_isolated(std::uint32_t request) {
-    device::memory& m = *nic->memory;
     if (!nic->isolated->call(abi::verb::give_up, {index}).ok()) {
         return false;
     }
-    const device::control_lock lock(m);
+    const device::control_lock lock(*nic->memory, lock_deadline(0));
     if (!lock) {
         pending_request = abi::none32;  // the entry stays until this process leaves the window
         return true;
@@ -57,8 +55,7 @@ bool vi_state::withdraw_isolated(std::uint32_t request) {
     if (pending_request != request) {
         return false;  // disconnect() was quicker
     }
-    m.give(abi::requests, request);
-    pending_request = abi::none32;
+    drop_request();
     return true;
 }
 

@@ -49,7 +49,7 @@ std::uint64_t vi_state::next_base() const noexcept {
 }
 
 /// Under connect_mutex.
-result<void> vi_state::disconnect_isolated() {
+result<void> vi_state::disconnect_isolated(device::patience p) {
     device::memory& m = *nic->memory;
     const bool is_datagram = attributes.service == service::datagram;
     const std::uint64_t state = entry->state.load_acquire();
@@ -58,13 +58,11 @@ result<void> vi_state::disconnect_isolated() {
         return {};
     }
     if (abi::link_of(state) == abi::link::connecting && nic->isolated->call(abi::verb::give_up, {index}).ok()) {
-        const device::control_lock lock(m);
-        if (!lock) {
-            return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
-        }
-        if (pending_request != abi::none32) {
-            m.give(abi::requests, pending_request);
-            pending_request = abi::none32;
+        // The device has forgotten the request, and nobody may wait for its answer any more.
+        if (const device::control_lock lock(m, p); lock) {
+            drop_request();
+        } else {
+            pending_request = abi::none32;  // the entry stays until this process leaves the window
         }
         flush_posted(status::flushed);
         return {};
@@ -92,14 +90,11 @@ result<void> vi_state::disconnect_isolated() {
     // A post of another thread that found the VI connected is inside still.
     m.heavy_barrier();
     (void)device::wait_engine_outside(m, *entry, engine_patience_ns);
-    const device::control_lock lock(m);
+    const device::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
     }
-    if (pending_request != abi::none32) {
-        m.give(abi::requests, pending_request);
-        pending_request = abi::none32;
-    }
+    drop_request();
     const bool died = !r.ok() || abi::reason_of(r.value[0]) == abi::break_reason::peer_died;
     flush_posted(died ? status::connection_lost : status::flushed);
     return {};

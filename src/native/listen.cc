@@ -49,7 +49,7 @@ listener_state::~listener_state() {
     if (nic->isolated) {
         (void)nic->isolated->call(abi::verb::unlisten, {index});
     }
-    const device::farewell_lock hold(*nic->memory);
+    const device::control_lock hold(*nic->memory, device::farewell);
     abi::name_entry& n = nic->memory->name(index);
     if (hold && n.owner.load_relaxed() == nic->memory->owner_word() && n.generation.load_relaxed() == generation) {
         device::fail_requests_of(*nic->memory, index, abi::request_state::closed);
@@ -59,7 +59,7 @@ listener_state::~listener_state() {
 }
 
 /// Accepts with `vi`, or rejects without.
-result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data) {
+result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data, device::patience p) {
     const char* doing = vi != nullptr ? "accepting a connection" : "rejecting a connection";
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, doing));
@@ -76,7 +76,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
     }
     device::memory& m = *nic->memory;
     {
-        const device::control_lock hold(m);
+        const device::control_lock hold(m, p);
         if (!hold) {
             return std::unexpected(m.fail_lock(errc::busy, doing));
         }
@@ -119,7 +119,7 @@ request_state::~request_state() {
     if (!answered && !nic->forked()) {
         const os::cancellation_off inside;
         try {
-            (void)answer(nullptr, {});
+            (void)answer(nullptr, {}, device::farewell);
         } catch (const std::bad_alloc&) {
             // It was answered, or could not be; there was no memory to say which.
         }

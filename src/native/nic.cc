@@ -2,7 +2,7 @@
 //
 // nic.cc -- opening a device, its memory, and the housekeeping of one open nic.
 #include <pthread.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -181,7 +181,7 @@ domain_state::~domain_state() {
     }
     const os::cancellation_off inside;
     nic->memory->domain(index).id.store_release(0);
-    if (const device::farewell_lock hold(*nic->memory); hold) {
+    if (const device::control_lock hold(*nic->memory, device::farewell); hold) {
         nic->memory->give(abi::domains, index);
     }
 }
@@ -369,10 +369,10 @@ bool nic::reaches_foreign_memory() const noexcept {
     if (!state_ || !state_->isolated) {
         return state_ != nullptr;
     }
-    ucred device{};  // of isolated placement: it reaches the memory of its own user's processes only
-    socklen_t bytes = sizeof device;
-    const int socket = state_->memory->window()->socket.get();
-    return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &device, &bytes) == 0 && device.uid == ::geteuid();
+    // Of isolated placement: the device reaches the memory of its own user's processes only.  A window is of the user
+    // who made it, whoever made the socket.
+    struct stat window{};
+    return ::fstat(state_->memory->fd(), &window) == 0 && window.st_uid == ::geteuid();
 }
 
 const std::string& nic::device_address() const noexcept {

@@ -106,7 +106,8 @@ result<void> region_state::close() {
         return std::unexpected(nic.fail(
             errc::busy, std::string("deregistering memory: its pages cannot be given back, for ") + describe(no)));
     }
-    if (const device::farewell_lock lock(*nic.memory); lock) {  // else its entry stays until this process leaves
+    if (const device::control_lock lock(*nic.memory, device::farewell);
+        lock) {  // else its entry stays until this process leaves
         nic.memory->give(abi::regions, index);
     }
     open = false;
@@ -273,7 +274,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
         made->open = false;
         cover.held = std::move(made->extents);
         cover.buffers = std::move(made->buffers);
-        if (const device::farewell_lock lock(m); lock) {
+        if (const device::control_lock lock(m, device::farewell); lock) {
             m.give(abi::regions, *i);
         }
         return std::unexpected(nic.fail(refused, "registering memory"));

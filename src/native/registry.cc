@@ -24,11 +24,14 @@ standstill::~standstill() {
     registry().mutex.unlock();
 }
 
-bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memory* but) noexcept {
+bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memory* closing) noexcept {
     for (const nic_state* n : registry().nics) {
         const device::memory& m = *n->memory;
-        for (std::uint32_t i = 0; &m != but && i < m.backed(abi::regions); ++i) {
+        for (std::uint32_t i = 0; i < m.backed(abi::regions); ++i) {
             const abi::region_entry& r = m.region(i);
+            if (&m == closing && r.key.load_relaxed() == 0) {
+                continue;
+            }
             const std::uint64_t address = r.address.load_relaxed();
             const std::uint64_t length = r.length.load_relaxed();
             // Also one that is closed, but whose memory a stopped peer may still use: it has an owner.

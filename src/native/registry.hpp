@@ -45,8 +45,9 @@ public:
     ~standstill();
 };
 
-/// Whether an open region of any nic but one of `but` overlaps [begin, end).  While nics stand still.
-[[nodiscard]] bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memory* but) noexcept;
+/// Whether a region of any nic overlaps [begin, end); of `closing` only those that are not about to close, which have
+/// their key still.  While nics stand still.
+[[nodiscard]] bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memory* closing) noexcept;
 /// Whether a nic of this process maps its device at `address`.  While nics stand still.
 [[nodiscard]] bool in_device_mapping(std::uint64_t address) noexcept;
 

@@ -2,8 +2,9 @@
 //
 // state.hpp -- the private halves of the native objects: what only this process knows.
 //
-//   Lock order: registry > nic_state::mutex > cq_state::attach_mutex > the device's control
-//   lock.  The data path takes none of them; the thread_safe attributes add one mutex per queue.
+//   Lock order: registry > vi_state::connect_mutex > nic_state::mutex > nic_state::stalled_mutex, and
+//   cq_state::attach_mutex, > the port's mutex (isolated placement) > the device's control lock.  The data path takes
+//   none of them; the thread_safe attributes add one mutex per queue.
 #pragma once
 
 #include <array>
@@ -303,19 +304,21 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] result<void> begin();
     static void give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
     void on_connected() noexcept;
-    [[nodiscard]] result<void> disconnect();
-    [[nodiscard]] result<void> flush_datagrams();
-    [[nodiscard]] bool forget_names() noexcept;
+    [[nodiscard]] result<void> disconnect(device::patience p = device::control_patience);
+    [[nodiscard]] result<void> flush_datagrams(device::patience p);
+    [[nodiscard]] bool forget_names(device::patience p) noexcept;
     void flush_posted(enum status as) noexcept;
-    [[nodiscard]] result<void> close();
+    /// Under the control lock: the request that is open, if one is, is nobody's any more.
+    void drop_request() noexcept;
+    [[nodiscard]] result<void> close(device::patience p = device::control_patience);
     [[nodiscard]] result<peer_information> finish_request(std::uint32_t request, std::uint64_t deadline);
 
     // -- isolated placement (isolated_vi.cc, isolated_connect.cc): what the device is told -------------
     [[nodiscard]] result<void> tell_device(abi::verb verb, const char* doing);
-    [[nodiscard]] result<void> disconnect_isolated();
+    [[nodiscard]] result<void> disconnect_isolated(device::patience p);
     [[nodiscard]] std::uint64_t next_base() const noexcept;
     [[nodiscard]] result<std::uint32_t> request_isolated(abi::verb verb, std::span<const std::byte> mail,
-                                                         const std::string& doing);
+                                                         const std::string& doing, std::uint64_t deadline);
     [[nodiscard]] bool withdraw_isolated(std::uint32_t request);
 
     std::shared_ptr<nic_state> nic;
@@ -369,8 +372,9 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::mutex send_mutex;     // thread_safe only
     std::mutex receive_mutex;  // thread_safe only
     std::mutex connect_mutex;
-    std::uint32_t pending_request = abi::none32;  // peer-to-peer
-    bool overdue = false;                         ///< its time is over, and the lock to take it back could not be had
+    std::atomic<std::uint32_t> pending_request = abi::none32;  // changed under the device's control lock
+    std::atomic<std::uint32_t> overdue =
+        abi::none32;  ///< that request, if its time ended while the lock was not to be had
     std::uint64_t request_deadline_ns = 0;
     std::vector<std::byte> rejection;
 };
@@ -393,7 +397,8 @@ struct request_state {
     peer_information peer;
     bool answered = false;
     ~request_state();
-    [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data);
+    [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data,
+                                      device::patience p = device::control_patience);
     [[nodiscard]] result<void> answer_isolated(vi_state* vi, std::span<const std::byte> data, const char* doing);
 };
 

@@ -55,23 +55,23 @@ void vi_state::on_connected() noexcept {
     }
 }
 
-result<void> vi_state::close() {
+result<void> vi_state::close(device::patience p) {
     if (!open) {
         return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
     }
     if (!nic->forked()) {
-        if (auto r = disconnect(); !r) {
+        if (auto r = disconnect(p); !r) {
             return r;
         }
         if (nic->isolated) {
             if (auto r = tell_device(abi::verb::destroy_vi, "closing a VI"); !r) {
                 return r;
             }
-        } else if (!forget_names()) {
+        } else if (!forget_names(p)) {
             return std::unexpected(nic->memory->fail_lock(errc::busy, "closing a VI"));
         }
         if (attributes.service == service::datagram && !nic->isolated) {
-            if (auto r = disconnect(); !r) {
+            if (auto r = disconnect(p); !r) {
                 return r;
             }
         }
@@ -95,7 +95,7 @@ vi_state::~vi_state() {
     const os::cancellation_off inside;
     const auto closed = [&] {
         try {
-            return close().has_value();
+            return close(device::farewell).has_value();
         } catch (const std::bad_alloc&) {
             return !open;  // there was no memory for the words of why it failed
         }

@@ -98,7 +98,7 @@ void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, 
     abi::vi_entry& e = nic.memory->vi(vi);
     const std::uint64_t extras[2] = {e.send_extra.load_relaxed(), e.receive_extra.load_relaxed()};
     {
-        const device::farewell_lock lock(*nic.memory);
+        const device::control_lock lock(*nic.memory, device::farewell);
         if (!lock) {
             return;  // entry and rings stay until this process leaves the device
         }
@@ -130,11 +130,15 @@ errc vi_state::take_room(abi::queue_kind kind) noexcept {
     const std::lock_guard hold(nic->mutex);
     abi::word64& offset = kind == abi::send_queue ? entry->send_extra : entry->receive_extra;
     if (offset.load_relaxed() == 0) {
-        auto taken = nic->arena.take(extra_bytes(attributes, kind));
-        if (!taken) {
+        try {
+            auto taken = nic->arena.take(extra_bytes(attributes, kind));
+            if (!taken) {
+                return errc::out_of_memory;
+            }
+            offset.store_release(*taken);
+        } catch (const std::bad_alloc&) {
             return errc::out_of_memory;
         }
-        offset.store_release(*taken);
     }
     return errc::ok;
 }

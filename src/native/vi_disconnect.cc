@@ -14,8 +14,8 @@ namespace {
 constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 
 /// False: the control lock cannot be had.
-bool break_both_ends(device::memory& m, abi::vi_entry& entry) noexcept {
-    const device::control_lock lock(m);
+bool break_both_ends(device::memory& m, abi::vi_entry& entry, device::patience p) noexcept {
+    const device::control_lock lock(m, p);
     if (!lock) {
         return false;
     }
@@ -39,9 +39,9 @@ bool break_both_ends(device::memory& m, abi::vi_entry& entry) noexcept {
 }  // namespace
 
 /// No message comes into what a datagram VI has posted by now.
-result<void> vi_state::flush_datagrams() {
+result<void> vi_state::flush_datagrams(device::patience p) {
     device::memory& m = *nic->memory;
-    const device::control_lock lock(m);
+    const device::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "flushing a datagram VI"));
     }
@@ -66,32 +66,28 @@ result<void> vi_state::flush_datagrams() {
     return {};
 }
 
-result<void> vi_state::disconnect() {
+result<void> vi_state::disconnect(device::patience p) {
     device::memory& m = *nic->memory;
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
     }
     const std::lock_guard hold(connect_mutex);
     if (nic->isolated) {
-        return disconnect_isolated();
+        return disconnect_isolated(p);
     }
     if (attributes.service == service::datagram) {
-        return flush_datagrams();
+        return flush_datagrams(p);
     }
     std::uint64_t state = entry->state.load_acquire();
     if (abi::link_of(state) == abi::link::connecting) {
-        const device::control_lock lock(m);
+        const device::control_lock lock(m, p);
         if (!lock) {
             return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
         }
         state = entry->state.load_acquire();
         if (abi::link_of(state) == abi::link::connecting) {
             entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
-            if (pending_request != abi::none32) {
-                m.give(abi::requests, pending_request);
-                pending_request = abi::none32;
-            }
-            overdue = false;
+            drop_request();
             flush_posted(status::flushed);
             return {};
         }
@@ -100,7 +96,7 @@ result<void> vi_state::disconnect() {
         flush_posted(status::flushed);
         return {};
     }
-    if (!break_both_ends(m, *entry)) {
+    if (!break_both_ends(m, *entry, p)) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
     }
     {
@@ -116,16 +112,11 @@ result<void> vi_state::disconnect() {
     }
     state = entry->state.load_acquire();
     entry->receive_attention.store_relaxed(0);
-    const device::control_lock lock(m);
+    const device::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
     }
-    overdue = false;
-    if (pending_request != abi::none32) {
-        // Connected by the other side, and nobody has taken the outcome yet.
-        m.give(abi::requests, pending_request);
-        pending_request = abi::none32;
-    }
+    drop_request();  // connected by the other side, perhaps, and nobody has taken the outcome yet
     entry->peer.store_relaxed(abi::none32);
     entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
     flush_posted(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
@@ -144,8 +135,8 @@ void vi_state::flush_posted(enum status as) noexcept {
 }
 
 /// Datagrams: nobody may come in any more; whoever is inside holds the lock.
-bool vi_state::forget_names() noexcept {
-    const device::control_lock lock(*nic->memory);
+bool vi_state::forget_names(device::patience p) noexcept {
+    const device::control_lock lock(*nic->memory, p);
     if (!lock) {
         return false;
     }

@@ -111,15 +111,17 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
         stall_deadline_ns.store(now_ns + static_cast<std::uint64_t>(attributes.receiver_wait.count()));
         return;
     }
-    if (!device::take_back(*entry)) {
-        return;  // the receiver is executing it: look again at the next tick
+    // Not waiting: its holder may be stopped, and this is called while polling.  One that is dead is looked for
+    // elsewhere.
+    const device::control_lock lock(*nic->memory, 0);
+    if (!lock || !device::take_back(*entry)) {
+        return;  // or the receiver is executing it: look again at the next tick
     }
     stall_deadline_ns.store(0);
     abi::send_descriptor& d = queue.descriptors[head & queue.mask];
     d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
     d.done.store_release(head + 1);
     outgoing.to->rx_no_descriptor_drops.fetch_add(1);
-    // Without the lock, as engines do it: this is called while polling.
     (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
                              abi::break_reason::remote_error);
     // Last: a post at this moment takes the queue for its own once all before it is executed, and must

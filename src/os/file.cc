@@ -134,8 +134,6 @@ int lock_call(int fd, int command, short type, std::uint64_t first, std::uint64_
 
 bool try_lock_byte(int fd, std::uint64_t at) noexcept { return lock_call(fd, F_OFD_SETLK, F_WRLCK, at, 1) == 0; }
 
-bool lock_byte(int fd, std::uint64_t at) noexcept { return lock_call(fd, F_OFD_SETLKW, F_WRLCK, at, 1) == 0; }
-
 void unlock_byte(int fd, std::uint64_t at) noexcept { (void)lock_call(fd, F_OFD_SETLK, F_UNLCK, at, 1); }
 
 bool is_locked_by_other(int fd, std::uint64_t first, std::uint64_t count) noexcept {

@@ -63,8 +63,6 @@ private:
 
 /// Takes the write lock on byte `at`.  False: somebody else holds it.
 [[nodiscard]] bool try_lock_byte(int fd, std::uint64_t at) noexcept;
-/// As above but waits; false on a failure other than that (errno).
-[[nodiscard]] bool lock_byte(int fd, std::uint64_t at) noexcept;
 void unlock_byte(int fd, std::uint64_t at) noexcept;
 /// Whether another open file holds a lock inside [first, first + count).
 [[nodiscard]] bool is_locked_by_other(int fd, std::uint64_t first, std::uint64_t count) noexcept;

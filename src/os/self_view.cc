@@ -256,7 +256,10 @@ self_view::step self_view::next_area(memory_area& out) noexcept {
     }
 }
 
-bool self_view::begin_threads() noexcept { return threads_ && reader_->rewind(threads_.get()); }
+bool self_view::begin_threads() noexcept {
+    this_thread_seen_ = false;
+    return threads_ && reader_->rewind(threads_.get());
+}
 
 self_view::step self_view::next_thread(thread_block& out) noexcept {
     std::uint64_t distance = 0;
@@ -266,7 +269,8 @@ self_view::step self_view::next_thread(thread_block& out) noexcept {
     int thread = 0;
     for (;;) {
         if (const step s = reader_->number(threads_.get(), thread); s != step::found) {
-            return s;
+            // A /proc of another pid namespace has numbers that mean nothing here, or others.
+            return s == step::end && !this_thread_seen_ ? step::failed : s;
         }
         const void* head = nullptr;
         if (const answer a = robust_list_of(thread, head); a != answer::yes) {
@@ -278,6 +282,8 @@ self_view::step self_view::next_thread(thread_block& out) noexcept {
         constexpr std::uint64_t block_bytes = 2304;
         constexpr std::uint64_t rseq_bytes = 32;  // and not more: what a program maps next may begin there
         out.begin = reinterpret_cast<std::uint64_t>(head) - distance;
+        this_thread_seen_ =
+            this_thread_seen_ || out.begin == reinterpret_cast<std::uint64_t>(__builtin_thread_pointer());
         const auto rseq = static_cast<std::uint64_t>(std::max<std::ptrdiff_t>(__rseq_offset, 0));
         out.end = out.begin + std::max(block_bytes, rseq + rseq_bytes);
         out.is_first = thread == ::getpid();

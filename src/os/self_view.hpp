@@ -115,6 +115,7 @@ private:
     unique_fd descriptors_;
     unique_fd pagemap_;
     std::unique_ptr<reader> reader_;
+    bool this_thread_seen_ = false;
 };
 
 /// Whether a policy of its own says on which node the memory at `address` lies.

@@ -41,6 +41,8 @@ struct offer {
     mode_t mode = 0600;
     std::uint64_t bytes = window_bytes;
     bool is_file = false;  ///< of the file system, not of memory
+    std::uint64_t magic = 0;
+    std::uint32_t version = abi::window_version;
 };
 
 sockaddr_un address_of(const std::string& path) {
@@ -56,6 +58,13 @@ int window_of(const offer& o, const std::string& directory) {
     multi::require(fd >= 0 && ::ftruncate(fd, static_cast<off_t>(o.bytes)) == 0 && ::fchmod(fd, o.mode) == 0 &&
                        (o.is_file || ::fcntl(fd, F_ADD_SEALS, o.seals) == 0),
                    "a window can be made");
+    if (o.magic != 0) {
+        constexpr auto at = static_cast<off_t>(abi::identity_offset);
+        multi::require(::pwrite(fd, &o.magic, sizeof o.magic, at) == sizeof o.magic &&
+                           ::pwrite(fd, &o.version, sizeof o.version,
+                                    at + static_cast<off_t>(offsetof(abi::identity_page, version))) == sizeof o.version,
+                       "it can say what it is");
+    }
     return fd;
 }
 
@@ -258,6 +267,13 @@ std::string refusal_of(const offer& o, errc expected = errc::version_mismatch) {
 TEST(a_window, is_taken_when_it_is_sealed_and_of_its_size) {
     // Its identity page is empty, and read: a window that has just been emptied is asked for again, for some time.
     (void)refusal_of({}, errc::timed_out);
+}
+
+TEST(a_window, of_another_version_is_refused) {
+    for (const offer& o : {offer{.magic = abi::window_magic + 1},
+                           offer{.magic = abi::window_magic, .version = abi::window_version + 1}}) {
+        EXPECT_NE(refusal_of(o).find("of another version"), std::string::npos) << o.version;
+    }
 }
 
 TEST(a_window, that_may_shrink_or_grow_is_refused) {

@@ -52,6 +52,10 @@ outcome<void> monitor_functions(const watch_options& o, const printer& print) {
             return std::unexpected(packet.error());
         }
         const auto event = *packet ? parse_json(**packet) : std::nullopt;
+        if (const value* error = event ? find(*event, "error") : nullptr) {
+            const auto* told = std::get_if<object>(&error->is);  // the last that it is told
+            return std::unexpected(failure{told != nullptr ? text_of(*told, "message") : "hung up"});
+        }
         if (!event || (!one.empty() && text_of(*event, "function") != one)) {
             continue;
         }

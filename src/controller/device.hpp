@@ -120,11 +120,11 @@ struct credentials {
     gid_t group = 0;
 };
 
-/// What a client is sent: borrowed descriptors, the device keeps them.
+/// What a client is sent.  Descriptors of its own: the device may let go of its window meanwhile.
 struct attachment {
-    int window = -1;
-    int doorbell = -1;
-    int mailbox = -1;
+    os::unique_fd window;
+    os::unique_fd doorbell;
+    os::unique_fd mailbox;
     std::uint64_t window_bytes = 0;
     std::uint32_t epoch = 0;
 };
@@ -163,16 +163,21 @@ public:
     /// The PF included, and VFs that were removed: numbers are below it.
     [[nodiscard]] std::uint32_t functions() const noexcept;
     /// Takes one VF away while the others run: cut off as by a reset, its window's memory is given back, and every
-    /// call with its number ends with errc::unknown_address until it is added.  Returns at once.
+    /// call with its number ends with errc::unknown_address until it is added.  Returns at once; its guarantee and its
+    /// reserved queues are free then.
     [[nodiscard]] result<void> remove(std::uint32_t function, const std::string& by = {});
     /// Brings it back as if new: counters are 0, nobody may know its memory, it has bus master.  Refused as
     /// set_service(), or errc::busy, it is still being taken away: it stays away.
     [[nodiscard]] result<void> add(std::uint32_t function, const service& s = {}, const std::string& by = {});
     [[nodiscard]] bool has(std::uint32_t function) const;
     [[nodiscard]] result<function_status> status(std::uint32_t function) const;
+    /// Its service and what it may hold from now on (0: a window's size); it keeps what it has.  Both are checked
+    /// before either is changed.  One event, if one is new or `by` says what else is: rights are the program's affair.
     /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
+    [[nodiscard]] result<void> set(std::uint32_t function, const service& s, std::uint64_t memory_bytes,
+                                   const std::string& by = {});
+    /// One of them, the other stays.
     [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s, const std::string& by = {});
-    /// What it may hold from now on; it keeps what it has.  0: a window's size.
     [[nodiscard]] result<void> set_memory(std::uint32_t function, std::uint64_t bytes, const std::string& by = {});
     /// Only this function, and others that were given the same, may use names that begin with one of these; the longest
     /// prefix that fits decides.  Who has such a name and may not loses it: its listener is closed.  Connections stay.

@@ -2,6 +2,7 @@
 //
 // device_clients.cc -- processes come and go, and their mailboxes are served.
 #include <algorithm>
+#include <cerrno>
 
 #include "controller/device_state.hpp"
 #include "controller/notices.hpp"
@@ -129,40 +130,48 @@ result<void> device::state::admits(const function& f) const {
     return std::unexpected(refuse(errc::permission_denied, "function " + function_name(f.number) + why));
 }
 
-result<attachment> device::attach(std::uint32_t number, uid_t user) {
-    auto found = state_->find(number);
-    if (!found) {
-        return std::unexpected(found.error());
-    }
-    function& f = **found;
-    std::unique_lock hold(state_->control->mutex);
-    if (auto r = state_->admits(f); !r) {
+result<attachment> device::state::give_window(function& f, uid_t user) {
+    if (auto r = admits(f); !r) {
         return std::unexpected(r.error());
     }
     // Who has had the descriptor may have kept it, even if he never entered.
     const bool is_anothers = f.handed_out && f.handed_to != user;
     if (f.contexts_used == 0 && (is_anothers || f.outdated)) {
-        state_->retire_window(f);
+        retire_window(f);
     }
     if (!f.window) {
-        if (state_->retired.waiting(f.memory) >= state::retired_most || f.memory.retired() >= f.memory.limit()) {
+        if (retired.waiting(f.memory) >= retired_most || f.memory.retired() >= f.memory.limit()) {
             f.memory.want_room();
-            state_->call_reaper();
-            return std::unexpected(refuse(
-                errc::busy, "function " + function_name(number) + ": memory of its last windows is being given back"));
+            return std::unexpected(refuse(errc::busy, "function " + function_name(f.number) +
+                                                          ": memory of its last windows is being given back"));
         }
         try {
-            if (auto r = state_->renew_window(f); !r) {
+            if (auto r = renew_window(f); !r) {
                 return std::unexpected(r.error());
             }
         } catch (const std::bad_alloc&) {
             return std::unexpected(refuse(errc::out_of_memory, "making a window"));
         }
     }
+    // Its own, made here: the reaper may take the window away before they are sent.
+    attachment given{os::duplicate(f.window.fd()), os::duplicate(doorbell_kicks.fd(f.number)),
+                     os::duplicate(mailbox_kicks.fd(f.number)), f.window.bytes(), f.epoch};
+    if (!given.window || !given.doorbell || !given.mailbox) {
+        return std::unexpected(
+            refuse(errc::limit_reached, "copying a descriptor (a limit on open files: ulimit -n)", errno));
+    }
     f.handed_out = true;
     f.handed_to = user;
-    const attachment given{f.window.fd(), state_->doorbell_kicks.fd(number), state_->mailbox_kicks.fd(number),
-                           f.window.bytes(), f.epoch};
+    return given;
+}
+
+result<attachment> device::attach(std::uint32_t number, uid_t user) {
+    auto found = state_->find(number);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    std::unique_lock hold(state_->control->mutex);
+    auto given = state_->give_window(**found, user);
     hold.unlock();
     state_->call_reaper();  // it may have got a window
     return given;

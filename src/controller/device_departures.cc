@@ -6,10 +6,12 @@
 //   reset, removal,                                     >-- slices --> nobody --last of its function--> window: retired
 //   violation -------> all of them: leave -------------'                                                  |
 //                                                                  next epoch <--     emptied in pieces --'
+//                                                                                     (retired_windows.hpp)
 //
 //   Nobody who serves several tenants waits for any of it: whoever learns that something ends says so under
 //   control->mutex, which takes no time, and calls.  How much of a tenant there is, and whether what it has posted can
-//   go anywhere, is the reaper's affair; and there tenants take turns.
+//   go anywhere, is the reaper's affair; and there tenants take turns.  It makes no system call that a tenant can make
+//   long: those that empty a window are other threads', which it looks after.
 #include <algorithm>
 
 #include "controller/device_state.hpp"
@@ -20,8 +22,8 @@ namespace vinic::controller {
 
 namespace {
 
-constexpr auto words_look = std::chrono::microseconds(100);  ///< between two looks for last words
-constexpr auto farewell_look = std::chrono::milliseconds(5);
+constexpr auto words_look = std::chrono::microseconds(100);    ///< between two looks for last words
+constexpr auto emptier_look = std::chrono::milliseconds(100);  ///< whether it is kept by a window
 constexpr auto settle_look = std::chrono::microseconds(100);
 
 }  // namespace
@@ -42,7 +44,7 @@ void device::state::depart(function& f, std::uint32_t context, bool died, std::u
     at.words_next = 0;
     at.drop_next = 0;
     at.forget_next = 0;
-    departures.push_back({&f, context, static_cast<std::uint32_t>(at.who.process), tells});  // has room for all
+    departures.push_back({&f, context, static_cast<std::uint32_t>(at.who.process), died, tells});  // has room for all
 }
 
 void device::state::outdate(function& f) noexcept {
@@ -161,15 +163,14 @@ device::state::pace device::state::clear_away(const departure& d, std::size_t at
         return how == control::dropping::more ? pace::more : pace::waits;
     }
     std::optional<state::ended_function> ended;
-    bool died = false;
     {
+        // Its number has been free for a moment: it may be another process' already, and that one leaving.
         const std::lock_guard hold(control->mutex);
         departures.erase(departures.begin() + static_cast<std::ptrdiff_t>(at));
-        died = f.contexts[d.context].died;
         ended = end_if_empty(f);
     }
     if (d.tells) {
-        tell(died ? event_kind::died : event_kind::detached, f, d.context, d.process, {});
+        tell(d.died ? event_kind::died : event_kind::detached, f, d.context, d.process, {});
     }
     if (ended) {
         tell(ended->kind, f, 0, 0, std::move(ended->by));
@@ -198,7 +199,7 @@ device::state::pace device::state::resume_some() {
     return more ? pace::more : pace::idle;
 }
 
-/// A slice of everything that there is.
+/// A slice of everything that there is, but for windows.
 device::state::pace device::state::clear_away() {
     pace all = resume_some();
     for (std::size_t i = 0;;) {
@@ -214,14 +215,14 @@ device::state::pace device::state::clear_away() {
         all = std::max(all, one);
         i += one == pace::idle ? 0 : 1;
     }
-    return stopping.load() ? all : std::max(all, retired.give_back_a_piece(os::now_ns()));
+    return all;
 }
 
 void device::state::reap() noexcept {
     while (!stopping.load()) {
         pace now = pace::more;
         try {
-            now = clear_away();
+            now = std::max(clear_away(), retired.tend(os::now_ns()));
         } catch (const std::bad_alloc&) {
             // What has happened is not told; the rest goes on.
         }
@@ -229,7 +230,7 @@ void device::state::reap() noexcept {
             continue;
         }
         const std::chrono::nanoseconds pause =
-            now == pace::waits && has_departures() ? nanoseconds(words_look) : nanoseconds(farewell_look);
+            now == pace::waits && has_departures() ? nanoseconds(words_look) : nanoseconds(emptier_look);
         std::unique_lock hold(bell_mutex);
         const auto is_called = [this] { return rung; };
         if (now == pace::idle) {
@@ -248,7 +249,13 @@ void device::state::call_reaper() {
         rung = true;
     }
     bell.notify_one();
-    while (!reaper.joinable() && clear_away() != pace::idle) {
+    if (reaper.joinable()) {
+        return;
+    }
+    pace now = pace::more;
+    while (now != pace::idle) {
+        now = clear_away();
+        now = stopping.load() ? now : std::max(now, retired.give_back_a_piece(os::now_ns()));
     }
 }
 

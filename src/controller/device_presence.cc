@@ -3,8 +3,8 @@
 // device_presence.cc -- VFs come and go one at a time, while the others run.
 //
 //     there                                            away
-//       refused to newcomers, contexts are dropped       nothing can be posted, nothing is leased
-//       window emptied and closed, service given up      its number, doorbells and tables wait for the next
+//       refused to newcomers, service given up           nothing can be posted, nothing is leased
+//       contexts are dropped, window emptied and closed  its number, doorbells and tables wait for the next
 //       taken out of the configuration space
 //
 //   What outlives all of it: the names that only a function may use (give_names).
@@ -135,7 +135,8 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
         if (auto r = state::is_present(f); !r) {
             return r;
         }
-        f.present = false;  // from here on nobody enters
+        f.present = false;                 // from here on nobody enters
+        (void)state_->put_service(f, {});  // the initial one asks for nothing and fits always
         state_->begin_to_end(f, ending::removal, abi::notice::removal_imminent, by);
         ended = state_->end_if_empty(f);
     }

@@ -24,13 +24,15 @@ struct departure {
     function* whose;
     std::uint32_t context;
     std::uint32_t process;
+    bool died;   ///< of this one: somebody else may be the context already when it is told
     bool tells;  ///< an event when it is over
 };
 
 struct device::state {
-    /// A window in use and those that attach() lets wait, of every function.
+    /// A window in use and those that attach() lets wait, of every function; every context, and the one that is just
+    /// being crossed out a second time: whoever has entered it meanwhile may leave before that is done.
     explicit state(const device_options& o) : options(o), retired((retired_most + 2) * (o.functions + 1)) {
-        departures.reserve(std::size_t{o.functions + 1} * abi::context_count);
+        departures.reserve(std::size_t{o.functions + 1} * abi::context_count + 1);
     }
 
     device_options options;
@@ -48,7 +50,8 @@ struct device::state {
     std::atomic<bool> draining{false};
     std::thread mailboxes;
 
-    // What ends is cleared away by a thread of its own, a slice of each at a time (device_departures.cc).
+    // What ends is cleared away by a thread of its own, a slice of each at a time (device_departures.cc), and windows
+    // are emptied by others, which a client may keep.
     static constexpr std::size_t retired_most = 2;  ///< windows of a function that may wait to be emptied
     std::vector<departure> departures;              ///< under control->mutex; the reaper alone takes some out
     retired_windows retired;
@@ -85,6 +88,8 @@ struct device::state {
     void look_for_violations(function& f, std::uint64_t now_ns);
     [[nodiscard]] bool serve_function(function& f, std::uint64_t now_ns, bool& served);
     [[nodiscard]] result<void> admits(const function& f) const;
+    /// Under control->mutex.
+    [[nodiscard]] result<attachment> give_window(function& f, uid_t user);
     [[nodiscard]] result<function*> find(std::uint32_t number) const;
     /// Under control->mutex.
     [[nodiscard]] static result<void> is_present(const function& f);

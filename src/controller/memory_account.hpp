@@ -29,12 +29,17 @@ public:
     explicit memory_account(std::uint64_t limit_bytes) noexcept : limit_(limit_bytes) {}
 
     [[nodiscard]] std::uint64_t limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
+    /// An engine that is just looking has stored what it found when this goes on: nothing of the old limit is left.
     void set_limit(std::uint64_t bytes) noexcept {
+        const std::lock_guard hold(look_);
         limit_.store(bytes, std::memory_order_relaxed);
-        forget();
+        left_.store(0, std::memory_order_relaxed);
     }
-    /// What is known is void: another window, another limit.
-    void forget() noexcept { left_.store(0, std::memory_order_relaxed); }
+    /// What is known is void: another window.
+    void forget() noexcept {
+        const std::lock_guard hold(look_);
+        left_.store(0, std::memory_order_relaxed);
+    }
 
     /// Windows that nobody uses any more and whose memory is being given back.
     void retire(std::uint64_t bytes) noexcept { retired_.fetch_add(bytes, std::memory_order_relaxed); }
@@ -44,6 +49,9 @@ public:
     void want_room() noexcept { wants_room_.store(retired() != 0, std::memory_order_relaxed); }
     [[nodiscard]] bool wants_room() const noexcept { return wants_room_.load(std::memory_order_relaxed); }
     void have_room() noexcept { wants_room_.store(false, std::memory_order_relaxed); }
+    /// One of its windows has kept who empties them: from now on each has a thread of its own.
+    void set_slow() noexcept { is_slow_.store(true, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_slow() const noexcept { return is_slow_.load(std::memory_order_relaxed); }
     /// With the window that is in use.  A system call.
     [[nodiscard]] std::uint64_t used(const window& w) const noexcept;
 
@@ -68,7 +76,8 @@ private:
     std::atomic<std::uint64_t> retired_{0};
     std::atomic<std::int64_t> left_{0};  ///< pages
     std::atomic<bool> wants_room_{false};
-    std::mutex look_;
+    std::atomic<bool> is_slow_{false};
+    std::mutex look_;  ///< while the kernel is asked, and while what it said is made void
 };
 
 /// What one engine may make without asking, for each function; not thread-safe.

@@ -2,85 +2,317 @@
 #include "controller/retired_windows.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
+#include <vector>
+
+#include "os/sync.hpp"
 
 namespace vinic::controller {
 
 namespace {
+
 constexpr std::uint64_t farewell_look_ns = 5'000'000;
+constexpr auto end_patience = std::chrono::milliseconds(100);
+constexpr std::uint64_t emptier = 0;  ///< a thread's window: whichever one's turn it is; else the serial of its own
+
+}  // namespace
+
+/// What is still to be done; whoever does it has it in hand.
+struct retired_windows::remainder {
+    class window window;
+    std::uint64_t charged = 0;  ///< to the account still
+    std::uint64_t next = 0;     ///< everything before it is empty
+    bool sweeps = false;        ///< piece by piece, whatever the kernel says where there is something
+
+    [[nodiscard]] bool give_back_a_piece() noexcept;
+};
+
+/// A place in the list, which stays while somebody has the rest in hand: that is put back without asking for memory.
+struct retired_windows::retired {
+    std::uint64_t serial = 0;
+    memory_account* account = nullptr;
+    remainder rest;
+    std::uint64_t farewell_end_ns = 0;
+    std::uint64_t look_ns = 0;         ///< when to look whether somebody uses it still
+    std::uint64_t stays_until_ns = 0;  ///< also if there is no room for another one
+    bool taken = false;                ///< somebody has it in hand
+    bool apart = false;                ///< not the emptier's, but a thread's of its own
+    bool has_thread = false;
+};
+
+/// Everything under its mutex.
+struct retired_windows::shared {
+    struct turn {
+        std::uint64_t serial;
+        std::uint64_t charged;  ///< before it
+        remainder rest;
+    };
+    mutable std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<retired> all;
+    std::uint64_t serials = 0;
+    std::uint64_t inside = 0;  ///< the window that the emptier is in a piece of, or 0
+    std::uint64_t inside_since_ns = 0;
+    bool has_emptier = false;
+    bool ended = false;
+    std::size_t threads = 0;
+
+    [[nodiscard]] retired* find(std::uint64_t serial) noexcept {
+        const auto found = std::ranges::find(all, serial, &retired::serial);
+        return found == all.end() ? nullptr : &*found;
+    }
+    [[nodiscard]] bool has_common() const noexcept {
+        return std::ranges::any_of(all, [](const retired& r) { return !r.apart; });
+    }
+    [[nodiscard]] static bool is_due(retired& one, std::uint64_t now_ns) noexcept;
+    [[nodiscard]] std::optional<turn> take_turn(std::uint64_t whose, std::uint64_t now_ns) noexcept;
+    void put_back(turn& t, bool done) noexcept;
+    void leave_to_thread(retired& one) noexcept;
+    [[nodiscard]] std::uint64_t stay_with(std::uint64_t serial, std::uint64_t now_ns) noexcept;
+    [[nodiscard]] std::optional<std::uint64_t> missing_thread() const noexcept;
+    void set_thread(std::uint64_t whose, bool there) noexcept;
+};
+
+/// Under no lock, and for as long as whoever holds that of the file likes.  True: it is empty, unmapped and closed.
+bool retired_windows::remainder::give_back_a_piece() noexcept {
+    next = sweeps ? next : window.next_page(next);
+    if (const std::uint64_t bytes = std::min(piece_bytes, window.bytes() - next); bytes != 0) {
+        window.empty(next, bytes);
+        next += bytes;
+    }
+    // Its client may go on touching pages: they are no more than were there, as far as this account goes.
+    charged = std::min(charged, window.used_bytes());
+    if (next != window.bytes()) {
+        return false;
+    }
+    if (!sweeps && charged != 0) {
+        // Storage that was taken and never touched is no data to the kernel: all of it is gone through, once.
+        sweeps = true;
+        next = 0;
+        return false;
+    }
+    charged = 0;
+    window = {};
+    return true;
+}
+
+// -- whose turn it is ---------------------------------------------------------------------------
+
+bool retired_windows::shared::is_due(retired& one, std::uint64_t now_ns) noexcept {
+    one.stays_until_ns = one.stays_until_ns == 0 ? now_ns + stay_ns : one.stays_until_ns;
+    const bool is_in_the_way = one.account->wants_room() && now_ns >= one.stays_until_ns;
+    if (now_ns < one.farewell_end_ns && !is_in_the_way) {
+        if (now_ns < one.look_ns) {
+            return false;
+        }
+        one.look_ns = now_ns + farewell_look_ns;
+        if (one.rest.window.is_in_use()) {
+            return false;
+        }
+    }
+    one.farewell_end_ns = 0;
+    return true;
+}
+
+/// Its place goes behind all the others.
+std::optional<retired_windows::shared::turn> retired_windows::shared::take_turn(std::uint64_t whose,
+                                                                                std::uint64_t now_ns) noexcept {
+    for (auto one = all.begin(); one != all.end(); ++one) {
+        const bool may = !one->taken && (whose == emptier ? !one->apart : one->serial == whose);
+        if (may && is_due(*one, now_ns)) {
+            one->taken = true;
+            turn t{one->serial, one->rest.charged, std::move(one->rest)};
+            std::rotate(one, one + 1, all.end());
+            return t;
+        }
+    }
+    return std::nullopt;
+}
+
+void retired_windows::shared::put_back(turn& t, bool done) noexcept {
+    retired* const place = find(t.serial);
+    if (place == nullptr) {
+        return;  // with its account
+    }
+    place->account->emptied(t.charged - t.rest.charged);
+    place->taken = false;
+    place->rest = std::move(t.rest);
+    if (done) {
+        place->account->have_room();
+        all.erase(all.begin() + (place - all.data()));
+    }
+}
+
+// -- by hand ------------------------------------------------------------------------------------
+
+retired_windows::retired_windows(std::size_t most) : shared_(std::make_shared<shared>()) { shared_->all.reserve(most); }
+
+retired_windows::~retired_windows() {
+    stop();
+    std::vector<retired> gone;
+    const std::lock_guard hold(shared_->mutex);
+    gone.swap(shared_->all);
 }
 
 void retired_windows::take(class window&& w, memory_account& account, std::uint64_t farewell_end_ns) noexcept {
     const std::uint64_t bytes = w.used_bytes();
     account.retire(bytes);
     account.forget();
-    const std::lock_guard hold(mutex_);
-    all_.push_back({std::move(w), &account, bytes, 0, false, farewell_end_ns, 0, 0});
-}
-
-/// Whose turn it is comes to the front; its place stays, so that it is put back without asking for memory.
-bool retired_windows::take_turn(retired& one, std::uint64_t now_ns) noexcept {
-    const std::lock_guard hold(mutex_);
-    for (std::size_t i = 0; i < all_.size(); ++i, std::ranges::rotate(all_, all_.begin() + 1)) {
-        retired& first = all_.front();
-        first.stays_until_ns = first.stays_until_ns == 0 ? now_ns + stay_ns : first.stays_until_ns;
-        const bool is_in_the_way = first.account->wants_room() && now_ns >= first.stays_until_ns;
-        if (now_ns < first.farewell_end_ns && !is_in_the_way) {
-            if (now_ns < first.look_ns) {
-                continue;
-            }
-            first.look_ns = now_ns + farewell_look_ns;
-            if (first.window.is_in_use()) {
-                continue;
-            }
-        }
-        first.farewell_end_ns = 0;
-        one = std::move(first);
-        return true;
-    }
-    return false;
+    const std::lock_guard hold(shared_->mutex);
+    retired& one = shared_->all.emplace_back();
+    one.serial = ++shared_->serials;
+    one.account = &account;
+    one.rest.window = std::move(w);
+    one.rest.charged = bytes;
+    one.farewell_end_ns = farewell_end_ns;
+    one.apart = account.is_slow();
+    shared_->changed.notify_all();
 }
 
 retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) noexcept {
-    retired one;
-    if (!take_turn(one, now_ns)) {
-        const std::lock_guard hold(mutex_);
-        return all_.empty() ? pace::idle : pace::waits;
+    std::unique_lock hold(shared_->mutex);
+    auto t = shared_->take_turn(emptier, now_ns);
+    if (!t) {
+        return shared_->all.empty() ? pace::idle : pace::waits;
     }
-    one.next = one.sweeps ? one.next : one.window.next_page(one.next);
-    if (const std::uint64_t bytes = std::min(piece_bytes, one.window.bytes() - one.next); bytes != 0) {
-        one.window.empty(one.next, bytes);
-        one.next += bytes;
-    }
-    // Its client may go on touching pages: they are no more than were there, as far as this account goes.
-    const std::uint64_t left = std::min(one.charged, one.window.used_bytes());
-    one.account->emptied(one.charged - left);
-    one.charged = left;
-    bool done = one.next == one.window.bytes();
-    if (done && !one.sweeps && left != 0) {
-        // Storage that was taken and never touched is no data to the kernel: all of it is gone through, once.
-        one.sweeps = true;
-        one.next = 0;
-        done = false;
-    }
-    if (done) {
-        one.account->emptied(std::exchange(one.charged, 0));
-        one.account->have_room();
-        one.window = {};  // unmapped and closed, under no lock
-    }
-    const std::lock_guard hold(mutex_);
-    if (done) {
-        all_.erase(all_.begin());
-        return pace::more;
-    }
-    all_.front() = std::move(one);
-    std::ranges::rotate(all_, all_.begin() + 1);
+    hold.unlock();
+    const bool done = t->rest.give_back_a_piece();
+    hold.lock();
+    shared_->put_back(*t, done);
     return pace::more;
 }
 
+// -- by threads ---------------------------------------------------------------------------------
+
+/// Whoever is the emptier is so no more.
+void retired_windows::shared::leave_to_thread(retired& one) noexcept {
+    one.apart = true;
+    one.has_thread = true;
+    one.account->set_slow();
+    inside = 0;
+    has_emptier = false;
+}
+
+/// The emptier comes out of a piece: the window that it stays with, or `emptier`.
+std::uint64_t retired_windows::shared::stay_with(std::uint64_t serial, std::uint64_t now_ns) noexcept {
+    retired* const place = find(serial);
+    if (place == nullptr) {
+        return serial;  // everything has ended
+    }
+    if (!place->apart) {  // or it was found to be kept
+        if (now_ns < inside_since_ns + slow_ns) {
+            inside = 0;
+            return emptier;
+        }
+        leave_to_thread(*place);
+    }
+    return serial;
+}
+
+void retired_windows::empty_all(const std::shared_ptr<shared>& s, std::uint64_t whose) noexcept {
+    std::unique_lock hold(s->mutex);
+    while (!s->ended) {
+        const std::uint64_t now = os::now_ns();
+        auto t = s->take_turn(whose, now);
+        if (!t) {
+            if (whose == emptier && !s->has_common()) {
+                s->changed.wait(hold);
+            } else {
+                s->changed.wait_for(hold, std::chrono::nanoseconds(farewell_look_ns));
+            }
+            continue;
+        }
+        if (whose == emptier) {
+            s->inside = t->serial;
+            s->inside_since_ns = now;
+        }
+        hold.unlock();
+        const bool done = t->rest.give_back_a_piece();
+        hold.lock();
+        if (whose == emptier) {
+            whose = s->stay_with(t->serial, os::now_ns());
+        }
+        s->put_back(*t, done);
+        if (done && whose != emptier) {
+            break;
+        }
+    }
+    --s->threads;
+    s->changed.notify_all();
+}
+
+bool retired_windows::launch(std::uint64_t whose) noexcept {
+    try {
+        std::thread([s = shared_, whose] { empty_all(s, whose); }).detach();
+        return true;
+    } catch (const std::exception&) {
+        return false;  // no more threads, or no memory: they wait
+    }
+}
+
+/// The window that has none, `emptier` if that is missing, or nothing.
+std::optional<std::uint64_t> retired_windows::shared::missing_thread() const noexcept {
+    if (!has_emptier && has_common()) {
+        return emptier;
+    }
+    const auto found = std::ranges::find_if(all, [](const retired& r) { return r.apart && !r.has_thread; });
+    return found == all.end() ? std::nullopt : std::optional(found->serial);
+}
+
+void retired_windows::shared::set_thread(std::uint64_t whose, bool there) noexcept {
+    threads = there ? threads + 1 : threads - 1;
+    if (whose == emptier) {
+        has_emptier = there;
+    } else if (retired* const place = find(whose); place != nullptr) {
+        place->has_thread = there;
+    }
+}
+
+retired_windows::pace retired_windows::tend(std::uint64_t now_ns) noexcept {
+    for (;;) {
+        std::optional<std::uint64_t> missing;
+        {
+            const std::lock_guard hold(shared_->mutex);
+            if (shared_->ended) {
+                return pace::idle;
+            }
+            if (shared_->inside != 0 && now_ns >= shared_->inside_since_ns + slow_ns) {
+                if (retired* const place = shared_->find(shared_->inside); place != nullptr) {
+                    shared_->leave_to_thread(*place);
+                }
+            }
+            missing = shared_->missing_thread();
+            if (!missing) {
+                return shared_->has_common() ? pace::waits : pace::idle;
+            }
+            shared_->set_thread(*missing, true);
+        }
+        if (!launch(*missing)) {
+            const std::lock_guard hold(shared_->mutex);
+            shared_->set_thread(*missing, false);
+            return pace::waits;
+        }
+    }
+}
+
+void retired_windows::stop() noexcept {
+    std::unique_lock hold(shared_->mutex);
+    shared_->ended = true;
+    shared_->changed.notify_all();
+    shared_->changed.wait_for(hold, end_patience, [this] { return shared_->threads == 0; });
+}
+
+// -- what is there ------------------------------------------------------------------------------
+
 void retired_windows::end_farewells(const memory_account& account, std::uint64_t end_ns) noexcept {
-    const std::lock_guard hold(mutex_);
-    for (retired& r : all_) {
+    const std::lock_guard hold(shared_->mutex);
+    for (retired& r : shared_->all) {
         if (r.account == &account) {
             r.farewell_end_ns = std::min(r.farewell_end_ns, end_ns);
         }
@@ -88,14 +320,14 @@ void retired_windows::end_farewells(const memory_account& account, std::uint64_t
 }
 
 bool retired_windows::is_at_rest() const noexcept {
-    const std::lock_guard hold(mutex_);
-    return std::ranges::all_of(all_, [](const retired& r) { return r.farewell_end_ns != 0 && r.look_ns != 0; });
+    const std::lock_guard hold(shared_->mutex);
+    return std::ranges::all_of(shared_->all, [](const retired& r) { return r.farewell_end_ns != 0 && r.look_ns != 0; });
 }
 
 std::size_t retired_windows::waiting(const memory_account& account) const noexcept {
-    const std::lock_guard hold(mutex_);
+    const std::lock_guard hold(shared_->mutex);
     return static_cast<std::size_t>(
-        std::ranges::count_if(all_, [&](const retired& r) { return r.account == &account; }));
+        std::ranges::count_if(shared_->all, [&](const retired& r) { return r.account == &account; }));
 }
 
 }  // namespace vinic::controller

@@ -311,4 +311,6 @@ std::string administration::event_text(const controller::event& e, std::uint64_t
                  {"lost", lost}});
 }
 
+std::string administration::failure_text(errc code, const std::string& message) { return dump(failure(code, message)); }
+
 }  // namespace vinic::vinicd

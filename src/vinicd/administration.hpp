@@ -29,8 +29,9 @@ inline constexpr std::size_t request_bytes_max = 4096;
 class administration {
 public:
     /// `o` is what is in force: "set" changes it.  `changed` is called when it has.
-    administration(controller::device& d, options& o, house_counters& counted, log& to, std::function<void()> changed)
-        : device_(d), options_(o), access_(o), counted_(counted), log_(to), changed_(std::move(changed)) {
+    administration(controller::device& d, options& o, const access& a, house_counters& counted, log& to,
+                   std::function<void()> changed)
+        : device_(d), options_(o), access_(a), counted_(counted), log_(to), changed_(std::move(changed)) {
         names_.learn(o);
     }
     /// The options were changed, by a request or by somebody else.
@@ -40,6 +41,8 @@ public:
     [[nodiscard]] std::string answer(const peer& who, std::string_view request, bool& monitor);
     /// An event as a monitor reads it, `lost` events after the one before.
     [[nodiscard]] static std::string event_text(const controller::event& e, std::uint64_t lost);
+    /// An error, as whoever asks or monitors reads it.
+    [[nodiscard]] static std::string failure_text(errc code, const std::string& message);
 
 private:
     struct request;
@@ -61,7 +64,7 @@ private:
 
     controller::device& device_;
     options& options_;
-    access access_;
+    const access& access_;
     house_counters& counted_;
     log& log_;
     std::function<void()> changed_;

@@ -9,6 +9,7 @@
 
 #include "controller/configuration_registers.hpp"
 #include "vinicd/administration_parts.hpp"
+#include "vinicd/changes.hpp"
 #include "vinicd/machine_memory.hpp"
 
 namespace vinic::vinicd {
@@ -141,16 +142,20 @@ administration::reply administration::set(const peer& who, const request& r, std
     if (const auto wrong = contradictions(wanted); !wrong.empty()) {
         return {failure(errc::invalid_argument, wrong.front())};
     }
+    const auto now = device_.status(number);
+    if (!now) {
+        return {failure(now.error().code, now.error().message())};
+    }
+    const bool is_news = !changes_of(*now, options_, wanted).empty();
     const std::string by = what + ", asked by " + actor_text(who.who.process, who.who.user);
-    if (const auto done = device_.set_service(number, service_of(wanted, number), by); !done) {
-        return {failure(done.error().code, done.error().message())};
+    if (is_news) {
+        if (const auto done = device_.set(number, service_of(wanted, number), memory_of(wanted, number), by); !done) {
+            return {failure(done.error().code, done.error().message())};
+        }
+        record(who, number, by);
     }
-    if (const auto done = device_.set_memory(number, memory_of(wanted, number), by); !done) {
-        return {failure(done.error().code, done.error().message())};
-    }
-    options_ = std::move(wanted);
+    options_ = std::move(wanted);  // it may say now what was so before
     changed_();
-    record(who, number, by);
     return function(number);
 }
 
@@ -233,13 +238,10 @@ administration::reply administration::add(const peer& who, std::uint32_t number)
         return {failure(errc::invalid_argument, wrong.front())};
     }
     const std::string by = "asked by " + actor_text(who.who.process, who.who.user);
-    if (const auto done = device_.add(number, service_of(wanted, number), by); !done) {
+    if (const auto done = add_as_said(device_, number, wanted, by); !done) {
         return {failure(done.error().code, done.error().doing)};
     }
     options_ = std::move(wanted);
-    if (const auto done = device_.set_memory(number, memory_of(options_, number), by); !done) {
-        return {failure(done.error().code, done.error().message())};
-    }
     changed_();
     record(who, number, "added, " + by);
     return function(number);

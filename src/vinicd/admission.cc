@@ -29,7 +29,8 @@ std::uint32_t share_of(account a) noexcept {
 }  // namespace
 
 void work_budget::charge(std::uint64_t now_ns, std::uint64_t used_ns, std::uint32_t share_per_mille) noexcept {
-    paid_at_ns_ = std::max(paid_at_ns_, now_ns) + used_ns * per_mille / share_per_mille;
+    const std::uint64_t paid_at_ns = std::max(paid_at_ns_, now_ns) + used_ns * per_mille / share_per_mille;
+    paid_at_ns_ = std::min(paid_at_ns, now_ns + debt_max_ns);
 }
 
 std::uint64_t work_budget::free_at_ns() const noexcept {
@@ -137,10 +138,15 @@ std::optional<admission::number> admission::weakest(account of) const {
 // -- work -------------------------------------------------------------------------------------------
 
 void admission::charge(account of, uid_t user, std::uint64_t now_ns, std::uint64_t used_ns) {
-    budgets_[of].charge(now_ns, used_ns, share_of(of));
     if (of.of == account::kind::group) {
-        members_[{of, user}].charge(now_ns, used_ns, share_of(of) / 2);
+        work_budget& alone = members_[{of, user}];
+        const bool beyond_his_half = alone.free_at_ns() > now_ns;
+        alone.charge(now_ns, used_ns, share_of(of) / 2);
+        if (beyond_his_half) {
+            return;
+        }
     }
+    budgets_[of].charge(now_ns, used_ns, share_of(of));
 }
 
 std::uint64_t admission::free_at_ns(account of, uid_t user) const {

@@ -12,7 +12,8 @@
 //   - Places of one account are no other's: nobody takes them by coming early, often, or under many user ids.
 //   - A newcomer always gets a place.  Whoever holds the most places of the account gives one up, and of his the one
 //     that was not heard of for the longest time; only a context that is in use is never taken.
-//   - Whoever has used up his share is not listened to until it has grown again.  Nobody else waits for that.
+//   - Whoever has used up his share is not listened to until it has grown again, for 5 s at most.  Nobody else waits
+//     for that: what a member does beyond his half of a group's share (connecting is work) is his debt alone.
 //
 //   Only decisions: times are the caller's, nanoseconds that never go back.  work_time alone has a clock.
 #pragma once
@@ -55,6 +56,8 @@ private:
 /// How much of a thread somebody may use: a share of its time, and 200 ms of that share at once.
 class work_budget {
 public:
+    static constexpr std::uint64_t debt_max_ns = 5'000'000'000;  ///< what cannot be refused adds up to no more
+
     /// `used_ns` of work was done at `now_ns`.
     void charge(std::uint64_t now_ns, std::uint64_t used_ns, std::uint32_t share_per_mille) noexcept;
     /// From when on there may be more; in the past: now.

@@ -48,7 +48,7 @@ connections::connections(loop& l, log& to, controller::device& d, options& o)
       device_(d),
       access_(o),
       tenancies_(d, access_),
-      administration_(d, o, counted_, to, [this] { options_changed(); }),
+      administration_(d, o, access_, counted_, to, [this] { options_changed(); }),
       admission_(d.options().defaults.contexts_max),
       alive_(std::make_shared<bool>(true)) {}
 
@@ -59,29 +59,17 @@ connections::~connections() {
 }
 
 std::uint64_t connections::descriptors_max(const options& o) {
-    std::set<std::uint64_t> accounts;  // besides the administrators
-    constexpr std::uint64_t is_group = std::uint64_t{1} << 32;
-    const auto count = [&](const function_choice& c) {
-        if (c.owner) {
-            accounts.insert(*c.owner);
-        }
-        if (c.group) {
-            accounts.insert(*c.group | is_group);
-        }
-    };
-    count(o.every_function);
-    for (const auto& [number, choice] : o.functions) {
-        count(choice);
-    }
-    if (o.group) {
-        accounts.insert(*o.group | is_group);
-    }
     const std::uint64_t functions = o.device.functions + 1;
     const std::uint64_t clients = functions * (o.device.defaults.contexts_max + admission::spare_of_function);
-    const std::uint64_t others = (accounts.size() + 1) * admission::places + admission::places_of_strangers;
+    const std::uint64_t others =
+        (access(o).accounts() + 1) * admission::places + admission::places_of_strangers;  // 1: administrators
     constexpr std::uint64_t of_a_function = 5;  // with windows that are being given back
     constexpr std::uint64_t of_the_program = 64;
-    return 2 * (clients + others) + of_a_function * functions + of_the_program;
+    // The same limit holds, for this user as a whole, for descriptors that were sent and not read yet: three of each
+    // client that has not read how it was attached.  Above it the kernel sends nobody any (ETOOMANYREFS).
+    constexpr std::uint64_t in_flight_each = 3;
+    return std::max(2 * (clients + others) + of_a_function * functions + of_the_program,
+                    in_flight_each * clients + of_the_program);
 }
 
 result<void> connections::serve(int listening) {
@@ -142,15 +130,20 @@ bool connections::accept_without_room() {
     os::unique_fd fd(::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     const bool accepted = static_cast<bool>(fd);
     if (accepted) {
+        const work_time spent;
         const auto who = peer_of(fd.get());
-        const auto leaves = who ? admission_.weakest(access_.account_of(*who)) : std::nullopt;
+        const account of = who ? access_.account_of(*who) : account{};
+        const auto leaves = who ? admission_.weakest(of) : std::nullopt;
         if (leaves) {
             displace(*leaves);
-            take(std::move(fd));
         } else {
             ++counted_.limits_reached;
             refuse(fd.get(), errc::limit_reached, "vinicd may not open more files: its administrator raises the limit");
             fd.reset();
+        }
+        admission_.charge(of, who ? who->who.user : 0, os::now_ns(), spent.ns());
+        if (fd) {
+            take(std::move(fd));
         }
     }
     reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -166,28 +159,35 @@ void connections::refuse(int fd, errc code, const std::string& why) {
     say_goodbye(fd, bytes_of(reply));
 }
 
+/// Finding out who it is, is work that he causes; whoever cannot be told is a stranger.
 void connections::take(os::unique_fd fd) {
+    const work_time spent;
+    const std::uint64_t now = os::now_ns();
     auto who = peer_of(fd.get());
-    if (!who) {
+    const account of = who ? access_.account_of(*who) : account{};
+    const uid_t user = who ? who->who.user : 0;
+    if (who) {
+        let_in(std::move(fd), std::move(*who), of, now);
+    } else {
         ++counted_.limits_reached;
         log_.caused(log_level::warning, "connecting", "a connection was refused: " + who.error().message());
         refuse(fd.get(), errc::limit_reached, "vinicd cannot find out who connects");
-        return;
     }
+    admission_.charge(of, user, now, spent.ns());
+}
+
+void connections::let_in(os::unique_fd fd, peer who, account of, std::uint64_t now_ns) {
     ++counted_.accepted;
     auto made = std::make_unique<connection>();
     connection& c = *made;
     c.n = ++last_;
     c.fd = std::move(fd);
-    c.who = std::move(*who);
-    c.of = access_.account_of(c.who);
-    const std::uint64_t now = os::now_ns();
-    const work_time spent;
-    const auto paid = [&] { admission_.charge(c.of, c.who.who.user, now, spent.ns()); };
-    const bool busy = c.of.of == account::kind::strangers && admission_.free_at_ns(c.of, c.who.who.user) > now;
+    c.who = std::move(who);
+    c.of = of;
+    const bool busy = of.of == account::kind::strangers && admission_.free_at_ns(of, c.who.who.user) > now_ns;
     auto known = busy ? result<void>() : open_process(c.who);
     if (!known && known.error().os_errno == EMFILE) {
-        if (const auto leaves = admission_.weakest(c.of)) {
+        if (const auto leaves = admission_.weakest(of)) {
             displace(*leaves);
             known = open_process(c.who);
         }
@@ -200,11 +200,10 @@ void connections::take(os::unique_fd fd) {
         refuse(c.fd.get(), errc::limit_reached,
                busy ? "users without a function have used up their time: come again later"
                     : "vinicd cannot find out who connects");
-        paid();
         return;
     }
     // An account's places have room for a newcomer always.
-    if (const auto leaves = admission_.arrive(c.n, c.of, c.who.who.user, now).leaves) {
+    if (const auto leaves = admission_.arrive(c.n, of, c.who.who.user, now_ns).leaves) {
         displace(*leaves);
     }
     c.watch = loop_.add(c.fd.get(), EPOLLIN, [this, n = c.n](std::uint32_t events) { on_ready(n, events); });
@@ -213,7 +212,6 @@ void connections::take(os::unique_fd fd) {
         return;
     }
     ++counted_.connections;
-    paid();
     all_.emplace(c.n, std::move(made));
     if (!sweeping_) {
         sweeping_ = true;
@@ -221,7 +219,8 @@ void connections::take(os::unique_fd fd) {
     }
 }
 
-/// Hangs up on somebody whose place another one gets, and says so in the packet that it waits for.
+/// Hangs up on somebody whose place another one gets, and says so in the packet that it waits for; to whoever has not
+/// read what he was told before, nothing more can be said.
 void connections::displace(number n) {
     connection& c = *all_.at(n);
     ++counted_.displaced;
@@ -231,6 +230,8 @@ void connections::displace(number n) {
     } else if (c.as == role::attached) {
         const abi::enter_reply reply{.code = static_cast<std::uint32_t>(errc::limit_reached), .context_epoch = 0};
         say_goodbye(c.fd.get(), bytes_of(reply));
+    } else if (c.unsent.empty()) {
+        say_goodbye(c.fd.get(), administration::failure_text(errc::limit_reached, no_place));
     }
     close(c, false);
 }
@@ -295,6 +296,7 @@ void connections::cut_off(std::uint32_t function) {
 }
 
 void connections::options_changed() {
+    access_.options_changed();
     administration_.options_changed();
     for (const std::uint32_t function : tenancies_.end_those_without_right()) {
         log_.info("function " + controller::function_name(function) +

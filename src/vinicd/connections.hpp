@@ -49,7 +49,7 @@ public:
     [[nodiscard]] house_counters& counted() noexcept { return counted_; }
     /// The options have changed: whoever may not use a function any more is out of it.
     void options_changed();
-    /// Descriptors that all places together may need.
+    /// The limit on open files that all places together may need.
     [[nodiscard]] static std::uint64_t descriptors_max(const options& o);
 
 private:
@@ -60,6 +60,7 @@ private:
     void accept_some();
     [[nodiscard]] bool accept_without_room();
     void take(os::unique_fd fd);
+    void let_in(os::unique_fd fd, peer who, account of, std::uint64_t now_ns);
     void displace(number n);
     void refuse(int fd, errc code, const std::string& why);
     void on_ready(number n, std::uint32_t events);
@@ -71,7 +72,8 @@ private:
     [[nodiscard]] result<void> may_attach(const connection& c, const abi::attach_request& asked);
     void malformed(connection& c, const char* what);
     void flush(connection& c);
-    void rest(connection& c, std::uint64_t until_ns);
+    void look_at(const connection& c) noexcept;
+    void rest(const connection& c, std::uint64_t now_ns, std::uint64_t until_ns);
     void close(connection& c, bool died);
     void cut_off(std::uint32_t function);
     void sweep();

@@ -2,8 +2,6 @@
 #include "vinicd/notify.hpp"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,7 +9,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "os/file.hpp"
 #include "os/sync.hpp"
 #include "vinicd/units.hpp"
 
@@ -38,23 +35,33 @@ bool meant_for_me(const char* variable, bool if_missing) {
 
 }  // namespace
 
-bool notify(std::string_view state) {
+service_manager::service_manager() {
     const char* path = std::getenv("NOTIFY_SOCKET");
-    sockaddr_un to{};
-    if (path == nullptr || (path[0] != '/' && path[0] != '@') || std::strlen(path) >= sizeof to.sun_path) {
-        return true;
+    if (path == nullptr || path[0] == '\0') {
+        return;
     }
-    to.sun_family = AF_UNIX;
-    std::memcpy(to.sun_path, path, std::strlen(path));
+    const std::size_t bytes = std::strlen(path);
+    if ((path[0] != '/' && path[0] != '@') || bytes >= sizeof to_.sun_path) {
+        broken_ = EINVAL;
+        return;
+    }
+    to_.sun_family = AF_UNIX;
+    std::memcpy(to_.sun_path, path, bytes);
     if (path[0] == '@') {
-        to.sun_path[0] = '\0';  // the abstract name space
+        to_.sun_path[0] = '\0';  // the abstract name space
     }
-    const os::unique_fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
-    const ssize_t sent = ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
-                                  reinterpret_cast<const sockaddr*>(&to), bytes);
-    // Whether anybody listens is not this program's business.
-    return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+    to_bytes_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + bytes);
+    socket_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    broken_ = socket_ ? 0 : errno;
+}
+
+int service_manager::tell(std::string_view state) noexcept {
+    if (to_bytes_ == 0 || !socket_) {
+        return broken_;
+    }
+    const ssize_t sent = ::sendto(socket_.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                                  reinterpret_cast<const sockaddr*>(&to_), to_bytes_);
+    return sent >= 0 ? 0 : errno;
 }
 
 void announcer::say(std::string state) {
@@ -69,8 +76,12 @@ void announcer::say(std::string state) {
 
 void announcer::go_on() {
     waiting_ = false;
-    while (!unsaid_.empty() && notify(unsaid_.front())) {
-        unsaid_.pop_front();
+    while (!unsaid_.empty()) {
+        const int why = manager_.tell(unsaid_.front());
+        if (why == EAGAIN || why == ENOBUFS) {
+            break;
+        }
+        unsaid_.pop_front();  // told, or there is nobody to be told
     }
     if (!unsaid_.empty()) {
         waiting_ = true;

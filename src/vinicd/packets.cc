@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -17,10 +18,11 @@ namespace vinic::vinicd {
 namespace {
 
 constexpr std::uint32_t enter_tries_max = 4 * abi::context_count;
+constexpr std::uint64_t rest_max_ns = 1'000'000'000;
 
 /// The reply and the three descriptors of an attachment; 0 or errno.
 int send_attachment(int fd, const abi::attach_reply& reply, const controller::attachment& a) {
-    const std::array<int, 3> sent = {a.window, a.doorbell, a.mailbox};
+    const std::array<int, 3> sent = {a.window.get(), a.doorbell.get(), a.mailbox.get()};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof sent)> control{};
     iovec content{.iov_base = const_cast<abi::attach_reply*>(&reply), .iov_len = sizeof reply};
     msghdr message{};
@@ -51,7 +53,7 @@ void connections::on_ready(number n, std::uint32_t events) {
     const std::uint64_t free_at = admission_.free_at_ns(of, user);
     if ((events & EPOLLIN) != 0 && free_at > now && c.as != role::entered) {
         // What one who has gone already wanted need not be done.
-        (events & EPOLLHUP) != 0 ? close(c, false) : rest(c, free_at);
+        (events & EPOLLHUP) != 0 ? close(c, false) : rest(c, now, free_at);
         return;
     }
     serve(c, events);  // it may be gone after that
@@ -256,19 +258,24 @@ void connections::flush(connection& c) {
         }
         c.unsent.pop_front();
     }
-    // Whoever does not read replies is not read from.
+    look_at(c);
+}
+
+/// Whoever does not read replies is not read from.
+void connections::look_at(const connection& c) noexcept {
     loop_.change(c.watch, c.unsent.empty() ? EPOLLIN : EPOLLOUT);
 }
 
-/// Nothing of it is looked at until then, but that it goes.
-void connections::rest(connection& c, std::uint64_t until_ns) {
+/// Nothing of it is looked at until then, but that it goes.  Looked at too early it rests again: the timer of one that
+/// has gone meanwhile is not kept for long, however many come and go.
+void connections::rest(const connection& c, std::uint64_t now_ns, std::uint64_t until_ns) {
     loop_.change(c.watch, 0);
-    loop_.at(until_ns, [this, alive = alive_, n = c.n] {
+    loop_.at(std::min(until_ns, now_ns + rest_max_ns), [this, alive = alive_, n = c.n] {
         if (!*alive) {
             return;
         }
         if (const auto found = all_.find(n); found != all_.end()) {
-            loop_.change(found->second->watch, EPOLLIN);
+            look_at(*found->second);
         }
     });
 }

@@ -12,13 +12,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <functional>
+#include <set>
 #include <sstream>
 
 namespace vinic::vinicd {
 
 namespace {
 
-constexpr std::size_t groups_max = 65536;         // NGROUPS_MAX of Linux
 constexpr unsigned long exiting_flag = 0x4;       // PF_EXITING: field 9 of /proc/PID/stat, see proc(5)
 constexpr int fields_between_name_and_flags = 6;  // state, parent, group, session, terminal, its group
 
@@ -28,12 +29,13 @@ std::vector<gid_t> groups_of(int connection) {
         auto bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
         if (::getsockopt(connection, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &bytes) == 0) {
             groups.resize(bytes / sizeof(gid_t));
+            std::ranges::sort(groups);  // in a user namespace they are others than the kernel has sorted
             return groups;
         }
         if (errno != ERANGE || groups.size() >= groups_max) {
             return {};
         }
-        groups.resize(groups.size() * 4);
+        groups.resize(std::min(groups.size() * 4, groups_max));
     }
 }
 
@@ -61,9 +63,7 @@ std::optional<unsigned long> flags_of(pid_t process) {
 
 }  // namespace
 
-bool peer::is_in(gid_t group) const noexcept {
-    return who.group == group || std::ranges::find(groups, group) != groups.end();
-}
+bool peer::is_in(gid_t group) const noexcept { return who.group == group || std::ranges::binary_search(groups, group); }
 
 result<peer> peer_of(int connection) {
     ucred told{};
@@ -125,22 +125,33 @@ account access::account_of(const peer& p) const {
     if (may_administer(p)) {
         return {.of = account::kind::administrators, .id = 0};
     }
-    account best;
-    const auto look_at = [&](const function_choice& c) {
-        if (c.owner && p.who.user == *c.owner) {
-            best = std::max(best, account{.of = account::kind::owner, .id = *c.owner});
-        } else if (c.group && p.is_in(*c.group)) {
-            best = std::max(best, account{.of = account::kind::group, .id = *c.group});
+    if (std::ranges::binary_search(owners_, p.who.user)) {
+        return {.of = account::kind::owner, .id = p.who.user};
+    }
+    const auto found = std::ranges::find_if(groups_, [&](gid_t g) { return p.is_in(g); });
+    return found != groups_.end() ? account{.of = account::kind::group, .id = *found} : account{};
+}
+
+/// As may_use() has it: what [function.default] says is nobody's where each function says something else.
+void access::options_changed() {
+    std::set<uid_t> owners;
+    std::set<gid_t, std::greater<>> groups;
+    bool left_to_all = false;
+    for (std::uint32_t f = 0; f <= options_.device.functions; ++f) {
+        const function_choice c = choice_of(options_, f);
+        if (c.owner) {
+            owners.insert(*c.owner);
         }
-    };
-    look_at(options_.every_function);
-    for (const auto& [number, choice] : options_.functions) {
-        look_at(choice);
+        if (c.group) {
+            groups.insert(*c.group);
+        }
+        left_to_all = left_to_all || (f != 0 && !c.owner && !c.group);
     }
-    if (best.of == account::kind::strangers && options_.group && p.is_in(*options_.group)) {
-        best = {.of = account::kind::group, .id = *options_.group};
+    owners_.assign(owners.begin(), owners.end());
+    groups_.assign(groups.begin(), groups.end());
+    if (left_to_all && options_.group && !groups.contains(*options_.group)) {
+        groups_.push_back(*options_.group);
     }
-    return best;
 }
 
 bool access::is_enabled(std::uint32_t function) const { return choice_of(options_, function).enabled.value_or(true); }

@@ -18,12 +18,15 @@ namespace vinic::vinicd {
 
 struct peer {
     controller::credentials who;
-    std::vector<gid_t> groups;  ///< the supplementary ones
+    std::vector<gid_t> groups;  ///< the supplementary ones, sorted
     os::unique_fd process;      ///< a pidfd; empty if the process is in a pid namespace that cannot be seen
     [[nodiscard]] bool is_in(gid_t group) const noexcept;
 };
 
-/// As the kernel tells it: of the process that called connect().  Without `process`.
+inline constexpr std::size_t groups_max = 4096;  ///< of one process
+
+/// As the kernel tells it: of the process that called connect().  Without `process`.  Of one that is in more groups
+/// than groups_max none counts: looking at them is work for all.
 [[nodiscard]] result<peer> peer_of(int connection);
 /// Opens `process`.
 [[nodiscard]] result<void> open_process(peer& p);
@@ -32,10 +35,13 @@ struct peer {
 /// hangs up while pidfd and kill() still say that all is well; the kernel's flag for "exiting" is set before either.
 [[nodiscard]] bool is_dying(const peer& p);
 
-/// Who may do what.  Options may change: they are looked at each time.
+/// Who may do what.  Options may change: they are looked at each time, but for whose a function is at all, which is
+/// asked of everybody who connects.
 class access {
 public:
-    explicit access(const options& o) : options_(o) {}
+    explicit access(const options& o) : options_(o) { options_changed(); }
+    /// To be called when they have.
+    void options_changed();
     /// root and the user whose program this is.
     [[nodiscard]] static bool may_administer(const peer& p) noexcept;
     /// Also: may see its state.
@@ -47,6 +53,8 @@ public:
     [[nodiscard]] bool is_tenant(const peer& p) const { return account_of(p).of != account::kind::strangers; }
     /// What its places and work are charged to.
     [[nodiscard]] account account_of(const peer& p) const;
+    /// How many there may be besides those of administrators and strangers.
+    [[nodiscard]] std::size_t accounts() const noexcept { return owners_.size() + groups_.size(); }
     [[nodiscard]] bool is_enabled(std::uint32_t function) const;
     /// To be shown: who owns it.
     [[nodiscard]] uid_t owner(std::uint32_t function) const;
@@ -54,6 +62,8 @@ public:
 
 private:
     const options& options_;
+    std::vector<uid_t> owners_;  ///< of a function that there is, or was, each once; sorted
+    std::vector<gid_t> groups_;  ///< likewise, the greatest first; behind them the socket's, if a VF is left to it
 };
 
 /// Who asked for a change, as logs and events have it.

@@ -12,9 +12,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "os/sync.hpp"
+#include "vinicd/changes.hpp"
 #include "vinicd/machine_memory.hpp"
 
 namespace vinic::vinicd {
@@ -23,30 +25,10 @@ namespace {
 
 constexpr std::uint64_t stop_patience_ns = 10'000'000'000;
 constexpr std::uint64_t last_words_ns = 200'000'000;
+constexpr std::uint64_t add_again_ns = 20'000'000;
 
 std::unexpected<error> fail(int os_errno, const std::string& doing) {
     return std::unexpected(error{errc::os_failure, os_errno, doing});
-}
-
-std::string service_text(const controller::service& s) {
-    return "guarantee " + rate_text(s.guarantee) + ", cap " + rate_text(s.cap) + ", weight " +
-           std::to_string(s.weight) + ", priority " + std::to_string(s.priority) + ", " +
-           std::to_string(s.reserved_queues) + " reserved queue(s)";
-}
-
-/// What of the rights is not as it was, each with a comma behind it.
-std::string new_rights(const function_choice& was, const function_choice& is) {
-    std::string all;
-    if (was.owner != is.owner) {
-        all += "owner = " + (is.owner ? std::to_string(*is.owner) : "nobody") + ", ";
-    }
-    if (was.group != is.group) {
-        all += "group = " + (is.group ? std::to_string(*is.group) : "none") + ", ";
-    }
-    if (was.enabled != is.enabled) {
-        all += std::string("enabled = ") + (is.enabled.value_or(true) ? "true" : "false") + ", ";
-    }
-    return all;
 }
 
 }  // namespace
@@ -61,6 +43,9 @@ program::~program() {
 
 result<void> program::run() {
     raise_descriptor_limit();
+    if (const int why = manager_.broken(); why != 0) {
+        log_.warning(std::string("the service manager cannot be told anything (NOTIFY_SOCKET): ") + std::strerror(why));
+    }
     if (!loop_.works() || events_.fd() < 0) {
         return fail(errno, "making the main loop");
     }
@@ -81,7 +66,7 @@ result<void> program::run() {
               std::to_string(o.scheduling.queues) + " queues, policy " + name(o.scheduling.order) +
               (o.yield ? ", yielding" : ""));
     log_.flush(last_words_ns);  // whoever is told that it is ready finds in the log what there was to be said
-    manager_.say("READY=1");
+    news_.say("READY=1");
     if (const std::uint64_t interval = watchdog_interval_ns(); interval != 0) {
         keep_watchdog_quiet(interval);
     }
@@ -162,12 +147,7 @@ result<void> program::make_device() {
             }
             continue;
         }
-        if (const auto set = device_->set_memory(f, memory_of(in_force_, f)); !set) {
-            return set;
-        }
-        const controller::service s = service_of(in_force_, f);
-        auto set = s == controller::service{} ? result<void>{} : device_->set_service(f, s);
-        if (!set) {
+        if (const auto set = device_->set(f, service_of(in_force_, f), memory_of(in_force_, f)); !set) {
             return std::unexpected(error{set.error().code, set.error().os_errno,
                                          "function " + controller::function_name(f) + ": " + set.error().doing});
         }
@@ -201,7 +181,10 @@ result<void> program::open_doors() {
 }
 
 void program::keep_watchdog_quiet(std::uint64_t interval_ns) {
-    (void)notify("WATCHDOG=1");  // the next one is as good
+    if (const int why = manager_.tell("WATCHDOG=1"); why != 0 && why != EAGAIN) {  // the next one is as good
+        log_.caused(log_level::warning, "signs of life",
+                    std::string("the service manager cannot be told that vinicd lives: ") + std::strerror(why));
+    }
     loop_.at(os::now_ns() + interval_ns, [this, interval_ns] { keep_watchdog_quiet(interval_ns); });
 }
 
@@ -248,7 +231,7 @@ void program::reload(const std::string& by) {
         log_.warning("SIGHUP, but there is no configuration file to read again");
         return;
     }
-    manager_.say("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(os::now_ns() / 1000));
+    news_.say("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(os::now_ns() / 1000));
     options fresh;
     const auto problems = read_again(line_, fresh);
     for (const std::string& each : problems) {
@@ -260,7 +243,7 @@ void program::reload(const std::string& by) {
         log_.error("the configuration stays as it was");
     }
     log_.flush(last_words_ns);
-    manager_.say("READY=1");
+    news_.say("READY=1");
 }
 
 void program::report(std::uint32_t number, const result<void>& done, const std::string& what) {
@@ -280,60 +263,74 @@ void program::apply(const options& fresh, const std::string& by) {
                          " in the file now: that takes a restart");
         }
     }
+    options next = in_force_;
+    next.every_function = fresh.every_function;
+    next.functions = fresh.functions;
+    next.configured = fresh.functions;
+    next.level = fresh.level;
+    next.drain_ns = fresh.drain_ns;
     // Who gives up a guarantee goes first: together old and new ones may be more than there is.
     for (std::uint32_t f = 1; f < device_->functions(); ++f) {
-        if (device_->has(f) && !is_present(fresh, f)) {
+        if (device_->has(f) && !is_present(next, f)) {
             report(f, device_->remove(f, by), "removed, " + by);
         }
     }
     for (const bool lowering : {true, false}) {
         for (std::uint32_t f = 0; f < device_->functions(); ++f) {
             const auto now = device_->status(f);
-            const controller::service wanted = service_of(fresh, f);
-            const std::string rights = new_rights(choice_of(in_force_, f), choice_of(fresh, f));
-            if (!now || (now->options.quality == wanted && rights.empty()) ||
-                (wanted.guarantee <= now->options.quality.guarantee) != lowering) {
+            const controller::service wanted = service_of(next, f);
+            const std::string changes = now ? changes_of(*now, in_force_, next) : "";
+            if (changes.empty() || (wanted.guarantee <= now->options.quality.guarantee) != lowering) {
                 continue;
             }
-            const std::string said = (now->options.quality == wanted ? "" : service_text(wanted) + ", ") + rights + by;
-            report(f, device_->set_service(f, wanted, said), said);
-        }
-    }
-    for (std::uint32_t f = 1; f < device_->functions(); ++f) {
-        if (!device_->has(f) && is_present(fresh, f)) {
-            report(f, device_->add(f, service_of(fresh, f), by), "added, " + by);
+            report(f, device_->set(f, wanted, memory_of(next, f), changes + by), changes + by);
         }
     }
     for (std::uint32_t f = 0; f < device_->functions(); ++f) {
-        const auto& names = choice_of(fresh, f).names;
+        const auto& names = choice_of(next, f).names;
         if (names != choice_of(in_force_, f).names) {
             const std::string said = "names [" + as_text(names) + "], " + by;
             report(f, device_->give_names(f, names, said), said);
         }
     }
-    in_force_.every_function = fresh.every_function;
-    in_force_.functions = fresh.functions;
-    in_force_.configured = fresh.functions;
-    for (std::uint32_t f = 0; f < device_->functions(); ++f) {
-        if (device_->has(f)) {
-            if (const auto set = device_->set_memory(f, memory_of(in_force_, f), by); !set) {
-                report(f, set, "");
-            }
-        }
-    }
+    in_force_ = std::move(next);
+    add_missing(by);
     connections_->options_changed();
     raise_descriptor_limit();
-    in_force_.level = fresh.level;
-    in_force_.drain_ns = fresh.drain_ns;
-    log_.set_level(fresh.level);
+    log_.set_level(in_force_.level);
     log_.info("the configuration was read again, " + by);
+}
+
+/// What is still being taken away comes a moment later, if it is wanted then; what is refused stays away.
+void program::add_missing(const std::string& by) {
+    bool busy = false;
+    for (std::uint32_t f = 1; f < device_->functions(); ++f) {
+        if (device_->has(f) || !is_present(in_force_, f)) {
+            continue;
+        }
+        const auto added = add_as_said(*device_, f, in_force_, by);
+        if (!added && added.error().code == errc::busy) {
+            busy = true;
+            continue;
+        }
+        report(f, added, "added, " + by);
+        if (!device_->has(f)) {
+            in_force_.functions[f].present = false;
+        }
+    }
+    if (busy && !std::exchange(adding_, true)) {
+        loop_.at(os::now_ns() + add_again_ns, [this, by] {
+            adding_ = false;
+            add_missing(by);
+        });
+    }
 }
 
 // -- how it ends ------------------------------------------------------------------------------------
 
 void program::drain(const std::string& by) {
     log_.info("told to end" + by + ": posted work is done first, for at most " + time_text(in_force_.drain_ns));
-    manager_.say("STOPPING=1");
+    news_.say("STOPPING=1");
     connections_->stop_listening();
     listener_->close();  // the next vinicd may begin
     draining_ = std::thread([this] {

@@ -44,6 +44,7 @@ private:
     void on_events();
     void reload(const std::string& by);
     void apply(const options& fresh, const std::string& by);
+    void add_missing(const std::string& by);
     void report(std::uint32_t number, const result<void>& done, const std::string& what);
     void drain(const std::string& by);
     void finish();
@@ -52,9 +53,11 @@ private:
 
     command_line line_;
     options in_force_;
+    bool adding_ = false;  ///< comes again for what is to be added
     log log_;
     loop loop_;
-    announcer manager_{loop_};
+    service_manager manager_;
+    announcer news_{loop_, manager_};
     event_queue events_;
     os::unique_fd signals_;
     os::unique_fd drained_;  ///< readable when drain() of the device has returned

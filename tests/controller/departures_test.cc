@@ -140,7 +140,6 @@ TEST_P(DeparturesTest, WhatWasPostedAndNotRungArrivesWhenItsProcessDies) {
 
 TEST_P(DeparturesTest, WhoAttachedBeforeAResetDoesNotEnterAfterIt) {
     const auto early = nic->attach(other, ::getuid()).value();
-    const int kept = ::dup(early.window);
     ASSERT_TRUE(nic->reset(other));
     EXPECT_NE(nic->status(other)->epoch, early.epoch) << "at once";
     EXPECT_EQ(nic->enter(other, early.epoch, 0, {}).error().code, errc::busy);
@@ -149,14 +148,35 @@ TEST_P(DeparturesTest, WhoAttachedBeforeAResetDoesNotEnterAfterIt) {
     raw_client next(*nic, other, 0);
     next.data(0, 1)[0] = std::byte{0x55};
     std::byte seen{};
-    ASSERT_EQ(::pread(kept, &seen, 1, raw_client::data_offset), 1);
+    ASSERT_EQ(::pread(early.window.get(), &seen, 1, raw_client::data_offset), 1) << "what was given is his";
     EXPECT_EQ(seen, std::byte{0});
-    ::close(kept);
+}
+
+TEST_P(DeparturesTest, WhoComesWhereSomebodyHasJustGoneIsNotTakenForHim) {
+    constexpr int rounds = 1000;
+    raw_client stays(*nic, other, 1);
+    const auto a = nic->attach(other, ::getuid()).value();
+    for (int i = 0; i < rounds; ++i) {
+        auto epoch = nic->enter(other, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()});
+        for (const std::uint64_t end = os::now_ns() + 20'000'000'000; !epoch && os::now_ns() < end;) {
+            std::this_thread::yield();  // until the one before is no more
+            epoch = nic->enter(other, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()});
+        }
+        ASSERT_TRUE(epoch) << i;
+        nic->leave(other, 0, *epoch, i % 2 != 0);
+    }
+    std::unique_lock hold(mutex);
+    const auto count = [&](event_kind kind) {
+        return std::ranges::count_if(told, [&](const event& e) { return e.kind == kind && e.function == other; });
+    };
+    EXPECT_TRUE(heard.wait_for(hold, std::chrono::seconds(20),
+                               [&] { return count(event_kind::died) + count(event_kind::detached) == rounds; }));
+    EXPECT_EQ(count(event_kind::died), rounds / 2);
 }
 
 TEST_P(DeparturesTest, WhoNeverEnteredLeavesNothingBehind) {
     const auto early = nic->attach(other, ::getuid()).value();
-    const int kept = ::dup(early.window);
+    const int kept = ::dup(early.window.get());
     const std::vector<std::byte> much(1 << 20, std::byte{1});
     ASSERT_EQ(::pwrite(kept, much.data(), much.size(), raw_client::data_offset), 1 << 20);
     EXPECT_GE(nic->status(other)->memory_bytes, much.size());

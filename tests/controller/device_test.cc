@@ -239,7 +239,7 @@ TEST_P(DeviceTest, ADatagramReceiverMayFlushWhileALongOneComes) {
 TEST_P(DeviceTest, AWindowIsNotGivenToTheNextUserAfterOneWhoNeverEntered) {
     const auto first = nic->attach(1, ::getuid() + 1);
     ASSERT_TRUE(first);
-    const int kept = ::dup(first->window);
+    const int kept = ::dup(first->window.get());
     raw_client next(*nic, 1, 0);
     next.data(0, 1)[0] = std::byte{0x55};
     std::byte seen{};
@@ -281,7 +281,7 @@ TEST_P(DeviceTest, AMailboxAnswersEachRequestOnce) {
     for (const std::uint32_t replayed : {last, last - 1, last + 2, last + 1000}) {
         box.request.sequence.store_release(replayed);
         const std::uint64_t one = 1;
-        (void)!::write(nic->attach(1, ::getuid())->mailbox, &one, sizeof one);
+        (void)!::write(nic->attach(1, ::getuid())->mailbox.get(), &one, sizeof one);
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
         EXPECT_EQ(box.response.sequence.load_acquire(), last) << replayed;
     }
@@ -323,14 +323,14 @@ TEST_P(DeviceTest, AnEventDescriptorThatIsDrainedOrMadeBlockingHurtsNobodyElse) 
     Pair p(*nic);
     const auto mine = nic->attach(3, ::getuid());
     ASSERT_TRUE(mine);
-    for (const int fd : {mine->doorbell, mine->mailbox}) {
+    for (const int fd : {mine->doorbell.get(), mine->mailbox.get()}) {
         ASSERT_EQ(::fcntl(fd, F_SETFL, 0), 0);  // the open file is shared with the device
         const std::uint64_t full = ~std::uint64_t{1};
         ASSERT_EQ(::write(fd, &full, sizeof full), 8);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(2));  // engines sleep
     for (int i = 0; i < 20; ++i) {
-        for (const int fd : {mine->doorbell, mine->mailbox}) {
+        for (const int fd : {mine->doorbell.get(), mine->mailbox.get()}) {
             std::uint64_t count = 0;
             (void)!::read(fd, &count, i == 0 ? sizeof count : 0);
         }

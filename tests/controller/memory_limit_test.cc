@@ -101,7 +101,7 @@ TEST_P(MemoryLimitTest, AReceiverWithoutMemoryBreaksTheConnectionAndNothingElse)
 TEST_P(MemoryLimitTest, LeavingAndComingBackHoldsNothing) {
     std::vector<int> kept;
     for (int i = 0; i < 6; ++i) {
-        kept.push_back(::dup(nic->attach(hog, ::getuid())->window));
+        kept.push_back(::dup(nic->attach(hog, ::getuid())->window.get()));
         raw_client c(*nic, hog, 0);
         ASSERT_EQ(c.register_all(key), errc::ok) << i;
         EXPECT_EQ(c.data(0, 1)[0], std::byte{0});

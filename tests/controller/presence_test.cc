@@ -202,5 +202,29 @@ TEST_F(PresenceTest, OthersDoNotNotice) {
     EXPECT_EQ(added.load(), 200);
 }
 
+TEST_F(PresenceTest, ItsGuaranteeIsFreeAtOnceAlthoughItIsStillBeingTakenAway) {
+    const std::uint64_t all = nic->options().scheduling.bytes_per_second * nic->options().scheduling.engines;
+    for (int i = 0; i < 20; ++i) {
+        ASSERT_TRUE(nic->set_service(guest, {.guarantee = all}));
+        const raw_client user(*nic, guest, 0);
+        ASSERT_TRUE(nic->remove(guest));
+        ASSERT_TRUE(nic->set_service(1, {.guarantee = all})) << i;
+        ASSERT_TRUE(nic->set_service(1, {}));
+        nic->settle();
+        ASSERT_TRUE(nic->add(guest));
+    }
+}
+
+TEST_F(PresenceTest, ServiceAndMemoryAreSetTogetherOrNotAtAll) {
+    const auto before = nic->status(guest)->options;
+    EXPECT_FALSE(nic->set(guest, {.weight = 7}, 1 << 20)) << "too little memory";
+    EXPECT_FALSE(nic->set(guest, {.guarantee = ~std::uint64_t{0}}, 64ULL << 20)) << "too much guaranteed";
+    EXPECT_EQ(nic->status(guest)->options.quality, before.quality);
+    EXPECT_EQ(nic->status(guest)->options.memory_bytes, before.memory_bytes);
+    ASSERT_TRUE(nic->set(guest, {.weight = 7}, 64ULL << 20));
+    EXPECT_EQ(nic->status(guest)->options.quality.weight, 7u);
+    EXPECT_EQ(nic->status(guest)->options.memory_bytes, 64ULL << 20);
+}
+
 }  // namespace
 }  // namespace vinic::controller

@@ -37,9 +37,9 @@ public:
             throw std::runtime_error(a.error().message());
         }
         bytes_ = a->window_bytes;
-        doorbell_ = ::dup(a->doorbell);
-        mailbox_ = ::dup(a->mailbox);
-        void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, a->window, 0);
+        doorbell_ = ::dup(a->doorbell.get());
+        mailbox_ = ::dup(a->mailbox.get());
+        void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, a->window.get(), 0);
         if (p == MAP_FAILED) {
             throw std::runtime_error("mapping a window");
         }
@@ -54,8 +54,8 @@ public:
     void hang_up() { device_.leave(function_, context_, epoch_, true); }
     /// Has the window open, as the library would: the device lets it look at it for a while when it is cut off.
     void hold_entry() {
-        const std::string window = "/proc/self/fd/" + std::to_string(device_.attach(function_, ::getuid())->window);
-        entry_.reset(::open(window.c_str(), O_RDWR | O_CLOEXEC));
+        const auto a = device_.attach(function_, ::getuid());
+        entry_.reset(::open(("/proc/self/fd/" + std::to_string(a->window.get())).c_str(), O_RDWR | O_CLOEXEC));
         if (!os::try_lock_byte(entry_.get(), 1 + context_)) {
             throw std::runtime_error("locking a process entry");
         }

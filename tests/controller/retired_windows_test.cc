@@ -9,6 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
+#include "os/sync.hpp"
+
 namespace vinic::controller {
 namespace {
 
@@ -151,6 +156,29 @@ TEST(RetiredWindowsTest, AnAccountLetsMakeWhatItsLimitLeaves) {
     EXPECT_FALSE(account.take(1, w)) << "windows that are being given back count";
     account.emptied(16 * mib);
     EXPECT_TRUE(account.take(1, w));
+}
+
+TEST(RetiredWindowsTest, ALimitThatWasLoweredHoldsAtOnceWhoeverIsJustLooking) {
+    const window w = filled(64 * mib, 8 * mib);
+    memory_account account(64 * mib);
+    std::atomic<bool> ended = false;
+    std::thread engine([&] {
+        while (!ended) {
+            (void)account.take(1, w);
+            account.forget();
+        }
+    });
+    for (int i = 0; i < 50'000; ++i) {
+        for (int n = 0; n < i % 200; ++n) {
+            os::spin_pause();  // it is anywhere
+        }
+        account.set_limit(4 * mib);
+        EXPECT_FALSE(account.take(1, w)) << i;
+        account.set_limit(64 * mib);
+        EXPECT_TRUE(account.take(1, w)) << i;
+    }
+    ended = true;
+    engine.join();
 }
 
 }  // namespace

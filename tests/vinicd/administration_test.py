@@ -139,6 +139,20 @@ class Rights(house.Case):
         self.assertEqual(self.codes(1, groups=[4712, 4711]), [OK])
         self.assertEqual(self.codes(1, groups=[4712]), [PERMISSION_DENIED])
 
+    def test_of_a_process_in_too_many_groups_none_counts(self):
+        self.configured(text="[function.vf0]\ngroup = 4711\n[function.vf1]\ngroup = 4712\n")
+        self.assertEqual(self.codes(1, groups=range(4711, 4711 + 4096)), [OK])
+        self.assertEqual(self.codes(2, groups=reversed(range(4711 - 4000, 4711 + 96))), [OK])
+        self.assertEqual(self.codes(1, groups=range(4711, 4711 + 4097)), [PERMISSION_DENIED])
+
+    def test_whom_only_the_default_names_where_each_function_says_another_is_a_stranger(self):
+        self.configured("--functions", "2", text=f"[function.default]\nowner = {house.NOBODY}\n"
+                        "[function.vf0]\nowner = 12345\n[function.vf1]\ngroup = 4711\n")
+        self.assertEqual(set(self.ask({"command": "device"})), {"schema", "version"})
+        self.assertIn("engines", self.ask({"command": "device"}, groups=[4711]))
+        self.connect().ask(command="set", function="vf1", owner=house.NOBODY)
+        self.assertIn("engines", self.ask({"command": "device"}))
+
     def test_the_sockets_group_may_use_what_is_nobodys_own(self):
         self.configured("--group", "4711", text="[function.vf1]\nowner = 12345\n")
         self.assertEqual(self.codes(0, 1, 2, groups=[4711]), [PERMISSION_DENIED, OK, PERMISSION_DENIED])
@@ -248,6 +262,23 @@ class Actors(house.Case):
             self.eventually(lambda: any(f"function {request['function']}: " in line and line.endswith(words + by)
                                         for line in daemon.log().splitlines()), True)
 
+    def test_one_request_is_one_event_and_one_that_changes_nothing_is_none(self):
+        daemon = self.start()
+        monitor = self.connect()
+        monitor.ask(command="monitor")
+        connection = self.connect()
+        for request in ({"weight": 9, "memory": "128MiB"}, {"weight": 9, "memory": "128MiB"}, {"weight": 9},
+                        {"memory": "256MiB"}):
+            self.assertNotIn("error", connection.ask(command="set", function="vf1", **request))
+        self.assertEqual(connection.ask(command="function", function="vf1")["memory_limit_bytes"], 256 << 20)
+        connection.ask(command="remove", function="vf2")
+        by = f", asked by process {os.getpid()} of user {os.geteuid()}"
+        told = [json.loads(monitor.receive()) for _ in range(3)]
+        self.assertEqual([(e["event"], e["text"]) for e in told],
+                         [("changed", "weight = 9, memory = 128MiB" + by), ("changed", "memory = 256MiB" + by),
+                          ("removed", by[2:])])
+        self.eventually(lambda: daemon.log().count("function vf1: "), 2)
+
     @house.needs_real
     def test_a_write_to_the_pf_is_told_to_all_whom_it_concerns(self):
         self.start("--functions", "3")
@@ -271,16 +302,17 @@ class Actors(house.Case):
         monitor = self.connect()
         monitor.ask(command="monitor")
         self.write("c.toml", "[function.vf1]\nowner = 4711\n[function.vf2]\nweight = 7\n"
-                             "[function.vf3]\npresent = false\n")
+                             "[function.vf3]\npresent = false\n[function.vf4]\nmemory = \"128MiB\"\n")
         daemon.send(signal.SIGHUP)
         told = {}
-        while len(told) < 3:
+        while len(told) < 4:
             event = json.loads(monitor.receive())
             told[event["function"]] = event["text"]
         by = f"as the file says, asked by process {os.getpid()} of user {os.geteuid()}"
         self.assertEqual(told["vf1"], "owner = 4711, " + by)
         self.assertIn("weight 7", told["vf2"])
-        self.assertEqual([text.endswith(by) for text in told.values()], [True] * 3)
+        self.assertEqual(told["vf4"], "memory = 128MiB, " + by)
+        self.assertEqual([text.endswith(by) for text in told.values()], [True] * 4)
         for function in told:
             self.eventually(lambda: any(f"function {function}: " in line and line.endswith(by)
                                         for line in daemon.log().splitlines()), True)

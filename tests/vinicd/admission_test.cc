@@ -149,13 +149,47 @@ TEST(admission, one_member_leaves_half_of_the_groups_share_to_the_others) {
     EXPECT_GT(a.free_at_ns(group(1), 7), 10 * second_ns - second_ns);
 }
 
+TEST(admission, what_a_member_does_beyond_his_half_holds_up_nobody_else) {
+    admission a(64);
+    for (std::uint64_t now = 0; now < 10 * second_ns; now += 100 * us) {
+        a.charge(group(1), 7, now, 90 * us);  // connects again and again, and nobody can keep him from that
+        ASSERT_LE(a.free_at_ns(group(1), 8), now);
+    }
+    EXPECT_GT(a.free_at_ns(group(1), 7), 10 * second_ns);
+    // Nor does his debt keep two others from sharing what is the group's.
+    std::uint64_t sum = 0;
+    for (std::uint64_t now = 10 * second_ns; now < 20 * second_ns; now += 100 * us) {
+        a.charge(group(1), 7, now, 90 * us);
+        const uid_t user = now / (100 * us) % 2 == 0 ? 8 : 9;
+        if (a.free_at_ns(group(1), user) <= now) {
+            a.charge(group(1), user, now, 100 * us);
+            sum += 100 * us;
+        }
+    }
+    EXPECT_GE(sum, 1'900'000'000U);
+    EXPECT_LE(sum, 2'100'000'000U);
+}
+
 TEST(admission, a_debt_is_paid_by_time_and_then_forgotten) {
     admission a(64);
-    a.charge(strangers, 1, 0, second_ns);  // one long request
-    EXPECT_GT(a.free_at_ns(strangers, 2), 19 * second_ns);
-    EXPECT_LE(a.free_at_ns(strangers, 2), 20 * second_ns);
-    (void)a.late(20 * second_ns);
+    a.charge(strangers, 1, 0, 200'000 * us);  // one long request
+    EXPECT_GT(a.free_at_ns(strangers, 2), 3 * second_ns);
+    EXPECT_LE(a.free_at_ns(strangers, 2), 4 * second_ns);
+    (void)a.late(4 * second_ns);
     EXPECT_EQ(a.free_at_ns(strangers, 2), 0U);
+}
+
+TEST(admission, no_debt_grows_beyond_some_seconds) {
+    admission a(64);
+    for (const account of : {strangers, group(1), owner(1), administrators}) {
+        for (std::uint64_t now = 0; now <= 60 * second_ns; now += second_ns) {
+            a.charge(of, 1, now, 100 * second_ns);
+            ASSERT_GT(a.free_at_ns(of, 1), now);
+            ASSERT_LE(a.free_at_ns(of, 1), now + work_budget::debt_max_ns);
+        }
+        (void)a.late(60 * second_ns + work_budget::debt_max_ns);
+        EXPECT_EQ(a.free_at_ns(of, 1), 0U);
+    }
 }
 
 TEST(admission, a_clock_that_stands_still_or_jumps_ahead_is_no_way_around_it) {

@@ -247,6 +247,19 @@ class Nonsense(house.Case):
         self.assertEqual(int.from_bytes(silent[0].receive()[:4], "little"), LIMIT_REACHED)
         self.assertEqual(select.select([silent[1].socket], [], [], 0)[0], [])
 
+    def test_who_asks_or_monitors_and_makes_room_is_told_in_its_own_words(self):
+        self.start()
+        known = [self.connect() for _ in range(2)]
+        known[0].ask(command="functions")
+        known[1].ask(command="monitor")
+        late = [self.connect() for _ in range(128)]
+        self.eventually(lambda: late[-1].ask(command="device")["displaced_connections"], 2)
+        for connection in known:
+            error = json.loads(connection.receive())
+            self.assertEqual((error["schema"], error["error"]["code"]), (1, "limit_reached"))
+            self.assertIn("was given to a newer connection", error["error"]["message"])
+            self.assertTrue(connection.has_hung_up())
+
     def test_a_function_has_room_for_its_contexts_and_a_few_more(self):
         self.start("--contexts", "2")
         users = [self.client(1, context) for context in range(2)]

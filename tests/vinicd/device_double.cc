@@ -8,6 +8,7 @@
 //
 //     stuck     drain() returns when stop() is called, not before
 //     noisy     enter() tells 10,000 events
+//     slow      add() is busy for 300 ms after remove()
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -29,6 +30,7 @@ namespace vinic::controller {
 namespace {
 
 constexpr std::uint32_t noise = 10'000;
+constexpr std::uint64_t slowness_ns = 300'000'000;
 
 bool told(std::string_view word) {
     const char* is = std::getenv("VINICD_DOUBLE");
@@ -42,6 +44,7 @@ struct function {
     os::unique_fd mailbox;
     std::map<std::uint32_t, std::uint32_t> entered;  ///< context to its epoch
     bool removed = false;
+    std::uint64_t removed_ns = 0;
 };
 
 }  // namespace
@@ -122,9 +125,10 @@ result<attachment> device::attach(std::uint32_t number, uid_t /*user*/) {
     if (f == nullptr) {
         return no_function();
     }
-    return attachment{.window = f->window.get(),
-                      .doorbell = f->doorbell.get(),
-                      .mailbox = f->mailbox.get(),
+    const auto copy_of = [](const os::unique_fd& fd) { return os::unique_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); };
+    return attachment{.window = copy_of(f->window),
+                      .doorbell = copy_of(f->doorbell),
+                      .mailbox = copy_of(f->mailbox),
                       .window_bytes = f->status.options.window_bytes,
                       .epoch = f->status.epoch};
 }
@@ -199,6 +203,11 @@ result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const
     return {};
 }
 
+result<void> device::set(std::uint32_t number, const service& s, std::uint64_t memory_bytes, const std::string& by) {
+    const auto done = set_memory(number, memory_bytes);
+    return done ? set_service(number, s, by) : done;
+}
+
 void device::forsake(std::uint32_t, std::uint32_t) {}
 
 result<void> device::end_tenancy(std::uint32_t number, const std::string& by) { return reset(number, by); }
@@ -224,6 +233,7 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
         return std::unexpected(error{errc::invalid_argument, 0, "the PF cannot be removed"});
     }
     f->removed = true;
+    f->removed_ns = os::now_ns();
     f->entered.clear();
     state_->tell(event_kind::removed, number, 0, 0, by);
     return {};
@@ -235,6 +245,9 @@ result<void> device::add(std::uint32_t number, const service& s, const std::stri
         return std::unexpected(error{errc::invalid_state, 0, "it is there already"});
     }
     function& f = state_->functions[number];
+    if (told("slow") && os::now_ns() - f.removed_ns < slowness_ns) {
+        return std::unexpected(error{errc::busy, 0, "it is still being taken away"});
+    }
     f.removed = false;
     f.status.contexts = 0;
     f.status.counters = {};

@@ -345,8 +345,8 @@ class HostileServer(house.Case):
         self.assertEqual([c for c in text if c != "\n" and (c < " " or "\x7f" <= c < "\xa0")], [], text)
         return text
 
-    EVIL = "\x1b]0;owned\x07 \x9b31m \x7f \r"
-    SEEN = "\\x1b]0;owned\\x07 \\xc2\\x9b31m \\x7f \\x0d"
+    EVIL = "\x1b]0;owned\x07 \x9b31m \x7f \r \u202e \\x1b"
+    SEEN = "\\x1b]0;owned\\x07 \\xc2\\x9b31m \\x7f \\x0d \\xe2\\x80\\xae \\x5cx1b"
 
     def test_refusals(self):
         self.serve({"schema": 1, "error": {"code": "invalid_state", "message": self.EVIL}})
@@ -362,6 +362,11 @@ class HostileServer(house.Case):
         event = {"event": self.EVIL, "function": self.EVIL, "time_ns": 1, "text": self.EVIL, "lost": 0}
         self.serve([{"schema": 1, "monitor": True}, event])
         self.assertIn(self.SEEN, self.shown("monitor", "-n", "1"))
+
+    def test_a_monitor_that_is_hung_up_on_says_why(self):
+        self.serve([{"schema": 1, "monitor": True},
+                    {"schema": 1, "error": {"code": "limit_reached", "message": "no place " + self.EVIL}}])
+        self.assertEqual(self.shown("monitor", "-n", "1"), "vinic: no place " + self.SEEN + "\n")
 
     def test_a_reply_that_nests_deeply(self):
         self.serve(b'{"functions":' + b"[" * 30000 + b"]" * 30000 + b"}")

@@ -28,7 +28,7 @@ VERSION = 4
 NOBODY = 65534
 LIMIT_REACHED = 7  # errc::limit_reached
 BUSY = 9           # errc::busy
-reply_header = struct.Struct("<IIIIQII")  # of what answers whoever attaches or is refused; why not follows, in 112 bytes
+reply_header = struct.Struct("<IIIIQII")  # answers whoever attaches or is refused; why not follows, in 112 bytes
 needs_root = unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
 
 

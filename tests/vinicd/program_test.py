@@ -3,6 +3,7 @@
 """vinicd as a process: sockets, signals, systemd, the configuration file."""
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -162,6 +163,39 @@ class Signals(house.Case):
             self.assertEqual(self.function("vf0")["guarantee_bytes_per_second"], int(first[0]) * 10 ** 9)
             self.assertEqual(self.function("vf1")["guarantee_bytes_per_second"], int(second[0]) * 10 ** 9)
 
+    def reload(self, daemon, text):
+        self.write("c.toml", text)
+        daemon.send(signal.SIGHUP)
+        daemon.told()
+        self.assertEqual(daemon.told(), "READY=1")
+
+    def test_a_guarantee_may_move_from_a_function_that_goes_while_it_is_used(self):
+        texts = [f'[function.vf{goes}]\npresent = false\n[function.vf{stays}]\nguarantee = "7GB/s"\n'
+                 for goes, stays in ((1, 0), (0, 1))]
+        daemon = self.start("--config", self.write("c.toml", texts[0]))
+        for i in range(20):
+            stays = i % 2
+            users = [self.client(1 + stays, context) for context in range(32)]
+            self.reload(daemon, texts[1 - stays])
+            self.assertNotIn("error: ", daemon.log())
+            for user in users:
+                self.assertTrue(user.has_hung_up())
+                user.close()
+            self.eventually(lambda: self.function(f"vf{1 - stays}").get("guarantee_bytes_per_second"), 7 * 10 ** 9)
+
+    def test_what_is_still_being_taken_away_is_added_a_moment_later(self):
+        # The double named `slow` is still taking a function away for a while.
+        daemon = self.start("--config", self.write("c.toml", ""), environment={"VINICD_DOUBLE": "slow"})
+        self.reload(daemon, "[function.vf0]\npresent = false\n[function.vf1]\npresent = false\n")
+        self.reload(daemon, "[function.vf0]\nweight = 5\n[function.vf1]\nweight = 5\n")
+        # What was said last is what counts.
+        self.reload(daemon, "[function.vf0]\nweight = 7\nmemory = \"128MiB\"\n[function.vf1]\npresent = false\n")
+        self.eventually(lambda: self.function("vf0").get("weight"), 7)
+        self.assertEqual(self.function("vf0")["memory_limit_bytes"], 128 << 20)
+        self.assertIn("was removed", self.function("vf1")["error"]["message"])
+        self.eventually(lambda: len(re.findall(r"function vf0: added, as the file says, asked by", daemon.log())), 1)
+        self.assertNotIn("error: ", daemon.log())
+
     def test_a_file_that_has_become_wrong_changes_nothing(self):
         config = self.write("c.toml", '[function.vf0]\ncap = "1GB/s"\n')
         daemon = self.start("--config", config)
@@ -206,6 +240,26 @@ class Systemd(house.Case):
     def test_signs_of_life(self):
         daemon = self.start(environment={"WATCHDOG_USEC": "100000"})
         self.assertEqual([daemon.told() for _ in range(3)], ["WATCHDOG=1"] * 3)
+
+    def test_signs_of_life_without_a_descriptor_left(self):
+        daemon = self.start(environment={"WATCHDOG_USEC": "100000"})
+        taken = {int(n) for n in os.listdir(f"/proc/{daemon.pid}/fd")}
+        none_free = min(set(range(len(taken) + 1)) - taken)
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (none_free, none_free))
+        daemon.notify.setblocking(False)
+        try:
+            while True:
+                daemon.told()
+        except BlockingIOError:
+            pass
+        daemon.notify.settimeout(house.PATIENCE_SECONDS)
+        self.assertEqual([daemon.told() for _ in range(12)], ["WATCHDOG=1"] * 12)
+
+    def test_whom_it_cannot_tell_anything_is_said(self):
+        daemon = self.start(ready=False, environment={"NOTIFY_SOCKET": "/" + "x" * 200})
+        self.eventually(lambda: "the service manager cannot be told anything" in daemon.log(), True)
+        self.eventually(lambda: os.path.exists(self.path), True)
+        self.assertEqual(daemon.end(), 0)
 
     def test_lines_for_the_journal_have_a_level_and_no_time(self):
         log = self.write("journal", "")

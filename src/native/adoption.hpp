@@ -124,7 +124,7 @@ private:
                                           const std::vector<range>& threads, foreign_reason pins) noexcept;
     [[nodiscard]] bool make_tables();
     void publish() noexcept;
-    void hide_forced(int advice) noexcept;
+    void hide_forced(bool hidden) noexcept;
 
     device::memory& memory_;
     device::arena& arena_;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // adoption_return.cc -- adopted pages become the program's own again, and stay its own in forked children.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -159,21 +157,21 @@ void adoption::before_fork() noexcept {
     } catch (const std::bad_alloc&) {
         // There is no room to remember what the child would have to lose: so it does not get it.
         forked_hides_ = true;
-        hide_forced(MADV_DONTFORK);
+        hide_forced(true);
     }
 }
 
-void adoption::hide_forced(int advice) noexcept {
+void adoption::hide_forced(bool hidden) noexcept {
     for (const auto& [address, e] : adopted_) {
         if (e.forced) {
-            (void)::madvise(reinterpret_cast<void*>(address), e.bytes, advice);
+            os::keep_from_children(address, e.bytes, hidden);
         }
     }
 }
 
 void adoption::after_fork_in_parent() noexcept {
     if (std::exchange(forked_hides_, false)) {
-        hide_forced(MADV_DOFORK);
+        hide_forced(false);
     }
     for (const forked_part& p : forked_) {
         if (p.copy != nullptr) {

@@ -3,6 +3,7 @@
 // guard.hpp -- what a thread holds while it is inside: the mark of an engine, a lock that is optional.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 
 #include "device/memory.hpp"
@@ -32,6 +33,26 @@ public:
 private:
     abi::word32& word_;
     std::uint32_t seen_;
+};
+
+/// For a few instructions, where two threads may meet.
+class spin_guard {
+public:
+    explicit spin_guard(std::atomic_flag& flag, bool wanted = true) noexcept : flag_(wanted ? &flag : nullptr) {
+        while (flag_ != nullptr && flag_->test_and_set(std::memory_order_acquire)) {
+            os::spin_pause();
+        }
+    }
+    spin_guard(const spin_guard&) = delete;
+    spin_guard& operator=(const spin_guard&) = delete;
+    ~spin_guard() {
+        if (flag_ != nullptr) {
+            flag_->clear(std::memory_order_release);
+        }
+    }
+
+private:
+    std::atomic_flag* flag_;
 };
 
 /// Locks only where the attribute asks for it.

@@ -2,7 +2,6 @@
 //
 // nic.cc -- opening a device, its memory, and the housekeeping of one open nic.
 #include <pthread.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -371,8 +370,7 @@ bool nic::reaches_foreign_memory() const noexcept {
     }
     // Of isolated placement: the device reaches the memory of its own user's processes only.  A window is of the user
     // who made it, whoever made the socket.
-    struct stat window{};
-    return ::fstat(state_->memory->fd(), &window) == 0 && window.st_uid == ::geteuid();
+    return os::owner_of(state_->memory->fd()) == ::geteuid();
 }
 
 const std::string& nic::device_address() const noexcept {

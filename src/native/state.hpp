@@ -183,26 +183,6 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     bool fd_armed = false;  // under nic->mutex
 };
 
-/// For a few instructions, where two threads may meet.
-class spin_guard {
-public:
-    explicit spin_guard(std::atomic_flag& flag, bool wanted = true) noexcept : flag_(wanted ? &flag : nullptr) {
-        while (flag_ != nullptr && flag_->test_and_set(std::memory_order_acquire)) {
-            os::spin_pause();
-        }
-    }
-    spin_guard(const spin_guard&) = delete;
-    spin_guard& operator=(const spin_guard&) = delete;
-    ~spin_guard() {
-        if (flag_ != nullptr) {
-            flag_->clear(std::memory_order_release);
-        }
-    }
-
-private:
-    std::atomic_flag* flag_;
-};
-
 /// A send as the poller will report it.
 struct send_entry {
     std::uint64_t cookie;

@@ -5,6 +5,7 @@
 #include <linux/openat2.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,6 +31,13 @@ int beyond_standard(int fd) noexcept {
     ::close(fd);
     errno = e;
     return other;
+}
+
+unique_fd duplicate(int fd) noexcept { return unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)); }
+
+std::optional<std::uint32_t> owner_of(int fd) noexcept {
+    struct stat s{};
+    return ::fstat(fd, &s) == 0 ? std::optional<std::uint32_t>(s.st_uid) : std::nullopt;
 }
 
 int open_beside(int directory, const char* name, int flags, unsigned int mode) noexcept {

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -35,6 +36,11 @@ private:
 /// The same open file under a number beyond 2, closing the old one; -1 and errno on failure.  A program that was
 /// started with its output closed would get a file of ours as number 1 and print into it.
 [[nodiscard]] int beyond_standard(int fd) noexcept;
+
+/// Another number, beyond 2, of the same open file; none and errno on failure.
+[[nodiscard]] unique_fd duplicate(int fd) noexcept;
+/// Whose file it is; nobody if that cannot be told.
+[[nodiscard]] std::optional<std::uint32_t> owner_of(int fd) noexcept;
 
 /// Opens the file `name` of a directory and nothing else: no link is followed, nothing that was mounted over it is
 /// entered (a file system in user space says of its files what it likes, and may keep whoever opens one).  As open(2).

@@ -240,6 +240,10 @@ std::byte* copy_aside(const std::byte* from, std::uint64_t bytes, int fd, std::u
     return static_cast<std::byte*>(copy);
 }
 
+void keep_from_children(std::uint64_t address, std::uint64_t bytes, bool kept) noexcept {
+    (void)::madvise(reinterpret_cast<void*>(address), bytes, kept ? MADV_DONTFORK : MADV_DOFORK);
+}
+
 void drop_copy(std::byte* copy, std::uint64_t bytes) noexcept {
     if (::munmap(copy, bytes) != 0) {
         (void)::madvise(copy, bytes, MADV_DONTNEED);  // no mapping is left to cut it out: its pages go at least

@@ -52,6 +52,8 @@ private:
 /// Private anonymous memory with what `fd` holds at `offset`, which is mapped at `from`; pages that were never written
 /// stay untouched.  nullptr when memory is short.
 [[nodiscard]] std::byte* copy_aside(const std::byte* from, std::uint64_t bytes, int fd, std::uint64_t offset) noexcept;
+/// Forked children do not get the range, or do again.
+void keep_from_children(std::uint64_t address, std::uint64_t bytes, bool kept) noexcept;
 void drop_copy(std::byte* copy, std::uint64_t bytes) noexcept;
 /// In a forked child: the copy goes to `address`, or, without one, nothing that could be mistaken for it.  Nothing
 /// happens if something lies there.

@@ -49,6 +49,13 @@ TEST_F(region, that_wraps_round_the_address_space_is_refused) {
     const auto* near_the_end = reinterpret_cast<const std::byte*>(~std::uintptr_t{4095});
     const std::span<const std::byte> wrapping(near_the_end, 1 << 20);
     EXPECT_EQ(code_of(linked.left.domain.register_memory(wrapping, vinic::access::all)), vinic::errc::invalid_argument);
+    // Up to the last byte but one, which no page ends at.
+    for (const std::uintptr_t first :
+         {std::uintptr_t{0}, std::uintptr_t{1}, std::uintptr_t{16}, std::uintptr_t{4096}}) {
+        const std::span<const std::byte> all(reinterpret_cast<const std::byte*>(first), ~std::uintptr_t{0} - first);
+        EXPECT_EQ(code_of(linked.left.domain.register_memory(all, vinic::access::all)), vinic::errc::invalid_argument)
+            << first;
+    }
 }
 
 TEST_F(region, that_is_not_mapped_is_refused) {

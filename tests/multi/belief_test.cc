@@ -16,6 +16,8 @@
 
 #include <csignal>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "abi/vi.hpp"
 #include "multi/fixture.hpp"
@@ -175,6 +177,36 @@ TEST(belief, remains_of_ones_own_that_others_may_write_give_way_to_a_new_file) {
     EXPECT_NE(now.st_ino, before.st_ino);
     EXPECT_EQ(now.st_mode & 07777, 0600u);
     ::close(inside);
+}
+
+/// As the ranks of a job do that starts where another one has ended.
+TEST(belief, remains_that_give_way_do_so_for_all_who_come_at_once) {
+    for (int round = 0; round < 5; ++round) {
+        directory d;
+        process dead([&](channel& parent) {
+            auto nic = d.open();
+            parent.say("open");
+            parent.hear("never");
+        });
+        dead.hear("open");
+        dead.kill_now();
+        ASSERT_EQ(::chmod(d.file().c_str(), 0660), 0);
+        std::vector<std::unique_ptr<process>> ranks;
+        for (int i = 0; i < 8; ++i) {
+            ranks.push_back(std::make_unique<process>([&](channel& parent) {
+                parent.hear("go");
+                auto nic = d.open();
+                parent.say("open");
+                parent.hear("leave");
+            }));
+        }
+        for (const auto& each : ranks) each->say("go");
+        for (const auto& each : ranks) each->hear("open");
+        for (const auto& each : ranks) {
+            each->say("leave");
+            EXPECT_EQ(each->exit_code(), 0);
+        }
+    }
 }
 
 TEST(belief, in_a_groups_file_needs_the_group_asked_for_exactly_its_own_and_its_mode) {

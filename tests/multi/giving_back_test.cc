@@ -247,6 +247,27 @@ TEST(giving_back, of_what_is_locked_meanwhile_waits_until_it_is_not) {
     });
 }
 
+/// A peer may be writing into the pages through it, as foreign memory.
+TEST(giving_back, waits_for_a_region_that_was_made_meanwhile) {
+    in_child([](endpoint& me) {
+        const auto memory = map_pages();
+        auto region = adopt(me, memory, 1);
+        if (!lock_pages(memory.first(page)))
+            return;
+        require(code_of(region.close()) == vinic::errc::busy, "a lock would be lost");
+        require(unlock_pages(memory.first(page)), "it can be unlocked");
+        auto meanwhile = must(me.domain.register_memory(memory.subspan(3 * page, page), vinic::access::remote_write));
+        require(meanwhile.backing() == vinic::backing::foreign, "nobody holds the adopted pages any more");
+        const auto closed = region.close();
+        require(code_of(closed) == vinic::errc::busy && closed.error().message().contains("overlaps"), "it overlaps");
+        require_contents(memory, 1, "after that");
+        must(meanwhile.close());
+        must(region.close());
+        require_contents(memory, 1, "after close");
+        require_apart(me, memory, 1);
+    });
+}
+
 TEST(giving_back, follows_memory_that_the_program_has_moved) {
     in_child([](endpoint& me) {
         const auto memory = map_pages();

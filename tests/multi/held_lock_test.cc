@@ -119,6 +119,42 @@ TEST(held_lock, ends_a_connect_that_waits_already_and_the_next_one_takes_the_req
     EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
 }
 
+/// Its outcome is taken later; the one after it has nothing to take back.
+TEST(held_lock, ends_a_wait_for_a_peer_whose_answer_is_taken_late_and_the_next_attempt_is_a_new_one) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    auto attributes = me.attributes();
+    attributes.transfer_bytes_max = 4096;
+    auto other = must(me.domain.create_vi(attributes));
+    must(me.vi.connect_peer("a", "b", 1500ms));
+    std::thread waiting([&] { EXPECT_TELLS(me.vi.connect_peer_wait(), vinic::errc::timed_out); });
+    std::this_thread::sleep_for(100ms);
+    s.take();
+    waiting.join();
+    s.give();
+    must(other.connect_peer("b", "a", 1s));
+    EXPECT_EQ(code_of(other.connect_peer_wait()), vinic::errc::attribute_mismatch);
+    EXPECT_EQ(code_of(me.vi.connect_peer_done()), vinic::errc::attribute_mismatch);
+    EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
+    EXPECT_EQ(count(d).requests, 0u);
+}
+
+/// Somebody who has only looked in passing must not make others impatient with an honest holder.
+TEST(held_lock, that_was_not_waited_for_is_waited_for_by_the_next_call) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    s.take();
+    EXPECT_TELLS(me.vi.connect("server", 20ms), vinic::errc::timed_out);
+    std::thread later([&] {
+        std::this_thread::sleep_for(300ms);
+        s.give();
+    });
+    EXPECT_EQ(code_of(me.nic.create_domain()), vinic::errc::ok);
+    later.join();
+}
+
 TEST(held_lock, makes_calls_without_a_time_out_busy_and_the_first_one_only_waits_long) {
     directory d;
     sitter s(d);

@@ -64,7 +64,7 @@ links() { g++ -std=c++23 "$@" "-I$source/include" -o "$work/linked" > "$work/sai
 
 for library in "$shared" "$static"; do
     for file in program part; do
-        for optimised in -O0 -O2 "-O2 -flto -Wl,--gc-sections -ffunction-sections"; do
+        for optimised in -O0 "-O2 -flto -Wl,--gc-sections -ffunction-sections"; do
             read -ra options <<< "$optimised"
             links "${options[@]}" "$work/$file.cc" "$library" -pthread ||
                 fail "$file does not link: $(tail -3 "$work/said")"

@@ -20,7 +20,7 @@ constexpr std::uint64_t patience_ns = 1'000'000'000;
 
 /// Whether standard error is what the journal said it listens to: it may have been redirected since.
 bool is_journal() {
-    const char* told = std::getenv("JOURNAL_STREAM");
+    const char* told = ::secure_getenv("JOURNAL_STREAM");
     struct stat status{};
     if (told == nullptr || ::fstat(STDERR_FILENO, &status) != 0) {
         return false;

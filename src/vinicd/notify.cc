@@ -23,20 +23,20 @@ constexpr std::uint64_t again_ns = 50'000'000;
 
 /// A variable that is a number; 0 if it is missing or none.
 std::uint64_t number_of(const char* variable) {
-    const char* text = std::getenv(variable);
+    const char* text = ::secure_getenv(variable);
     return text == nullptr ? 0 : parse_number(text).value_or(0);
 }
 
 /// Whether the variable that says whom something is meant for says this process, or is missing.
 bool meant_for_me(const char* variable, bool if_missing) {
-    return std::getenv(variable) == nullptr ? if_missing
+    return ::secure_getenv(variable) == nullptr ? if_missing
                                             : number_of(variable) == static_cast<std::uint64_t>(::getpid());
 }
 
 }  // namespace
 
 service_manager::service_manager() {
-    const char* path = std::getenv("NOTIFY_SOCKET");
+    const char* path = ::secure_getenv("NOTIFY_SOCKET");
     if (path == nullptr || path[0] == '\0') {
         return;
     }

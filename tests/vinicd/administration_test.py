@@ -118,7 +118,7 @@ class Rights(house.Case):
     def codes(self, *functions, **who):
         """The codes with which somebody else attaches functions."""
         return json.loads(self.as_somebody_else(
-            f"print([Connection(path).attach(f)[0] for f in {list(functions)}], file=out)", **who))
+            f"print([attach(path, f)[0] for f in {list(functions)}], file=out)", **who))
 
     def ask(self, request, **who):
         return json.loads(self.as_somebody_else(
@@ -211,10 +211,7 @@ class Rights(house.Case):
         self.assertEqual(told, {"function F was not given to this user: the administrator names owners and groups"})
         whys = self.as_somebody_else(
             "for f in (0, 1, 2, 8, 9, 300):\n"
-            "    c = Connection(path)\n"
-            "    while (code := c.attach(f)[0]) == LIMIT_REACHED:\n"
-            "        time.sleep(0.01); c = Connection(path)\n"
-            "    print(code, c.why.split(' was ')[1], file=out)")
+            "    code, why = attach(path, f); print(code, why.split(' was ')[1], file=out)")
         self.assertEqual(len(set(whys.splitlines())), 1, whys)
 
     def test_a_tenant_is_told_of_its_own_only(self):

@@ -124,6 +124,18 @@ class Connection:
         self.socket.close()
 
 
+def attach(path, function):
+    """(code, why not), of one who comes again if there is no time for him."""
+    def once():
+        connection = Connection(path)
+        code = connection.attach(function)[0]
+        connection.close()
+        if code == LIMIT_REACHED:
+            raise Refused(connection.why)
+        return code, connection.why
+    return until_let_in(once)
+
+
 class Daemon:
     """A vinicd, with what it tells its service manager."""
 

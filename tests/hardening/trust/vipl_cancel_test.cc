@@ -121,10 +121,6 @@ TEST(vipl_cancel, ends_waits_for_descriptors_and_the_next_one_gets_them) {
         VIP_DESCRIPTOR* d = nullptr;
         (void)VipRecvWait(p.right.vi, 60'000, &d);
     });
-    end_inside([&] {
-        VIP_DESCRIPTOR* d = nullptr;
-        (void)VipSendWait(p.left.vi, VIP_INFINITE, &d);
-    });
     VIP_DESCRIPTOR* s = p.left.post_send(p.left.write(0, 0, {p.left.at(0, 64)}));
     EXPECT_EQ(p.left.finish_send(s), done_send);
     EXPECT_EQ(p.right.finish_receive(r), done_receive);

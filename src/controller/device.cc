@@ -162,6 +162,7 @@ result<void> device::start() {
     state& s = *state_;
     try {
         s.engines->start();
+        (void)s.retired.tend(os::now_ns());
         s.reaper = std::thread([&s] { s.reap(); });
         s.reaping.store(true);
         s.mailboxes = std::thread([&s] { s.serve_mailboxes(); });

@@ -222,7 +222,8 @@ void device::state::reap() noexcept {
     while (!stopping.load()) {
         pace now = pace::more;
         try {
-            now = std::max(clear_away(), retired.tend(os::now_ns()));
+            now = clear_away();  // first: it retires windows
+            now = std::max(now, retired.tend(os::now_ns()));
         } catch (const std::bad_alloc&) {
             // What has happened is not told; the rest goes on.
         }

@@ -216,6 +216,7 @@ std::uint64_t retired_windows::shared::stay_with(std::uint64_t serial, std::uint
 }
 
 void retired_windows::empty_all(const std::shared_ptr<shared>& s, std::uint64_t whose) noexcept {
+    os::work_in_background();
     std::unique_lock hold(s->mutex);
     while (!s->ended) {
         const std::uint64_t now = os::now_ns();
@@ -258,8 +259,8 @@ bool retired_windows::launch(std::uint64_t whose) noexcept {
 
 /// The window that has none, `emptier` if that is missing, or nothing.
 std::optional<std::uint64_t> retired_windows::shared::missing_thread() const noexcept {
-    if (!has_emptier && has_common()) {
-        return emptier;
+    if (!has_emptier) {
+        return emptier;  // also if there is nothing to do yet: it may have to be done where there is no memory for one
     }
     const auto found = std::ranges::find_if(all, [](const retired& r) { return r.apart && !r.has_thread; });
     return found == all.end() ? std::nullopt : std::optional(found->serial);

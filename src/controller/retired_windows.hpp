@@ -37,7 +37,8 @@ namespace vinic::controller {
 
 class retired_windows {
 public:
-    static constexpr std::uint64_t piece_bytes = 4ULL << 20;
+    /// The kernel lets nobody else run meanwhile.
+    static constexpr std::uint64_t piece_bytes = 256ULL << 10;
 
     /// At most so many wait at a time: none is refused for want of memory.
     explicit retired_windows(std::size_t most);

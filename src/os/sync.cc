@@ -3,6 +3,8 @@
 
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,6 +61,13 @@ void write_event(int fd) noexcept {
     const std::uint64_t one = 1;
     (void)::syscall(SYS_write, fd, &one, sizeof one);
     errno = saved;
+}
+
+void work_in_background() noexcept {
+    constexpr int a_tenth = 10;
+    const sched_param none{};
+    (void)::sched_setscheduler(0, SCHED_BATCH, &none);
+    (void)::setpriority(PRIO_PROCESS, 0, ::getpriority(PRIO_PROCESS, 0) + a_tenth);  // on Linux the thread's
 }
 
 bool register_asymmetric_barrier() noexcept {

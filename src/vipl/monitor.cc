@@ -49,6 +49,14 @@ void monitor::handle_with(VIP_PVOID context, VIP_ERROR_HANDLER handler) noexcept
     handler_ = handler;
 }
 
+void monitor::await_handler() noexcept {
+    std::unique_lock hold(mutex_);
+    const std::uint64_t seen = handlings_;
+    handled_.wait(hold, [&] {
+        return in_handler_ == std::thread::id{} || in_handler_ == std::this_thread::get_id() || handlings_ != seen;
+    });
+}
+
 void monitor::report(const VIP_ERROR_DESCRIPTOR& error) noexcept {
     {
         const std::lock_guard hold(mutex_);
@@ -81,6 +89,8 @@ void monitor::watch() noexcept {
 /// A handler has ended its thread, which is ours: another one goes on.
 void monitor::go_on() noexcept {
     const std::lock_guard hold(mutex_);
+    in_handler_ = {};
+    handled_.notify_all();
     if (ending_) {
         return;
     }
@@ -103,6 +113,8 @@ void monitor::run() {
             errors_.pop_front();
             const VIP_ERROR_HANDLER handler = handler_;
             const VIP_PVOID context = context_;
+            ++handlings_;
+            in_handler_ = std::this_thread::get_id();
             hold.unlock();
             if (handler != nullptr) {
                 handler(context, &e);
@@ -110,6 +122,8 @@ void monitor::run() {
                 log_error(e);
             }
             hold.lock();
+            in_handler_ = {};
+            handled_.notify_all();
             continue;
         }
         if (watching_) {
@@ -215,11 +229,17 @@ VIP_RETURN VipErrorCallback(VIP_NIC_HANDLE NicHandle, VIP_PVOID Context, VIP_ERR
     if (n == nullptr) {
         return VIP_INVALID_PARAMETER;
     }
-    const std::lock_guard hold(n->mutex);
-    if (!n->open || n->opaque() != NicHandle) {
-        return VIP_INVALID_PARAMETER;
+    const vinic::os::cancellation_off inside;
+    std::shared_ptr<vipl::monitor> watcher;
+    {
+        const std::lock_guard hold(n->mutex);
+        if (!n->open || n->opaque() != NicHandle) {
+            return VIP_INVALID_PARAMETER;
+        }
+        watcher = n->watcher;
+        watcher->handle_with(Context, Handler);
     }
-    n->watcher->handle_with(Context, Handler);
+    watcher->await_handler();  // which may call VIPL itself
     return VIP_SUCCESS;
 }
 

@@ -24,6 +24,8 @@ public:
     /// May throw std::system_error.
     void start();
     void handle_with(VIP_PVOID context, VIP_ERROR_HANDLER handler) noexcept;
+    /// Until the handler that is running now has returned; at once in its own thread.
+    void await_handler() noexcept;
     void report(const VIP_ERROR_DESCRIPTOR& error) noexcept;
     void suspect() noexcept;
     void watch() noexcept;
@@ -39,6 +41,9 @@ private:
     nic& nic_;
     std::mutex mutex_;
     std::condition_variable wake_;
+    std::condition_variable handled_;
+    std::uint64_t handlings_ = 0;  ///< begun
+    std::thread::id in_handler_;   ///< the thread that a handler runs in
     std::deque<VIP_ERROR_DESCRIPTOR> errors_;
     VIP_PVOID context_ = nullptr;
     VIP_ERROR_HANDLER handler_ = nullptr;

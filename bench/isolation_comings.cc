@@ -145,13 +145,13 @@ private:
     administrator administrator_;
 };
 
-/// A21: all of them, on two functions.  They are in each other's way; who is cut off begins anew.
+/// A21: all that a tenant can do of these, on two functions.  They are in each other's way; who is cut off begins anew.
 class many_attacks : public attack {
 public:
     explicit many_attacks(const place& p) {
         const place other{p.path, p.peer, p.function};
         makers_ = {[p] { return last_words(p); }, [other] { return memory_hog(other); },
-                   [other] { return open_and_close(other); }, [p] { return owner_storm(p); }};
+                   [other] { return open_and_close(other); }};
         running_.resize(makers_.size());
     }
     bool step() override {

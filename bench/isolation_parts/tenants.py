@@ -38,7 +38,8 @@ class Device:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="vinic-isolation-"))
         self.socket_path = str(self.directory / "s")
         self.log_path = self.directory / "log"
-        words = [program, "--socket", self.socket_path, "--log-level", "warning", *options]
+        self.directory.chmod(0o711)
+        words = [program, "--socket", self.socket_path, "--mode", "0666", "--log-level", "warning", *options]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(words, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
                                             preexec_fn=lambda: os.sched_setaffinity(0, cores))
@@ -105,15 +106,16 @@ class Device:
 
 
 class Tenant:
-    """A bench_isolation process on `cores`."""
+    """A bench_isolation process on `cores`, of `user` if that is not None."""
 
-    def __init__(self, program, role, name, device, functions, cores):
+    def __init__(self, program, role, name, device, functions, cores, user=None):
         words = [program, role, name, device.socket_path, *(str(number) for number in functions)]
         if role == "victim":
             words.append(str(device.process.pid))
         self.name = name
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        start_new_session=True,
+                                        start_new_session=True, user=user, group=user,
+                                        extra_groups=None if user is None else [],
                                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
         # Attackers get what victims leave of their core: they keep the device busy, not the core.
         favour(self.process.pid, 10 if role == "attacker" else 0)

@@ -31,6 +31,9 @@ struct retired_windows::remainder {
     bool sweeps = false;        ///< piece by piece, whatever the kernel says where there is something
 
     [[nodiscard]] bool give_back_a_piece() noexcept;
+
+private:
+    [[nodiscard]] bool look_at_a_piece() noexcept;
 };
 
 /// A place in the list, which stays while somebody has the rest in hand: that is put back without asking for memory.
@@ -79,8 +82,20 @@ struct retired_windows::shared {
     void set_thread(std::uint64_t whose, bool there) noexcept;
 };
 
-/// Under no lock, and for as long as whoever holds that of the file likes.  True: it is empty, unmapped and closed.
+/// As much as a piece has, wherever it lies: where there is nothing, looking costs next to nothing.  Under no lock, and
+/// for as long as whoever holds that of the file likes.  True: it is empty, unmapped and closed.
 bool retired_windows::remainder::give_back_a_piece() noexcept {
+    constexpr int most = 1024;
+    const std::uint64_t before = charged;
+    for (int i = 0; i < most && before - charged < piece_bytes; ++i) {
+        if (look_at_a_piece()) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool retired_windows::remainder::look_at_a_piece() noexcept {
     next = sweeps ? next : window.next_page(next);
     if (const std::uint64_t bytes = std::min(piece_bytes, window.bytes() - next); bytes != 0) {
         window.empty(next, bytes);

@@ -30,7 +30,7 @@ std::uint64_t number_of(const char* variable) {
 /// Whether the variable that says whom something is meant for says this process, or is missing.
 bool meant_for_me(const char* variable, bool if_missing) {
     return ::secure_getenv(variable) == nullptr ? if_missing
-                                            : number_of(variable) == static_cast<std::uint64_t>(::getpid());
+                                                : number_of(variable) == static_cast<std::uint64_t>(::getpid());
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ namespace vinic::controller {
 
 namespace {
 
-constexpr auto words_look = std::chrono::microseconds(100);    ///< between two looks for last words
+constexpr auto words_look = std::chrono::microseconds(100);  ///< between two looks for last words, the first ones
+constexpr std::uint32_t doublings_most = 4;                  ///< whose words are not said soon are looked at less often
 constexpr auto emptier_look = std::chrono::milliseconds(100);  ///< whether it is kept by a window
 constexpr auto settle_look = std::chrono::microseconds(100);
 
@@ -219,6 +220,7 @@ device::state::pace device::state::clear_away() {
 }
 
 void device::state::reap() noexcept {
+    std::uint32_t in_vain = 0;
     while (!stopping.load()) {
         pace now = pace::more;
         try {
@@ -228,10 +230,13 @@ void device::state::reap() noexcept {
             // What has happened is not told; the rest goes on.
         }
         if (now == pace::more) {
+            in_vain = 0;
             continue;
         }
+        const bool words = now == pace::waits && has_departures();
         const std::chrono::nanoseconds pause =
-            now == pace::waits && has_departures() ? nanoseconds(words_look) : nanoseconds(emptier_look);
+            words ? nanoseconds(words_look * (1U << std::min(in_vain, doublings_most))) : nanoseconds(emptier_look);
+        in_vain = words ? in_vain + 1 : 0;
         std::unique_lock hold(bell_mutex);
         const auto is_called = [this] { return rung; };
         if (now == pace::idle) {

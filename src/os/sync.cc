@@ -64,10 +64,10 @@ void write_event(int fd) noexcept {
 }
 
 void work_in_background() noexcept {
-    constexpr int a_tenth = 10;
+    constexpr int less = 10;  // about a tenth of what others get
     const sched_param none{};
     (void)::sched_setscheduler(0, SCHED_BATCH, &none);
-    (void)::setpriority(PRIO_PROCESS, 0, ::getpriority(PRIO_PROCESS, 0) + a_tenth);  // on Linux the thread's
+    (void)::setpriority(PRIO_PROCESS, 0, ::getpriority(PRIO_PROCESS, 0) + less);  // on Linux the thread's
 }
 
 bool register_asymmetric_barrier() noexcept {

@@ -45,8 +45,8 @@ void sleep_ns(std::uint64_t ns) noexcept;
 /// Adds one to an event descriptor.  One that is full wakes as well.
 void write_event(int fd) noexcept;
 
-/// From now on the calling thread goes after the others of its process: a tenth of a core that they want, all of one
-/// that they leave.
+/// From now on the calling thread takes no core from somebody who has just got it, and gets less of one that others
+/// want.
 void work_in_background() noexcept;
 
 /// Registers this process for heavy barriers.  False: membarrier is not to be had.

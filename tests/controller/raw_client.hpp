@@ -32,7 +32,12 @@ public:
 
     raw_client(device& d, std::uint32_t function, std::uint32_t context)
         : device_(d), function_(function), context_(context) {
-        const auto a = d.attach(function, ::getuid());
+        auto a = d.attach(function, ::getuid());
+        // As the library does: memory of windows before may be about to be given back.
+        for (const std::uint64_t end = os::now_ns() + 20'000'000'000;
+             !a && a.error().code == errc::busy && os::now_ns() < end; a = d.attach(function, ::getuid())) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
         if (!a) {
             throw std::runtime_error(a.error().message());
         }

@@ -39,8 +39,8 @@ ATTACKERS = {
     "A20": "a new owner each time",
     "A21": "A17 to A19 at once",
 }
-# Who costs vinicd work is held to the share of its user (docs/vinicd.md, "Who gets in"), so these are users of their own;
-# the rest, and everybody where root does not measure, is an administrator.
+# Who costs vinicd work is held to the share of its user (docs/vinicd.md, "Who gets in"), so these are users of their
+# own; the rest, and everybody where root does not measure, is an administrator.
 USERS = {"V7": 61101, "A17": 61102, "A18": 61102, "A19": 61102, "A21": 61102}
 VICTIM_FUNCTIONS = (0, 1)
 ATTACKER_FUNCTIONS = (2, 3)

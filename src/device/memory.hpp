@@ -193,8 +193,8 @@ private:
 
     std::string address_;
     std::string path_;
-    os::unique_fd fd_;
-    os::unique_fd mapping_fd_;
+    os::file_fd fd_;
+    os::file_fd mapping_fd_;
     os::mapping map_;
     std::unique_ptr<attachment> window_;
     std::string window_user_;  ///< who may serve it, beside root and ourselves

@@ -28,7 +28,8 @@ vi_state virtual_interface::state() const noexcept {
     if (!state_ || state_->nic->forked()) {
         return vi_state::error;
     }
-    return static_cast<vi_state>(abi::link_of(state_->entry->state.load_acquire()));
+    const abi::link link = abi::link_of(state_->entry->state.load_acquire());
+    return link == abi::link::none ? vi_state::error : static_cast<vi_state>(link);  // a device has forgotten it
 }
 
 vi_attributes virtual_interface::attributes() const { return state_ ? state_->attributes : vi_attributes{}; }

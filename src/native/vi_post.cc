@@ -255,7 +255,7 @@ errc vi_state::post_once(const device::operation& op, const work_request& w) noe
     }
     const std::uint64_t state = entry->state.load_acquire();
     if (abi::link_of(state) == abi::link::none) {
-        return nic->forked() ? errc::forked : errc::invalid_handle;
+        return nic->forked() ? errc::forked : nic->isolated ? errc::peer_gone : errc::invalid_handle;
     }
     if (send_queue_full() && !(nic->isolated && make_way())) {
         return errc::queue_full;

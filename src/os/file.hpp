@@ -33,6 +33,26 @@ private:
     int fd_ = -1;
 };
 
+/// A descriptor that is kept as long as a program runs.  One that closes descriptors which it has not opened, and opens
+/// files of its own under their numbers, must not have them written into, or closed: a number that means another file
+/// by now is none.
+class file_fd {
+public:
+    file_fd() noexcept = default;
+    file_fd(const file_fd&) = delete;
+    file_fd& operator=(const file_fd&) = delete;
+    ~file_fd() { reset(); }
+    [[nodiscard]] int get() const noexcept { return is_other() ? -1 : fd_; }
+    [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
+    void reset(int fd = -1) noexcept;
+
+private:
+    [[nodiscard]] bool is_other() const noexcept;
+    int fd_ = -1;
+    std::uint64_t device_ = 0;
+    std::uint64_t inode_ = 0;
+};
+
 /// The same open file under a number beyond 2, closing the old one; -1 and errno on failure.  A program that was
 /// started with its output closed would get a file of ours as number 1 and print into it.
 [[nodiscard]] int beyond_standard(int fd) noexcept;

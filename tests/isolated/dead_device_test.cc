@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <set>
 
 #include "multi/fixture.hpp"
 
@@ -76,6 +77,34 @@ TEST(reset_function, ends_its_connections_and_nobody_elses) {
     EXPECT_EQ(bystander.next().status, vinic::status::success);
     const pair again(d);
     EXPECT_EQ(again.left.vi.state(), vinic::vi_state::connected);
+}
+
+/// A cookie that was refused never comes back; one that was taken does, once.
+TEST(reset_function, completes_what_was_taken_afterwards_and_nothing_that_was_refused) {
+    directory d;
+    pair p(d);
+    EXPECT_FALSE(ask(d.socket(), R"({"command": "reset", "function": "vf0"})").contains("\"error\""));
+    std::set<std::uint64_t> taken;
+    for (std::uint64_t i = 0; i < 40; ++i) {
+        if (p.right.vi.post_receive(p.right.at(0, 64), i) == vinic::errc::ok) {
+            taken.insert(i);
+        }
+        if (p.right.vi.post_send(p.right.at(0, 64), 1000 + i) == vinic::errc::ok) {
+            taken.insert(1000 + i);
+        }
+        const vinic::vi_state now = p.right.vi.state();
+        EXPECT_TRUE(now == vinic::vi_state::connected || now == vinic::vi_state::error) << static_cast<int>(now);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    std::set<std::uint64_t> come;
+    while (come.size() < taken.size()) {
+        const vinic::completion c = p.right.next();
+        EXPECT_EQ(c.status, vinic::status::connection_lost);
+        EXPECT_TRUE(come.insert(c.cookie).second) << c.cookie;
+    }
+    EXPECT_EQ(come, taken);
+    vinic::completion more;
+    EXPECT_EQ(p.right.cq.poll({&more, 1}), 0u);
 }
 
 TEST(dead_device, ends_connections_and_flushes_what_was_posted) {

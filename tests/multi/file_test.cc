@@ -11,7 +11,10 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "abi/layout.hpp"
 #include "multi/fixture.hpp"
@@ -283,6 +286,45 @@ TEST(device_file, cannot_be_opened_without_descriptors_and_says_so) {
     });
     EXPECT_EQ(child.exit_code(), 0);
     EXPECT_FALSE(d.exists());
+}
+
+/// As a program does that closes everything when it becomes a daemon, and opens its own files then.
+TEST(device_file, whose_number_means_a_file_of_the_program_by_now_does_it_no_harm) {
+    directory d;
+    process child([&](channel&) {
+        const std::string own = d.path() + "/own";
+        const std::string words(1 << 20, 'v');
+        std::vector<int> files;
+        {
+            endpoint me(d.open());
+            auto big = must(me.nic.allocate(16 << 20));
+            std::memset(big.data(), 1, big.size());
+            for (int fd = 3; fd < 100; ++fd) {
+                struct stat s{};
+                if (::fstat(fd, &s) == 0 && S_ISREG(s.st_mode)) {
+                    ::close(fd);
+                }
+            }
+            for (int i = 0; i < 6; ++i) {
+                files.push_back(::open((own + std::to_string(i)).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+                require(::write(files.back(), words.data(), words.size()) == static_cast<ssize_t>(words.size()), "");
+                require(::ftruncate(files.back(), 512 << 20) == 0, "");
+            }
+            big = vinic::buffer{};
+            (void)me.nic.allocate(8 << 20);
+            (void)me.nic.create_completion_queue();
+        }
+        for (std::size_t i = 0; i < files.size(); ++i) {
+            std::string there(words.size(), 0);
+            require(::pread(files[i], there.data(), there.size(), 0) == static_cast<ssize_t>(there.size()), "open");
+            require(there == words, "it holds what was written");
+            struct stat s{};
+            require(::fstat(files[i], &s) == 0 && s.st_size == 512 << 20, "it is as long");
+            require(::unlink((own + std::to_string(i)).c_str()) == 0, "it goes");
+        }
+    });
+    EXPECT_EQ(child.exit_code(), 0);
+    d.leftovers_expected();  // the device was not its any more when it left
 }
 
 TEST(device_file, cannot_be_mapped_in_a_small_address_space_and_says_so) {

@@ -6,7 +6,25 @@
 //   called as if nothing had been.  An exception that a handler lets out ends the program, as it does in any thread.
 #pragma once
 
+#include <exception>
+#include <memory>
+#include <thread>
+#include <utility>
+
 namespace vipl {
+
+/// Another thread runs for `owner` from here on; the one of before ends by itself.  If none is to be had, its handlers
+/// are called no more.
+template <class Owner>
+void replace_thread(std::thread& thread, std::shared_ptr<Owner> owner) noexcept {
+    try {
+        std::thread next([self = std::move(owner)] { self->run(); });
+        thread.detach();
+        thread = std::move(next);
+    } catch (const std::exception&) {
+        // Nobody is told: there is no thread to tell it.
+    }
+}
 
 /// On the thread's stack, below everything that it does.  Not called when run() returns by itself: then it is over.
 template <class Owner>

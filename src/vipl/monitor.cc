@@ -91,15 +91,8 @@ void monitor::go_on() noexcept {
     const std::lock_guard hold(mutex_);
     in_handler_ = {};
     handled_.notify_all();
-    if (ending_) {
-        return;
-    }
-    try {
-        std::thread next([self = shared_from_this()] { self->run(); });
-        thread_.detach();
-        thread_ = std::move(next);
-    } catch (const std::exception&) {
-        // No thread is to be had: nobody is told of errors any more.
+    if (!ending_) {
+        replace_thread(thread_, shared_from_this());
     }
 }
 

@@ -34,6 +34,7 @@ public:
 
 private:
     friend class goes_on<monitor>;
+    friend void replace_thread<monitor>(std::thread&, std::shared_ptr<monitor>) noexcept;
     void run();
     void go_on() noexcept;
     void look() noexcept;

@@ -80,15 +80,8 @@ void notifier::end() noexcept {
 /// A handler has ended its thread, which is ours: another one goes on.
 void notifier::go_on() noexcept {
     const std::lock_guard hold(mutex_);
-    if (ending_) {
-        return;
-    }
-    try {
-        std::thread next([self = shared_from_this()] { self->run(); });
-        thread_.detach();
-        thread_ = std::move(next);
-    } catch (const std::exception&) {
-        // No thread is to be had: nobody is notified any more.
+    if (!ending_) {
+        replace_thread(thread_, shared_from_this());
     }
 }
 

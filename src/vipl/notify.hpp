@@ -30,6 +30,7 @@ public:
 
 private:
     friend class goes_on<notifier>;
+    friend void replace_thread<notifier>(std::thread&, std::shared_ptr<notifier>) noexcept;
     void run();
     void go_on() noexcept;
     /// Serves what can be served; false: nothing could.

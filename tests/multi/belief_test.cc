@@ -156,9 +156,8 @@ TEST(belief, in_ones_own_living_file_that_others_may_write_is_refused_with_the_c
     }
 }
 
-/// What a program of another time has left is one's own; but nobody who could write it comes along into the new one.
-TEST(belief, remains_of_ones_own_that_others_may_write_give_way_to_a_new_file) {
-    directory d;
+/// Of a device that its only process has left by SIGKILL.
+void leave_remains(const directory& d) {
     process dead([&](channel& parent) {
         auto nic = d.open();
         parent.say("open");
@@ -166,6 +165,12 @@ TEST(belief, remains_of_ones_own_that_others_may_write_give_way_to_a_new_file) {
     });
     dead.hear("open");
     dead.kill_now();
+}
+
+/// What a program of another time has left is one's own; but nobody who could write it comes along into the new one.
+TEST(belief, remains_of_ones_own_that_others_may_write_give_way_to_a_new_file) {
+    directory d;
+    leave_remains(d);
     ASSERT_EQ(::chmod(d.file().c_str(), 0666), 0);
     struct stat before{};
     ASSERT_EQ(::stat(d.file().c_str(), &before), 0);
@@ -183,13 +188,7 @@ TEST(belief, remains_of_ones_own_that_others_may_write_give_way_to_a_new_file) {
 TEST(belief, remains_that_give_way_do_so_for_all_who_come_at_once) {
     for (int round = 0; round < 5; ++round) {
         directory d;
-        process dead([&](channel& parent) {
-            auto nic = d.open();
-            parent.say("open");
-            parent.hear("never");
-        });
-        dead.hear("open");
-        dead.kill_now();
+        leave_remains(d);
         ASSERT_EQ(::chmod(d.file().c_str(), 0660), 0);
         std::vector<std::unique_ptr<process>> ranks;
         for (int i = 0; i < 8; ++i) {

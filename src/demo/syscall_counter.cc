@@ -160,6 +160,7 @@ std::string in_words(const syscall_counts& counts) {
         {SYS_recvfrom, "recvfrom"},
         {SYS_sendto, "sendto"},
         {SYS_fcntl, "fcntl"},
+        {SYS_newfstatat, "fstat"},
         {SYS_futex, "futex"},
         {SYS_poll, "poll"},
         {SYS_sched_yield, "sched_yield"},

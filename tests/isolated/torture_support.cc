@@ -42,6 +42,7 @@ std::uint64_t seed_of_this_run() {
 namespace {
 
 constexpr int first_handed_over = 3;
+constexpr auto busy = static_cast<std::uint32_t>(vinic::errc::busy);
 
 sockaddr_un address_of(const std::string& path) {
     sockaddr_un a{};
@@ -274,8 +275,23 @@ void crowd::end() {
 
 // -- words --------------------------------------------------------------------------------------
 
-wire_client::wire_client(const daemon& d, std::uint32_t function, std::uint32_t context)
-    : socket_(connect_to(d.path())), context_(context) {
+wire_client::wire_client(const daemon& d, std::uint32_t function, std::uint32_t context) : context_(context) {
+    // As the library does, it comes again while what was there before is cleared away.
+    std::uint32_t code = 0;
+    require(comes_true([&] { return (code = attach(d, function)) != busy; }) && code == 0,
+            "a function can be attached");
+    const abi::enter_request enter{static_cast<std::uint32_t>(abi::packet::enter), context};
+    abi::enter_reply entered{};
+    require(::send(socket_.get(), &enter, sizeof enter, MSG_NOSIGNAL) == sizeof enter &&
+                ::recv(socket_.get(), &entered, sizeof entered, 0) == sizeof entered,
+            "a context is asked for");
+    require(entered.code == 0, "a context can be entered: " + std::to_string(entered.code));
+    void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, window_.get(), 0);
+    require(p != MAP_FAILED, "a window can be mapped");
+    base_ = static_cast<std::byte*>(p);
+}
+
+std::uint32_t wire_client::attach(const daemon& d, std::uint32_t function) {
     const abi::attach_request wanted{abi::window_magic, abi::window_version,
                                      static_cast<std::uint32_t>(abi::packet::attach), function, 0};
     abi::attach_reply reply{};
@@ -286,23 +302,19 @@ wire_client::wire_client(const daemon& d, std::uint32_t function, std::uint32_t 
     message.msg_iovlen = 1;
     message.msg_control = control;
     message.msg_controllen = sizeof control;
+    socket_ = connect_to(d.path());
     require(socket_ && ::send(socket_.get(), &wanted, sizeof wanted, MSG_NOSIGNAL) == sizeof wanted &&
-                ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC) == sizeof reply && reply.code == 0,
-            "a function can be attached: " + std::to_string(reply.code));
-    int fds[3];
-    std::memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
-    window_.reset(fds[0]);
-    doorbell_.reset(fds[1]);
-    mailbox_.reset(fds[2]);
-    bytes_ = reply.window_bytes;
-    const abi::enter_request enter{static_cast<std::uint32_t>(abi::packet::enter), context};
-    abi::enter_reply entered{};
-    require(::send(socket_.get(), &enter, sizeof enter, MSG_NOSIGNAL) == sizeof enter &&
-                ::recv(socket_.get(), &entered, sizeof entered, 0) == sizeof entered && entered.code == 0,
-            "a context can be entered: " + std::to_string(entered.code));
-    void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, window_.get(), 0);
-    require(p != MAP_FAILED, "a window can be mapped");
-    base_ = static_cast<std::byte*>(p);
+                ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC) == sizeof reply,
+            "a function is asked for");
+    if (reply.code == 0) {
+        int fds[3];
+        std::memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
+        window_.reset(fds[0]);
+        doorbell_.reset(fds[1]);
+        mailbox_.reset(fds[2]);
+        bytes_ = reply.window_bytes;
+    }
+    return reply.code;
 }
 
 wire_client::~wire_client() { ::munmap(base_, bytes_); }

@@ -163,6 +163,9 @@ public:
               std::chrono::milliseconds time = 10s);
 
 private:
+    /// What the device says: 0 or an errc.
+    [[nodiscard]] std::uint32_t attach(const daemon& d, std::uint32_t function);
+
     vinic::os::unique_fd socket_;
     vinic::os::unique_fd window_;
     vinic::os::unique_fd doorbell_;

@@ -52,15 +52,13 @@ class Clients(house.Case):
     def test_a_context_in_use_is_busy_and_another_one_is_not(self):
         self.start()
         self.client(1, 0)
-        other = self.connect()
-        self.assertEqual(other.attach(1)[0], OK)
+        other = self.attached(1)
         self.assertEqual(other.enter(0)[0], BUSY)
         self.assertEqual(other.enter(1)[0], OK)
 
     def test_a_context_beyond_the_last(self):
         self.start("--contexts", "4")
-        client = self.connect()
-        client.attach(1)
+        client = self.attached(1)
         for context in (4, 64, 2 ** 32 - 1):
             self.assertEqual(client.enter(context)[0], INVALID_ARGUMENT)
         self.assertEqual(client.enter(3)[0], OK)
@@ -110,7 +108,7 @@ class Clients(house.Case):
         self.client(1, 0).close()
         self.events(monitor, "attached", "died")
         program = (f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\n"
-                   f"from house import *; c = Connection({self.path!r}); c.attach(1); c.enter(0)\n"
+                   f"from house import *; c = client({self.path!r}, 1, 0)\n"
                    "print('entered', flush=True); sys.stdin.read(); os._exit(0)")
         for end in (signal.SIGKILL, None):
             victim = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -130,7 +128,7 @@ class Clients(house.Case):
         self.start()
         monitor = self.monitor()
         program = (f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\n"
-                   f"from house import *; c = Connection({self.path!r}); c.attach(1); c.enter(0)\n"
+                   f"from house import *; c = client({self.path!r}, 1, 0)\n"
                    "child = os.fork()\n"
                    "if child == 0: sys.stdin.read(); os._exit(0)\n"
                    "print('entered', flush=True); os.kill(os.getpid(), signal.SIGKILL)")
@@ -192,17 +190,19 @@ class Nonsense(house.Case):
 
     def test_steps_out_of_order(self):
         self.start()
-        for steps in ([house.attach_packet(1), house.attach_packet(1)],
-                      [house.attach_packet(1), house.enter_packet(0), house.enter_packet(1)],
-                      [house.attach_packet(1), b'{"command":"functions"}'],
-                      [b'{"command":"functions"}', house.attach_packet(1)],
-                      [b'{"command":"monitor"}', b'{"command":"functions"}']):
+        def asking(command):
             connection = self.connect()
-            for packet in steps[:-1]:
-                connection.send(packet)
-                self.assertNotEqual(connection.receive(), b"")
-            connection.send(steps[-1])
-            self.assertTrue(connection.has_hung_up(), steps)
+            self.assertNotIn("error", connection.ask(command=command))
+            return connection
+        # The monitor first: it is told what the others do.
+        for somebody, packet in ((lambda: asking("monitor"), b'{"command":"functions"}'),
+                                 (lambda: asking("functions"), house.attach_packet(1)),
+                                 (lambda: self.attached(1), house.attach_packet(1)),
+                                 (lambda: self.attached(1), b'{"command":"functions"}'),
+                                 (lambda: self.client(1, 0), house.enter_packet(1))):
+            who = somebody()
+            who.send(packet)
+            self.assertTrue(who.has_hung_up(), packet)
         self.assertEqual(self.counted()["malformed_packets"], 5)
 
     def test_descriptors_that_come_along_are_dropped(self):

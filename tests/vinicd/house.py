@@ -124,13 +124,42 @@ class Connection:
         self.socket.close()
 
 
+def attached(path, function):
+    """A connection that has been given `function`; as the library does, it comes again while what was there before is
+    cleared away."""
+    def once():
+        connection = Connection(path)
+        code = connection.attach(function)[0]
+        if code == 0:
+            return connection
+        connection.close()
+        if code in (BUSY, LIMIT_REACHED):
+            raise Refused(connection.why)
+        raise AssertionError(f"{code}: {connection.why}")
+    return until_let_in(once)
+
+
+def client(path, function, context):
+    """Somebody who uses a context."""
+    def once():
+        connection = attached(path, function)
+        code = connection.enter(context)[0]
+        if code == 0:
+            return connection
+        connection.close()
+        if code == BUSY:
+            raise Refused(f"context {context} is busy")
+        raise AssertionError(f"entering context {context}: {code}")
+    return until_let_in(once)
+
+
 def attach(path, function):
     """(code, why not), of one who comes again if there is no time for him."""
     def once():
         connection = Connection(path)
         code = connection.attach(function)[0]
         connection.close()
-        if code == LIMIT_REACHED:
+        if code in (BUSY, LIMIT_REACHED):
             raise Refused(connection.why)
         return code, connection.why
     return until_let_in(once)
@@ -224,18 +253,16 @@ class Case(unittest.TestCase):
         self.addCleanup(connection.close)
         return connection
 
+    def attached(self, function):
+        connection = attached(self.path, function)
+        self.addCleanup(connection.close)
+        return connection
+
     def client(self, function, context):
-        """Somebody who uses a context.  What was there before may just be being cleared away."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            connection = self.connect()
-            code = connection.attach(function)[0]
-            if code == 0:
-                code = connection.enter(context)[0]
-            if code != BUSY or time.monotonic() > deadline:
-                self.assertEqual(code, 0, connection.why)
-                return connection
-            connection.close()
+        """Somebody who uses a context."""
+        connection = client(self.path, function, context)
+        self.addCleanup(connection.close)
+        return connection
 
     def function(self, name):
         connection = self.connect()

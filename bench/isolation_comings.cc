@@ -60,7 +60,8 @@ private:
     administrator administrator_;
 };
 
-/// A18: has the device make every page that it may, leaves, and keeps the window's descriptor.
+/// A18: has the device make every page that it may, leaves, and keeps the window's descriptor.  While what it left is
+/// being given back it may be refused, and comes again.
 class hog : public attack {
 public:
     explicit hog(const place& p) : place_(p) { kept_.fill(-1); }
@@ -70,6 +71,21 @@ public:
         }
     }
     bool step() override {
+        try {
+            const bool any = fill();
+            refusals_ = 0;
+            return any;
+        } catch (const std::runtime_error&) {
+            own_.reset();
+            if (++refusals_ == refusals_most) {
+                throw;
+            }
+            return false;
+        }
+    }
+
+private:
+    bool fill() {
         if (!own_) {
             own_.emplace(place_.path, place_.function);
             own_->register_region(everything_key, data_offset, own_->bytes() - data_offset);
@@ -93,10 +109,11 @@ public:
         return any;
     }
 
-private:
+    static constexpr int refusals_most = 100'000;  ///< one after the other: nobody will let it in any more
     place place_;
     std::optional<tenant> own_;
     raw_vi* a_ = nullptr;
+    int refusals_ = 0;
     std::uint64_t next_ = 0;
     std::array<int, 6> kept_;
     std::size_t turns_ = 0;

@@ -5,29 +5,28 @@
 
 namespace tests {
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool address_sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-inline constexpr bool address_sanitized = true;
+// clang answers a question, gcc defines a macro as 1.
+#if defined(__clang__)
+#define VINIC_IS_WATCHED_BY(question, macro) __has_feature(question)
 #else
-inline constexpr bool address_sanitized = false;
-#endif
-#else
-inline constexpr bool address_sanitized = false;
+#define VINIC_IS_WATCHED_BY(question, macro) macro
 #endif
 
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool thread_sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-inline constexpr bool thread_sanitized = true;
+inline constexpr bool address_sanitized =
+#if VINIC_IS_WATCHED_BY(address_sanitizer, __SANITIZE_ADDRESS__)
+    true;
 #else
-inline constexpr bool thread_sanitized = false;
+    false;
 #endif
+
+inline constexpr bool thread_sanitized =
+#if VINIC_IS_WATCHED_BY(thread_sanitizer, __SANITIZE_THREAD__)
+    true;
 #else
-inline constexpr bool thread_sanitized = false;
+    false;
 #endif
+
+#undef VINIC_IS_WATCHED_BY
 
 inline constexpr bool sanitized = address_sanitized || thread_sanitized;
 

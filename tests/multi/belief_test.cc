@@ -32,16 +32,6 @@ constexpr uid_t victim = 65533;
 constexpr uid_t attacker = 65531;
 constexpr gid_t shared_group = 100;  // "users" on Debian
 
-#define SKIP_UNLESS_ROOT()                                   \
-    if (::geteuid() != 0) {                                  \
-        GTEST_SKIP() << "needs root to become another user"; \
-    }
-
-void become(uid_t user, gid_t group) {
-    require(::setgroups(0, nullptr) == 0 && ::setgid(group) == 0 && ::setuid(user) == 0,
-            "root can become another user");
-}
-
 /// As /dev/shm: everybody may make files, nobody may remove another one's.
 void make_public(const directory& d) { require(::chmod(d.path().c_str(), 01777) == 0, "the mode can be set"); }
 
@@ -154,17 +144,6 @@ TEST(belief, in_ones_own_living_file_that_others_may_write_is_refused_with_the_c
         EXPECT_TRUE(told.starts_with("permission_denied")) << mode << ": " << told;
         EXPECT_NE(told.find("remove it"), std::string::npos) << told;
     }
-}
-
-/// Of a device that its only process has left by SIGKILL.
-void leave_remains(const directory& d) {
-    process dead([&](channel& parent) {
-        auto nic = d.open();
-        parent.say("open");
-        parent.hear("never");
-    });
-    dead.hear("open");
-    dead.kill_now();
 }
 
 /// What a program of another time has left is one's own; but nobody who could write it comes along into the new one.

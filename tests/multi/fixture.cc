@@ -2,7 +2,10 @@
 #include "multi/fixture.hpp"
 
 #include <fcntl.h>
+#include <grp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -111,6 +114,49 @@ bool directory::exists(std::string_view name) const {
 
 census count(const directory& d, std::string_view name) {
     return must(d.is_isolated() ? take_census_at("vinicd:" + d.socket()) : take_census(d.path(), name));
+}
+
+void leave_remains(const directory& d) {
+    process dead([&](channel& parent) {
+        const auto nic = d.open();
+        parent.say("open");
+        parent.hear("never");
+    });
+    dead.hear("open");
+    dead.kill_now();
+}
+
+void in_child(const std::function<void(endpoint&)>& body, bool leaves_file) {
+    directory d;
+    if (leaves_file) {
+        d.leftovers_expected();
+    }
+    process child([&](channel&) {
+        endpoint me(d.open());
+        body(me);
+    });
+    EXPECT_EQ(child.exit_code(), 0);
+}
+
+void become(uid_t user, gid_t group) {
+    require(::setgroups(0, nullptr) == 0 && ::setgid(group) == 0 && ::setuid(user) == 0,
+            "root can become another user");
+}
+
+void take_all_descriptors() {
+    rlimit l{};
+    ::getrlimit(RLIMIT_NOFILE, &l);
+    l.rlim_cur = 64;
+    ::setrlimit(RLIMIT_NOFILE, &l);
+    while (::open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0) {
+    }
+    require(errno == EMFILE, "no descriptor is left");
+}
+
+std::span<std::byte> map_pages(std::size_t bytes) {
+    void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    require(at != MAP_FAILED, "memory can be mapped");
+    return {static_cast<std::byte*>(at), bytes};
 }
 
 testing::AssertionResult matches(std::span<const std::byte> bytes, std::uint64_t seed) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // fixture.hpp -- what the tests with several processes stand on: children (process.hpp), endpoints (endpoint.hpp),
-// a look into the device (census.hpp), and a fresh directory for device files.
+// a look into the device (census.hpp), a fresh directory for device files, and what a child does to itself.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -82,6 +83,31 @@ private:
 
 /// What the device holds now; see census.hpp.
 [[nodiscard]] census count(const directory& d, std::string_view name = "test");
+
+/// A device that its only process has left by SIGKILL.
+void leave_remains(const directory& d);
+
+// -- children that change what they are ------------------------------------------------------
+
+/// Runs `body` in a child with an endpoint, so that what it does to itself ends with it; the child's failure is the
+/// test's.  `leaves_file`: it does something after which it cannot remove the device's.
+void in_child(const std::function<void(endpoint&)>& body, bool leaves_file = false);
+
+/// Root becomes another user for good.
+void become(uid_t user, gid_t group);
+
+#define SKIP_UNLESS_ROOT()                                   \
+    if (::geteuid() != 0) {                                  \
+        GTEST_SKIP() << "needs root to become another user"; \
+    }
+
+/// Opens files until no descriptor is left.
+void take_all_descriptors();
+
+// -- memory -----------------------------------------------------------------------------------
+
+/// Anonymous memory of the calling process, whole pages, which stays until it ends.
+[[nodiscard]] std::span<std::byte> map_pages(std::size_t bytes);
 
 /// Whether these bytes are what fill() made of this seed.
 [[nodiscard]] testing::AssertionResult matches(std::span<const std::byte> bytes, std::uint64_t seed);

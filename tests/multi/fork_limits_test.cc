@@ -2,7 +2,6 @@
 //
 // fork_limits_test.cc -- parent and child never share memory, whatever cannot be had at the fork.
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,13 +12,6 @@
 
 namespace multi {
 namespace {
-
-std::span<std::byte> map_pages() {
-    constexpr std::size_t bytes = 1 << 20;
-    void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(at != MAP_FAILED, "memory can be mapped");
-    return {static_cast<std::byte*>(at), bytes};
-}
 
 /// What a child does to memory of its parent's must not reach it, whatever the process has run out of.
 enum class shortage { none, descriptors, address_space, data };
@@ -56,7 +48,7 @@ TEST_P(forked_child_short_of, something_changes_nothing_of_its_parents) {
     directory d;
     process parent([&](channel&) {
         endpoint me(d.open());
-        const std::span<std::byte> memory = map_pages();
+        const std::span<std::byte> memory = map_pages(1 << 20);
         fill(memory, 1);
         fill(me.buffer.bytes(), 2);
         auto region = must(me.domain.register_memory(memory, vinic::access::all, {vinic::adopt::safe}));

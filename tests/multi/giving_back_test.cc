@@ -4,7 +4,6 @@
 // the process has run out of, and whatever the program did with its memory meanwhile.
 //
 // Each test limits itself in a child.
-#include <fcntl.h>
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,7 +14,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -29,12 +27,6 @@ namespace {
 constexpr std::size_t page = 4096;
 constexpr std::size_t bytes = 256 * page;
 constexpr vinic::registration safely{vinic::adopt::safe};
-
-std::span<std::byte> map_pages(std::size_t length = bytes) {
-    void* at = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(at != MAP_FAILED, "memory can be mapped");
-    return {static_cast<std::byte*>(at), length};
-}
 
 void require_contents(std::span<const std::byte> memory, std::uint64_t seed, const char* when) {
     const std::size_t wrong = first_difference(memory, seed);
@@ -60,38 +52,14 @@ vinic::region adopt(endpoint& me, std::span<std::byte> memory, std::uint64_t see
     return region;
 }
 
-void take_all_descriptors() {
-    rlimit l{};
-    ::getrlimit(RLIMIT_NOFILE, &l);
-    l.rlim_cur = 64;
-    ::setrlimit(RLIMIT_NOFILE, &l);
-    while (::open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0) {
-    }
-    require(errno == EMFILE, "no descriptor is left");
-}
-
-/// Runs `body` in a child with an endpoint; the child's failure is the test's.
-template <class F>
-void in_child(F body, bool leaves_file = false) {
-    directory d;
-    if (leaves_file) {
-        d.leftovers_expected();
-    }
-    process child([&](channel&) {
-        endpoint me(d.open());
-        body(me);
-    });
-    EXPECT_EQ(child.exit_code(), 0);
-}
-
 TEST(giving_back, needs_no_descriptor) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
         take_all_descriptors();
         auto half = must(me.domain.register_memory(memory.first(bytes / 2 + page), vinic::access::all));
         require(half.backing() == vinic::backing::adopted, "what is adopted is");
-        const auto more = map_pages();
+        const auto more = map_pages(bytes);
         fill(more, 9);
         auto another = must(me.domain.register_memory(more, vinic::access::none, safely));
         must(half.close());
@@ -105,7 +73,7 @@ TEST(giving_back, needs_no_descriptor) {
 
 TEST(adopting, at_the_descriptor_limit_is_foreign_and_says_so) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         fill(memory, 1);
         take_all_descriptors();
         auto region = must(me.domain.register_memory(memory, vinic::access::none, safely));
@@ -123,7 +91,7 @@ TEST(giving_back, needs_no_proc_and_no_root_directory) {
     ASSERT_NE(::mkdtemp(nowhere.data()), nullptr);
     in_child(
         [&](endpoint& me) {
-            const auto memory = map_pages();
+            const auto memory = map_pages(bytes);
             auto region = adopt(me, memory, 1);
             require(::chroot(nowhere.c_str()) == 0 && ::chdir("/") == 0, "chroot works");
             require(::access("/proc/self", F_OK) != 0, "there is no /proc");
@@ -148,7 +116,7 @@ TEST(a_device, works_without_proc_and_says_what_does_not) {
         auto domain = must(nic.create_domain());
         auto buffer = must(nic.allocate(bytes));
         auto native = must(domain.register_memory(buffer.bytes(), vinic::access::all));
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         fill(memory, 1);
         auto foreign = must(domain.register_memory(memory, vinic::access::none, safely));
         require(foreign.foreign_reason() == vinic::foreign_reason::cannot_look, "it says why");
@@ -167,14 +135,14 @@ TEST(giving_back, works_after_setuid) {
         GTEST_SKIP() << "setuid(2) to another user needs root";
     in_child(
         [](endpoint& me) {
-            const auto memory = map_pages();
+            const auto memory = map_pages(bytes);
             auto region = adopt(me, memory, 1);
             constexpr uid_t nobody = 65534;
             require(::setresuid(nobody, nobody, nobody) == 0, "setuid works");
             must(region.close());
             require_contents(memory, 1, "after close");
             require_apart(me, memory, 1);
-            const auto more = map_pages();
+            const auto more = map_pages(bytes);
             fill(more, 3);
             auto later = must(me.domain.register_memory(more, vinic::access::none, safely));
             must(later.close());
@@ -185,7 +153,7 @@ TEST(giving_back, works_after_setuid) {
 
 TEST(giving_back, without_address_space_fails_and_changes_nothing) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
         rlimit before{};
         ::getrlimit(RLIMIT_AS, &before);
@@ -208,7 +176,7 @@ TEST(giving_back, without_mappings_fails_or_succeeds_and_loses_nothing) {
     if (tests::address_sanitized)
         GTEST_SKIP() << "the address sanitizer needs mappings of its own";
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
         // Every second page of a range differs from its neighbours: as many mappings as there may be.
         std::uint64_t most = 65530;
@@ -233,15 +201,23 @@ TEST(giving_back, without_mappings_fails_or_succeeds_and_loses_nothing) {
     });
 }
 
+/// Closing fails while a page is locked, and changes nothing.  False: it cannot be locked here.
+bool fail_to_close(vinic::region& region, std::span<std::byte> memory, std::uint64_t seed) {
+    if (!lock_pages(memory.first(page))) {
+        return false;
+    }
+    require(code_of(region.close()) == vinic::errc::busy, "a lock would be lost");
+    require_contents(memory, seed, "after that");
+    require(unlock_pages(memory.first(page)), "it can be unlocked");
+    return true;
+}
+
 TEST(giving_back, of_what_is_locked_meanwhile_waits_until_it_is_not) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
-        if (!lock_pages(memory.first(page)))
+        if (!fail_to_close(region, memory, 1))
             return;
-        require(code_of(region.close()) == vinic::errc::busy, "a lock would be lost");
-        require_contents(memory, 1, "after that");
-        require(unlock_pages(memory.first(page)), "it can be unlocked");
         must(region.close());
         require_contents(memory, 1, "after close");
     });
@@ -250,12 +226,10 @@ TEST(giving_back, of_what_is_locked_meanwhile_waits_until_it_is_not) {
 /// A peer may be writing into the pages through it, as foreign memory.
 TEST(giving_back, waits_for_a_region_that_was_made_meanwhile) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
-        if (!lock_pages(memory.first(page)))
+        if (!fail_to_close(region, memory, 1))
             return;
-        require(code_of(region.close()) == vinic::errc::busy, "a lock would be lost");
-        require(unlock_pages(memory.first(page)), "it can be unlocked");
         auto meanwhile = must(me.domain.register_memory(memory.subspan(3 * page, page), vinic::access::remote_write));
         require(meanwhile.backing() == vinic::backing::foreign, "nobody holds the adopted pages any more");
         const auto closed = region.close();
@@ -270,7 +244,7 @@ TEST(giving_back, waits_for_a_region_that_was_made_meanwhile) {
 
 TEST(giving_back, follows_memory_that_the_program_has_moved) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
         // As realloc does it.
         const auto elsewhere = map_pages(4 * bytes);
@@ -284,7 +258,7 @@ TEST(giving_back, follows_memory_that_the_program_has_moved) {
 
 TEST(giving_back, leaves_alone_what_the_program_has_unmapped_or_replaced) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         auto region = adopt(me, memory, 1);
         const auto hole = memory.subspan(10 * page, 20 * page);
         require(::mmap(hole.data(), hole.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
@@ -302,7 +276,7 @@ TEST(giving_back, leaves_alone_what_the_program_has_unmapped_or_replaced) {
 TEST(giving_back, that_is_not_possible_when_the_nic_goes_leaves_the_memory_to_the_program) {
     directory d;
     process child([&](channel&) {
-        const auto memory = map_pages();
+        const auto memory = map_pages(bytes);
         {
             endpoint me(d.open());
             auto region = adopt(me, memory, 1);

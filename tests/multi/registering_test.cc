@@ -2,13 +2,9 @@
 //
 // registering_test.cc -- what registering memory costs does not depend on how large it is, nor on how much is
 // registered already.
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "multi/fixture.hpp"
 
@@ -17,40 +13,12 @@ namespace {
 
 constexpr std::size_t page = 4096;
 
-std::span<std::byte> map_pages() {
-    constexpr std::size_t bytes = 256 * page;
-    void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(at != MAP_FAILED, "memory can be mapped");
-    return {static_cast<std::byte*>(at), bytes};
-}
-
-void take_all_descriptors() {
-    rlimit l{};
-    ::getrlimit(RLIMIT_NOFILE, &l);
-    l.rlim_cur = 64;
-    ::setrlimit(RLIMIT_NOFILE, &l);
-    while (::open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0) {
-    }
-    require(errno == EMFILE, "no descriptor is left");
-}
-
-/// Runs `body` in a child with an endpoint; the child's failure is the test's.
-template <class F>
-void in_child(F body) {
-    directory d;
-    process child([&](channel&) {
-        endpoint me(d.open());
-        body(me);
-    });
-    EXPECT_EQ(child.exit_code(), 0);
-}
-
 TEST(registering, many_ranges_and_buffers_takes_no_more_for_the_last_than_for_the_first) {
     // Each a little longer than the one before, they took minutes.
     in_child([](endpoint& me) {
         constexpr std::size_t ranges = 40'000;  // a function of vinicd has 65,536 regions
         constexpr std::size_t buffers = 20'000;
-        const auto memory = map_pages();
+        const auto memory = map_pages(256 * page);
         std::vector<vinic::region> regions;
         for (std::size_t i = 0; i < ranges; ++i) {
             regions.push_back(

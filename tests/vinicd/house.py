@@ -213,6 +213,18 @@ class Daemon:
         return self.process.wait(PATIENCE_SECONDS)
 
 
+def scrape(path):
+    """What is answered to whoever asks for the counters at a Unix socket, headers and all."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE_SECONDS)
+        connection.connect(path)
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        text = b""
+        while piece := connection.recv(65536):
+            text += piece
+        return text
+
+
 class Case(unittest.TestCase):
     maxDiff = None
 

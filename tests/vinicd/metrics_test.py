@@ -163,14 +163,7 @@ class Metrics(house.Case):
     def test_it_may_be_a_unix_socket(self):
         path = os.path.join(self.directory, "metrics")
         daemon = self.start("--openmetrics", path)
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(house.PATIENCE_SECONDS)
-            connection.connect(path)
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            text = b""
-            while piece := connection.recv(65536):
-                text += piece
-        parse(text.decode().split("\r\n\r\n", 1)[1])
+        parse(house.scrape(path).decode().split("\r\n\r\n", 1)[1])
         self.assertEqual(daemon.end(), 0)
         self.assertFalse(os.path.exists(path))
 

@@ -138,16 +138,6 @@ class ServiceManager(house.Case):
 
 
 class Scrapers(house.Case):
-    def scrape(self, path):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(house.PATIENCE_SECONDS)
-            connection.connect(path)
-            connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-            text = b""
-            while piece := connection.recv(65536):
-                text += piece
-            return text
-
     def test_they_stall(self):
         path = os.path.join(self.directory, "metrics")
         daemon = self.start("--functions", "64", "--openmetrics", path)
@@ -161,7 +151,7 @@ class Scrapers(house.Case):
             connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" if i % 2 else b"GET /met")
             stalled.append(connection)
         self.assertIn("functions", self.connect().ask(command="functions"))
-        self.assertTrue(self.scrape(path).endswith(b"# EOF\n"))
+        self.assertTrue(house.scrape(path).endswith(b"# EOF\n"))
         self.assertLess(len(os.listdir(f"/proc/{daemon.pid}/fd")), 64 * 3 + 16 + 64)
         self.assertEqual(daemon.end(), 0)
 
@@ -169,7 +159,7 @@ class Scrapers(house.Case):
         path = os.path.join(self.directory, "metrics")
         daemon = self.start("--functions", "256", "--openmetrics", path)
         for _ in range(10):
-            self.assertTrue(self.scrape(path).endswith(b"# EOF\n"))
+            self.assertTrue(house.scrape(path).endswith(b"# EOF\n"))
         self.assertIn("functions", self.connect().ask(command="functions"))
         self.assertEqual(daemon.end(), 0)
 

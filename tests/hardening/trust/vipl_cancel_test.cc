@@ -5,62 +5,15 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <functional>
 
+#include "victim.hpp"
 #include "vipl/fixture.hpp"
 
 namespace vipl_test {
 namespace {
 
-/// A thread that was cancelled before it began, or is cancelled later.
-class victim {
-public:
-    explicit victim(std::function<void()> body) : body_(std::move(body)) {
-        EXPECT_EQ(::pthread_create(&thread_, nullptr, run, this), 0);
-    }
-    victim(const victim&) = delete;
-    victim& operator=(const victim&) = delete;
-    ~victim() { (void)join(); }
-    void cancel() { (void)::pthread_cancel(thread_); }
-    /// True: it was ended by the cancellation.
-    bool join() {
-        if (!joined_) {
-            (void)::pthread_join(thread_, &how_);
-            joined_ = true;
-        }
-        return how_ == PTHREAD_CANCELED;
-    }
-
-private:
-    static void* run(void* self) {
-        static_cast<victim*>(self)->body_();
-        return nullptr;
-    }
-    std::function<void()> body_;
-    pthread_t thread_{};
-    void* how_ = nullptr;
-    bool joined_ = false;
-};
-
-bool comes_back(const std::function<void()>& call) {
-    std::atomic<bool> back = false;
-    victim v([&] {
-        (void)::pthread_cancel(::pthread_self());
-        call();
-        back = true;
-        ::pthread_testcancel();
-    });
-    EXPECT_TRUE(v.join());
-    return back;
-}
-
-/// Sits in `wait` until it is cancelled.
-void end_inside(const std::function<void()>& wait) {
-    victim v(wait);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    v.cancel();
-    EXPECT_TRUE(v.join());
-}
+using tests::comes_back;
+using tests::end_inside;
 
 void expect_message(pair& p) {
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {p.right.at(0, 64)}));

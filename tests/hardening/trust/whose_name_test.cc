@@ -143,16 +143,22 @@ void expect_who(const vinic::peer_information& peer, std::uint32_t function) {
     EXPECT_EQ(peer.process_id, static_cast<std::uint32_t>(::getpid()));
 }
 
-TEST_F(whose_name, both_ends_of_a_connection_learn_the_others_function_and_user) {
-    multi::endpoint server(std::move(zero));
-    multi::endpoint client(std::move(two));
+/// The two functions' numbers are what the others are to be told.
+void expect_that_they_learn(vinic::nic server_nic, std::uint32_t server_function, vinic::nic client_nic,
+                            std::uint32_t client_function) {
+    multi::endpoint server(std::move(server_nic));
+    multi::endpoint client(std::move(client_nic));
     auto listener = must(server.nic.listen("bank/teller"));
     std::jthread accepts([&] {
         auto request = must(listener.wait(multi::patience));
-        expect_who(request.peer(), 3);
+        expect_who(request.peer(), client_function);
         must(request.accept(server.vi));
     });
-    expect_who(must(client.vi.connect("bank/teller", multi::patience)), 1);
+    expect_who(must(client.vi.connect("bank/teller", multi::patience)), server_function);
+}
+
+TEST_F(whose_name, both_ends_of_a_connection_learn_the_others_function_and_user) {
+    expect_that_they_learn(std::move(zero), 1, std::move(two), 3);
 }
 
 TEST_F(whose_name, peers_learn_it_too) {
@@ -183,15 +189,8 @@ TEST_F(whose_name, a_datagram_says_whose_it_is) {
 
 TEST(who_the_other_is, in_direct_placement_is_what_its_process_has_entered) {
     const multi::directory d;
-    multi::endpoint server(must(vinic::nic::open("shm:test", d.options())));
-    multi::endpoint client(must(vinic::nic::open("shm:test", d.options())));
-    auto listener = must(server.nic.listen("here"));
-    std::jthread accepts([&] {
-        auto request = must(listener.wait(multi::patience));
-        expect_who(request.peer(), 0);
-        must(request.accept(server.vi));
-    });
-    expect_who(must(client.vi.connect("here", multi::patience)), 0);
+    const auto open = [&] { return must(vinic::nic::open("shm:test", d.options())); };
+    expect_that_they_learn(open(), 0, open(), 0);
 }
 
 }  // namespace

@@ -10,8 +10,9 @@ namespace vinic::cli {
 
 namespace {
 
-/// A process that was stopped while it held the lock must not keep anybody from looking.
-constexpr int attempts_max = 50;
+/// A process that was stopped while it held the lock must not keep anybody from looking; one that was only put aside
+/// comes back by then.
+constexpr std::uint64_t patience_ns = 1'000'000'000;
 constexpr auto between_attempts = std::chrono::microseconds(200);
 
 }  // namespace
@@ -19,10 +20,7 @@ constexpr auto between_attempts = std::chrono::microseconds(200);
 counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wanted, bool every_vi) {
     counter_sample sample;
     f.look_anew();
-    for (int attempt = 0; attempt < attempts_max; ++attempt) {
-        if (attempt != 0) {
-            std::this_thread::sleep_for(between_attempts);
-        }
+    for (const std::uint64_t end = os::now_ns() + patience_ns;;) {
         f.read_header();
         const bool locked = f.header().lock.load_relaxed() != 0;
         const device::counter_values before = device::counted_before(f.header());
@@ -38,11 +36,13 @@ counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wan
             }
         });
         f.read_header();
-        if (!locked && f.header().lock.load_relaxed() == 0 && device::counted_before(f.header()) == before) {
-            break;
+        const bool steady =
+            !locked && f.header().lock.load_relaxed() == 0 && device::counted_before(f.header()) == before;
+        if (steady || os::now_ns() > end) {
+            return sample;
         }
+        std::this_thread::sleep_for(between_attempts);
     }
-    return sample;
 }
 
 }  // namespace vinic::cli

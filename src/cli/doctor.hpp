@@ -28,8 +28,10 @@ using findings = std::vector<finding>;
 void check_directory(const std::string& directory, findings& all);
 void check_file_system(const std::string& directory, findings& all);
 void check_machine(findings& all);
-/// The memory cgroup's limit beside the room that the directory promises.
-void check_memory_limit(const std::string& directory, findings& all);
+/// The memory cgroup's limit beside the room that the directory promises; `cgroups` and `own` are where the kernel
+/// tells it.
+void check_memory_limit(const std::string& directory, findings& all, const std::string& cgroups = "/sys/fs/cgroup",
+                        const std::string& own = "/proc/self/cgroup");
 /// Devices (or the one called `only`) that processes have open and nobody can find any more.
 void check_removed(const std::string& directory, const std::string& only, findings& all);
 /// Every device of the directory: is something left behind?

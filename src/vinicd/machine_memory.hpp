@@ -11,7 +11,7 @@
 namespace vinic::vinicd {
 
 /// Three quarters of what this process may use: of the machine's memory, or of the limit of its control group if that
-/// is less.  `cgroups` and `own` are where the kernel tells (cgroup v2 and v1).
+/// is less.  `cgroups` and `own`: see control_group.hpp.
 [[nodiscard]] std::uint64_t usable_memory_bytes(const std::string& cgroups = "/sys/fs/cgroup",
                                                 const std::string& own = "/proc/self/cgroup");
 

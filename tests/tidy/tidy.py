@@ -36,9 +36,9 @@ LAYERS = {
     "native": {"device", "abi", "os"},
     "controller": {"device", "abi", "os"},  # of device only how bytes are copied
     "vinicd": {"controller", "abi", "os"},
-    "cli": {"vinicd", "native", "device", "abi", "os"},  # of vinicd only how rates are written
+    "cli": {"vinicd", "native", "device", "abi", "os"},  # of vinicd how rates are written, and its limit of memory
     "bench": {"cli", "native", "controller", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
-    "vipl": {"os"},  # a face: the public native interface, vipl.h and itself; of os a header, cancellation.hpp
+    "vipl": {"os"},  # a face: the public native interface, vipl.h and itself; of os two headers
     "demo": set(),
     "examples": set(),
 }

@@ -536,8 +536,8 @@ public:
     /// Ends every commit_wait() whose ticket was given before.
     void wake() noexcept;
 
-    /// A file descriptor for epoll, readable after an armed queue got a completion.  Owned by the
-    /// completion queue.  The first call starts one thread per nic that forwards wake-ups.
+    /// A file descriptor for epoll, readable after an armed queue got a completion.  The queue's; another one if the
+    /// program has closed it (until then arm() fails).  The first call starts one thread per nic, for wake-ups.
     [[nodiscard]] result<int> fd();
 
     /// Clears the descriptor of fd() and asks for the next completion to make it readable.
@@ -776,22 +776,22 @@ public:
     ~nic() = default;
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
 
-    /// Opens the device `shm:NAME`, and makes it when nobody has it open.  NAME: 1 to 63 of
-    /// [A-Za-z0-9._-].  The last process that closes removes the device file; one left behind by
-    /// SIGKILL is taken over.  A file that somebody else could have written is not opened (permission_denied); see
-    /// open_options::group.
+    /// Opens the device `shm:NAME`, and makes it when nobody has it open.  NAME: 1 to 63 of [A-Za-z0-9._-].  The last
+    /// process that closes removes the device file; one left behind by SIGKILL is taken over.  A file that somebody
+    /// else could have written is not opened (permission_denied); see open_options::group.
     ///
-    /// Set-up calls that have no time-out wait at most 10 s for a process of the device that is stopped in the middle
-    /// of one, and then return `busy` with its number, at once from then on; calls that have one return timed_out.
-    /// Destructors wait a second; what they could not free is freed when this process leaves the device.
+    /// Set-up calls that have no time-out wait 10 s at most for a process of the device that is stopped in the middle
+    /// of one, and return `busy` with its number, at once from then on; those that have one return timed_out, and so
+    /// does open() after 10 s, if one is stopped while it opens or leaves, or vinicd is.  Let it go on (kill -CONT) or
+    /// end it.  Destructors wait a second; what they could not free is freed when this process leaves the device.
     ///
-    /// Or a function of the isolated placement's device: `vinicd:PATH`, PATH being the socket of a running
-    /// vinicd (at most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Who listens there must be
-    /// root, this process' own user, or one who is named: `#vfN,user=NAME`, `#user=NAME`, or VINIC_VINICD_USER in the
-    /// environment (errc::permission_denied; docs/vinicd.md, "Who is believed").  Processes that
-    /// open the same function trust each other as those of one device file do, and nobody else.  Names are
-    /// known to all functions.  `options` stay empty.  When vinicd ends or resets the function, connections
-    /// break (peer_died) and set-up calls return errc::peer_gone: close the nic, and open it anew.
+    /// Or a function of the isolated placement's device: `vinicd:PATH`, PATH being the socket of a running vinicd (at
+    /// most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Who listens there must be root, this
+    /// process' own user, or one who is named: `#vfN,user=NAME`, `#user=NAME`, or VINIC_VINICD_USER in the environment
+    /// (errc::permission_denied; docs/vinicd.md, "Who is believed").  Processes that open the same function trust each
+    /// other as those of one device file do, and nobody else.  Names are known to all functions.  `options` stay
+    /// empty.  When vinicd ends or resets the function, connections break (peer_died) and set-up calls return
+    /// errc::peer_gone: close the nic, and open it anew.
     [[nodiscard]] static result<nic> open(std::string_view device_address, const open_options& options = {});
 
     [[nodiscard]] result<domain> create_domain();

@@ -45,11 +45,11 @@ int open_or_make(int directory, const char* name) noexcept {
     for (int attempt = 0; attempt < 100; ++attempt) {
         int fd = os::open_beside(directory, name, flags);
         if (fd >= 0 || errno != ENOENT) {
-            return os::beyond_standard(fd);
+            return fd;
         }
         fd = os::open_beside(directory, name, flags | O_CREAT | O_EXCL, 0600);
         if (fd >= 0 || errno != EEXIST) {
-            return os::beyond_standard(fd);
+            return fd;
         }
     }
     return -1;
@@ -305,8 +305,7 @@ result<void> memory::inspect() {
     if (!p) {
         return std::unexpected(p.error());
     }
-    fd_.reset(
-        os::beyond_standard(os::open_beside(p->directory.get(), p->file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)));
+    fd_.reset(os::open_beside(p->directory.get(), p->file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     struct stat s{};
     if (!fd_ || ::fstat(fd_.get(), &s) != 0) {
         return std::unexpected(errno == ENOENT ? fail(errc::unknown_address, errno, "no such device")

@@ -87,9 +87,9 @@ void memory::open_again(const place* beside) noexcept {
     constexpr int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     char through_proc[32];
     std::snprintf(through_proc, sizeof through_proc, "/proc/self/fd/%d", fd_.get());
-    mapping_fd_.reset(os::beyond_standard(::open(through_proc, flags)));
+    mapping_fd_.reset(::open(through_proc, flags));
     if (!mapping_fd_ && beside != nullptr) {
-        mapping_fd_.reset(os::beyond_standard(os::open_beside(beside->directory.get(), beside->file.c_str(), flags)));
+        mapping_fd_.reset(os::open_beside(beside->directory.get(), beside->file.c_str(), flags));
     }
     struct stat first{};
     struct stat second{};

@@ -66,7 +66,7 @@ error memory::fail_storage(int os_errno, std::string what) const {
     } else if (os_errno == EPERM || os_errno == EACCES) {
         what += ": fallocate(2) is refused, by a system call filter, a seal or a swap file's flag";
     } else if (os_errno == EBADF) {
-        what += ": the device's descriptor has been closed by somebody else in this process; open the device anew";
+        what += lost_words;
     }
     return fail(room ? errc::out_of_memory : errc::os_failure, os_errno, std::move(what));
 }
@@ -142,6 +142,13 @@ memory::~memory() {
 
 bool memory::alive(std::uint32_t i) const noexcept {
     return i == self_ || (i < abi::process_count && os::is_locked_by_other(fd_.get(), process_byte + i, 1));
+}
+
+bool memory::lost() const noexcept {
+    if (window_ == nullptr) {
+        return fd_.get() < 0;
+    }
+    return window_->socket.get() < 0 || window_->doorbell.get() < 0 || window_->mailbox.get() < 0;
 }
 
 void memory::forget_after_fork() noexcept {

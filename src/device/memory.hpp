@@ -23,6 +23,7 @@
 
 #include "abi/window.hpp"
 #include "os/file.hpp"
+#include "os/kept_fd.hpp"
 #include "os/memory.hpp"
 #include "os/sync.hpp"
 
@@ -30,9 +31,9 @@ namespace vinic::device {
 
 /// What the device of the isolated placement gave a process.
 struct attachment {
-    os::unique_fd socket;    ///< its close tells the device that the process has left
-    os::unique_fd doorbell;  ///< event descriptors
-    os::unique_fd mailbox;
+    os::kept_fd socket;    ///< its close tells the device that the process has left
+    os::kept_fd doorbell;  ///< event descriptors
+    os::kept_fd mailbox;
     std::uint32_t function = 0;
     std::uint32_t epoch = 0;          ///< of the function
     std::uint32_t context_epoch = 0;  ///< of this process' context
@@ -109,8 +110,12 @@ public:
     [[nodiscard]] abi::identity_page& identity() const noexcept {
         return *at<abi::identity_page>(abi::identity_offset);
     }
-    /// Whether the device of a window no longer serves this process: it died, or was reset.
+    /// Whether the device of a window no longer serves this process: it died, or was reset, or this process has lost
+    /// what it reaches it by.
     [[nodiscard]] bool cut_off() const noexcept;
+    /// Whether the program has closed the descriptors by which this process reaches the device.  Its place in a device
+    /// file it keeps: its locks are the open file's, which lives as long as the mapping.
+    [[nodiscard]] bool lost() const noexcept;
     /// Whether anybody but the processes of this memory may still use what process i left: the device.
     [[nodiscard]] bool served(std::uint32_t i) const noexcept {
         return window_ != nullptr && i < abi::context_count && identity().context_epoch[i].load_acquire() != 0;
@@ -153,6 +158,8 @@ public:
 
     [[nodiscard]] error fail(errc code, int os_errno, std::string what) const;
     [[nodiscard]] error fail_os(int os_errno, std::string what) const;
+    static constexpr const char* lost_words =
+        ": the device's descriptor has been closed by somebody else in this process; open the device anew";
     /// Room that the file could not be given.
     [[nodiscard]] error fail_storage(int os_errno, std::string what) const;
 
@@ -193,8 +200,8 @@ private:
 
     std::string address_;
     std::string path_;
-    os::file_fd fd_;
-    os::file_fd mapping_fd_;
+    os::kept_fd fd_;
+    os::kept_fd mapping_fd_;
     os::mapping map_;
     std::unique_ptr<attachment> window_;
     std::string window_user_;  ///< who may serve it, beside root and ourselves

@@ -69,6 +69,13 @@ bool adoption::find_parts(std::vector<mapped_part>& parts, bool leaving_only) co
 /// Gives back what is leaving: all of it, but for what the reason says.  Looks once, however much there is.
 foreign_reason adoption::give_back() noexcept {
     publish();
+    // Open since the first adoption, unless the program has closed them.
+    if (registry().view.open() != 0) {
+        return foreign_reason::cannot_look;
+    }
+    if (registry().mover.open() != 0) {
+        return foreign_reason::cannot_hold;
+    }
     try {
         std::vector<mapped_part> parts;
         std::vector<range> threads;

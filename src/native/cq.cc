@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "device/link.hpp"
 #include "native/take.hpp"
@@ -325,33 +326,55 @@ void cq_state::wake() noexcept {
     }
 }
 
+/// Under the nic's mutex.
+result<void> cq_state::make_event() {
+    if (const int e = nic->start_bell(); e != 0) {
+        return std::unexpected(nic->fail(errc::os_failure, "starting the thread that forwards wake-ups", e));
+    }
+    make_room(nic->fd_queues, nic->fd_queues.size() + 1);
+    std::erase(nic->fd_queues, this);  // if the program has closed the one before
+    event.reset(os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), os::kept_fd::number_is::as_it_came);
+    if (!event) {
+        return std::unexpected(nic->fail(errc::os_failure, "making a completion queue's file descriptor", errno));
+    }
+    fd_armed = false;
+    entry->bell.store_release(1);
+    nic->fd_queues.push_back(this);
+    return {};
+}
+
 result<int> cq_state::descriptor() {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "making a completion queue's file descriptor"));
     }
     const std::lock_guard hold(nic->mutex);
-    if (event_fd < 0) {
-        if (const int e = nic->start_bell(); e != 0) {
-            return std::unexpected(nic->fail(errc::os_failure, "starting the thread that forwards wake-ups", e));
+    if (event.get() < 0) {
+        if (auto made = make_event(); !made) {
+            return std::unexpected(made.error());
         }
-        make_room(nic->fd_queues, nic->fd_queues.size() + 1);
-        event_fd = os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-        if (event_fd < 0) {
-            return std::unexpected(nic->fail(errc::os_failure, "making a completion queue's file descriptor", errno));
-        }
-        entry->bell.store_release(1);
-        nic->fd_queues.push_back(this);
     }
-    return event_fd;
+    return event.number();
 }
 
 result<bool> cq_state::arm() {
-    if (auto fd = descriptor(); !fd) {
-        return std::unexpected(fd.error());
+    if (nic->forked()) {
+        return std::unexpected(nic->fail(errc::forked, "arming a completion queue"));
     }
     const std::lock_guard hold(nic->mutex);
+    if (!event) {
+        if (auto made = make_event(); !made) {
+            return std::unexpected(made.error());
+        }
+    }
+    const int fd = event.get();
+    if (fd < 0) {  // whoever waits for the number that he has would wait for ever
+        return std::unexpected(nic->fail(errc::os_failure,
+                                         "arming a completion queue: its file descriptor has been closed by somebody "
+                                         "else in this process; fd() makes another one",
+                                         EBADF));
+    }
     std::uint64_t count = 0;
-    (void)!::read(event_fd, &count, sizeof count);
+    (void)!::read(fd, &count, sizeof count);
     const optional_lock hold_poll(poll_mutex, attributes.thread_safe);
     fd_armed = true;
     if (!arm_once()) {

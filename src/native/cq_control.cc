@@ -108,10 +108,10 @@ cq_state::~cq_state() {
         return;
     }
     const os::cancellation_off quiet;
-    if (event_fd >= 0) {
+    if (event) {
         const optional_lock hold(nic->mutex, !nic->forked());
         std::erase(nic->fd_queues, this);
-        ::close(event_fd);
+        event.reset();
     }
     if (nic->forked()) {
         return;

@@ -165,7 +165,7 @@ void nic_state::ring_loop() noexcept {
             for (cq_state* cq : fd_queues) {
                 if (cq->fd_armed && cq->entry->armed.load_acquire() == 0) {
                     cq->fd_armed = false;
-                    os::write_event(cq->event_fd);
+                    os::write_event(cq->event.get());
                 }
             }
         }

@@ -48,6 +48,9 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
     [[nodiscard]] bool forked() const noexcept { return memory->forked(); }
     [[nodiscard]] error fail(errc code, std::string what, int os_errno = 0) const {
         const bool refused_memory = isolated && code == errc::out_of_memory && os_errno == 0;  // the device has a limit
+        if (isolated && code == errc::peer_gone && !forked() && memory->lost()) {
+            what += device::memory::lost_words;
+        }
         return {code, refused_memory ? EDQUOT : os_errno, "device " + memory->address() + ": " + std::move(what)};
     }
 
@@ -127,6 +130,7 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     void commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept;
     void wake() noexcept;
     [[nodiscard]] result<int> descriptor();
+    [[nodiscard]] result<void> make_event();
     [[nodiscard]] result<void> resize(std::uint32_t queues);
     [[nodiscard]] result<std::uint32_t> attach(queue_tag tag);
     void detach(std::uint32_t bit, queue_tag tag) noexcept;
@@ -179,7 +183,7 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     std::atomic<std::uint32_t> bitmap_count{0};
     std::vector<std::uint32_t> free_bits;
     std::uint32_t next_bit = 0;
-    int event_fd = -1;
+    os::kept_fd event;      // of descriptor(): the program's to wait for, ours to write, read and close
     bool fd_armed = false;  // under nic->mutex
 };
 

@@ -22,24 +22,6 @@ void unique_fd::reset(int fd) noexcept {
     fd_ = fd;
 }
 
-void file_fd::reset(int fd) noexcept {
-    if (fd_ >= 0 && !is_other()) {
-        ::close(fd_);
-    }
-    struct stat s{};
-    fd_ = fd >= 0 && ::fstat(fd, &s) != 0 ? (::close(fd), -1) : fd;
-    device_ = s.st_dev;
-    inode_ = s.st_ino;
-}
-
-bool file_fd::is_other() const noexcept {
-    const int saved = errno;
-    struct stat s{};
-    const bool other = fd_ >= 0 && ::fstat(fd_, &s) == 0 && (s.st_dev != device_ || s.st_ino != inode_);
-    errno = saved;
-    return other;
-}
-
 int beyond_standard(int fd) noexcept {
     if (fd < 0 || fd > STDERR_FILENO) {
         return fd;

@@ -15,6 +15,7 @@
 
 namespace vinic::os {
 
+/// For a while, or in a program of our own; what is kept for long in somebody else's is a kept_fd.
 class unique_fd {
 public:
     unique_fd() noexcept = default;
@@ -28,29 +29,10 @@ public:
     [[nodiscard]] int get() const noexcept { return fd_; }
     [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
     void reset(int fd = -1) noexcept;
+    [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
 
 private:
     int fd_ = -1;
-};
-
-/// A descriptor that is kept as long as a program runs.  One that closes descriptors which it has not opened, and opens
-/// files of its own under their numbers, must not have them written into, or closed: a number that means another file
-/// by now is none.
-class file_fd {
-public:
-    file_fd() noexcept = default;
-    file_fd(const file_fd&) = delete;
-    file_fd& operator=(const file_fd&) = delete;
-    ~file_fd() { reset(); }
-    [[nodiscard]] int get() const noexcept { return is_other() ? -1 : fd_; }
-    [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
-    void reset(int fd = -1) noexcept;
-
-private:
-    [[nodiscard]] bool is_other() const noexcept;
-    int fd_ = -1;
-    std::uint64_t device_ = 0;
-    std::uint64_t inode_ = 0;
 };
 
 /// The same open file under a number beyond 2, closing the old one; -1 and errno on failure.  A program that was

@@ -19,6 +19,7 @@
 #include <cstring>
 
 #include "abi/layout.hpp"
+#include "os/file.hpp"
 #include "os/self_view.hpp"
 
 namespace vinic::os {
@@ -124,7 +125,7 @@ void copy_data(std::byte* to, const std::byte* from, std::uint64_t bytes, int fd
 }  // namespace
 
 int page_mover::open() noexcept {
-    if (faults_) {
+    if (faults_.get() >= 0) {
         return 0;
     }
     // Without USER_MODE_ONLY a write by the kernel (read(2) into the range) waits too; that needs privilege, and
@@ -145,8 +146,8 @@ int page_mover::open() noexcept {
     if (::ioctl(made.get(), UFFDIO_API, &api) != 0) {
         return errno;  // pages that can be moved in could not be moved out again
     }
-    faults_ = std::move(made);
-    return 0;
+    faults_.reset(made.release());
+    return faults_ ? 0 : errno;
 #else
     return ENOSYS;
 #endif
@@ -163,13 +164,14 @@ int page_mover::park(std::uint64_t address, std::uint64_t bytes, bool missing_to
     uffdio_register range{};
     range.range = {address, bytes};
     range.mode = UFFDIO_REGISTER_MODE_WP | (missing_too ? UFFDIO_REGISTER_MODE_MISSING : 0u);
-    if (::ioctl(faults_.get(), UFFDIO_REGISTER, &range) != 0) {
+    const int faults = faults_.get();
+    if (::ioctl(faults, UFFDIO_REGISTER, &range) != 0) {
         return errno;
     }
     uffdio_writeprotect protect{};
     protect.range = range.range;
     protect.mode = UFFDIO_WRITEPROTECT_MODE_WP;
-    if (::ioctl(faults_.get(), UFFDIO_WRITEPROTECT, &protect) != 0) {
+    if (::ioctl(faults, UFFDIO_WRITEPROTECT, &protect) != 0) {
         const int failed = errno;
         let_go(address, bytes);
         return failed;
@@ -181,10 +183,10 @@ int page_mover::park(std::uint64_t address, std::uint64_t bytes, bool missing_to
 void page_mover::let_go(std::uint64_t address, std::uint64_t bytes) noexcept {
     uffdio_writeprotect open_again{};
     open_again.range = {address, bytes};
-    (void)::ioctl(faults_.get(), UFFDIO_WRITEPROTECT, &open_again);
+    (void)::ioctl(faults_.number(), UFFDIO_WRITEPROTECT, &open_again);
     uffdio_range range{address, bytes};
-    (void)::ioctl(faults_.get(), UFFDIO_UNREGISTER, &range);
-    (void)::ioctl(faults_.get(), UFFDIO_WAKE, &range);
+    (void)::ioctl(faults_.number(), UFFDIO_UNREGISTER, &range);
+    (void)::ioctl(faults_.number(), UFFDIO_WAKE, &range);
 }
 
 int page_mover::move_in(std::uint64_t address, std::uint64_t bytes, int pagemap, int fd, std::uint64_t offset,

@@ -18,7 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "os/file.hpp"
+#include "os/kept_fd.hpp"
 
 namespace vinic::os {
 
@@ -29,7 +29,7 @@ public:
     page_mover(const page_mover&) = delete;
     page_mover& operator=(const page_mover&) = delete;
 
-    /// 0 or errno.  Once is enough.
+    /// 0 or errno.  Once is enough, but for a program that has closed what was opened: that is opened again.
     [[nodiscard]] int open() noexcept;
     void close() noexcept;
     /// Whether what was moved into the file could be moved out again: writers are held in a memory file only.
@@ -46,7 +46,7 @@ private:
     [[nodiscard]] int park(std::uint64_t address, std::uint64_t bytes, bool missing_too) noexcept;
     void let_go(std::uint64_t address, std::uint64_t bytes) noexcept;
 
-    unique_fd faults_;
+    kept_fd faults_;  ///< looked at in park(): what comes after it is about the same moment
 };
 
 /// Private anonymous memory with what `fd` holds at `offset`, which is mapped at `from`; pages that were never written

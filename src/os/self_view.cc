@@ -194,7 +194,7 @@ int self_view::open() noexcept {
         reader_.reset(new (std::nothrow) reader);
     }
     const struct {
-        unique_fd* fd;
+        kept_fd* fd;
         const char* path;
         int flags;
     } wanted[] = {{&areas_, "/proc/self/smaps", O_RDONLY | O_CLOEXEC},
@@ -202,8 +202,8 @@ int self_view::open() noexcept {
                   {&descriptors_, "/proc/self/fd", O_RDONLY | O_CLOEXEC | O_DIRECTORY},
                   {&pagemap_, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC}};
     for (const auto& w : wanted) {
-        if (!*w.fd) {
-            w.fd->reset(beyond_standard(::open(w.path, w.flags)));
+        if (w.fd->get() < 0) {
+            w.fd->reset(::open(w.path, w.flags));
         }
         if (!*w.fd) {
             return errno;
@@ -216,7 +216,7 @@ bool self_view::begin_areas() noexcept { return areas_ && reader_->rewind(areas_
 
 self_view::step self_view::next_area(memory_area& out) noexcept {
     std::string_view text;
-    const step first = reader_->line(areas_.get(), text);
+    const step first = reader_->line(areas_.number(), text);
     if (first != step::found) {
         return first;
     }
@@ -242,7 +242,7 @@ self_view::step self_view::next_area(memory_area& out) noexcept {
     constexpr std::string_view key = "ProtectionKey:";
     constexpr std::string_view flags = "VmFlags:";
     for (;;) {
-        if (reader_->line(areas_.get(), text) != step::found) {
+        if (reader_->line(areas_.number(), text) != step::found) {
             return step::failed;
         }
         if (text.starts_with(key)) {
@@ -268,7 +268,7 @@ self_view::step self_view::next_thread(thread_block& out) noexcept {
     }
     int thread = 0;
     for (;;) {
-        if (const step s = reader_->number(threads_.get(), thread); s != step::found) {
+        if (const step s = reader_->number(threads_.number(), thread); s != step::found) {
             // A /proc of another pid namespace has numbers that mean nothing here, or others.
             return s == step::end && !this_thread_seen_ ? step::failed : s;
         }
@@ -297,7 +297,7 @@ answer self_view::holds_pages_by_descriptor() noexcept {
     }
     for (;;) {
         int fd = -1;
-        if (const step s = reader_->number(descriptors_.get(), fd); s != step::found) {
+        if (const step s = reader_->number(descriptors_.number(), fd); s != step::found) {
             return s == step::end ? answer::no : answer::unknown;
         }
         struct stat what{};
@@ -322,7 +322,7 @@ answer self_view::holds_pages_by_descriptor() noexcept {
             case 0: {  // objects without an inode of their own
                 char link[16];
                 std::snprintf(link, sizeof link, "%d", fd);
-                const ssize_t n = ::readlinkat(descriptors_.get(), link, reader_->name, sizeof reader_->name);
+                const ssize_t n = ::readlinkat(descriptors_.number(), link, reader_->name, sizeof reader_->name);
                 if (n > 0 && is_harmless_object({reader_->name, static_cast<std::size_t>(n)})) {
                     continue;
                 }

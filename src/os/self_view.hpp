@@ -11,7 +11,7 @@
 #include <memory>
 #include <string_view>
 
-#include "os/file.hpp"
+#include "os/kept_fd.hpp"
 
 namespace vinic::os {
 
@@ -66,7 +66,7 @@ public:
     self_view(const self_view&) = delete;
     self_view& operator=(const self_view&) = delete;
 
-    /// 0 or errno.  Once is enough.
+    /// 0 or errno.  Once is enough, but for a program that has closed what was opened: that is opened again.
     [[nodiscard]] int open() noexcept;
     void close() noexcept;
 
@@ -110,10 +110,11 @@ private:
     [[nodiscard]] bool begin_threads() noexcept;
     [[nodiscard]] step next_thread(thread_block& out) noexcept;
 
-    unique_fd areas_;
-    unique_fd threads_;
-    unique_fd descriptors_;
-    unique_fd pagemap_;
+    // Looked at where reading begins: a look for each line would cost more than the line.
+    kept_fd areas_;
+    kept_fd threads_;
+    kept_fd descriptors_;
+    kept_fd pagemap_;
     std::unique_ptr<reader> reader_;
     bool this_thread_seen_ = false;
 };

@@ -17,15 +17,13 @@ constexpr int sleep_ms = 50;  ///< a completion rings; this is for what cannot, 
 }
 
 notifier::~notifier() {
-    if (bell_ >= 0) {
-        const vinic::os::cancellation_off inside;
-        ::close(bell_);
-    }
+    const vinic::os::cancellation_off inside;
+    bell_.reset();
 }
 
 bool notifier::start() noexcept {
-    bell_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (bell_ < 0) {
+    bell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!bell_) {
         return false;
     }
     try {
@@ -39,7 +37,7 @@ bool notifier::start() noexcept {
 void notifier::kick() noexcept {
     const vinic::os::cancellation_off inside;
     const std::uint64_t one = 1;
-    (void)!::write(bell_, &one, sizeof one);
+    (void)!::write(bell_.get(), &one, sizeof one);
 }
 
 bool notifier::add(completer& c) noexcept {
@@ -164,7 +162,7 @@ bool notifier::serve_one(completer& c) {
 void notifier::sleep() noexcept {
     std::vector<::pollfd> watched;
     try {
-        watched.push_back({bell_, POLLIN, 0});
+        watched.push_back({bell_.get(), POLLIN, 0});
         for (std::size_t i = 0;; ++i) {
             completer* c = nullptr;
             {
@@ -199,7 +197,7 @@ void notifier::sleep() noexcept {
     // A descriptor that is closed meanwhile is a spurious wake-up or the next time-out at worst.
     (void)::poll(watched.data(), watched.size(), sleep_ms);
     std::uint64_t count = 0;
-    (void)!::read(bell_, &count, sizeof count);
+    (void)!::read(bell_.get(), &count, sizeof count);
 }
 
 void completer::kick() noexcept {

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "os/kept_fd.hpp"
 #include "vipl/goes_on.hpp"
 #include "vipl/state.hpp"
 
@@ -44,7 +45,7 @@ private:
     std::vector<completer*> served_;  ///< those with registrations
     completer* inside_ = nullptr;     ///< the thread looks at it
     bool ending_ = false;
-    int bell_ = -1;
+    vinic::os::kept_fd bell_{vinic::os::kept_fd::keeper::vipl};
     std::thread thread_;
 };
 

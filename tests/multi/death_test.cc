@@ -366,7 +366,7 @@ void stream_in(const directory& d, channel& parent) {
 void be_short_lived(const directory& d, channel& parent) {
     endpoint me(d.open());
     endpoint other(d.open());
-    auto listener = must(me.nic.listen("short lived"));
+    auto listener = me.listen_at_name_of_the_dead("short lived");
     std::thread server([&] { me.accept_from(listener); });
     other.connect_to("short lived");
     server.join();

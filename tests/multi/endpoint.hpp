@@ -57,6 +57,15 @@ public:
     /// The next `n` completions, polled in batches.
     [[nodiscard]] std::vector<vinic::completion> next_batch(std::size_t n);
     void connect_to(const vinic::address& name) { (void)must(vi.connect(name, patience)); }
+    /// Somebody had it who has just died: vinicd takes it from him a moment later.
+    [[nodiscard]] vinic::listener listen_at_name_of_the_dead(const vinic::address& name) {
+        auto made = nic.listen(name);
+        (void)comes_true([&] {
+            made = code_of(made) == vinic::errc::name_in_use ? nic.listen(name) : std::move(made);
+            return code_of(made) != vinic::errc::name_in_use;
+        });
+        return must(std::move(made));
+    }
     /// Waits for one request at this listener and accepts it with the VI.
     void accept_from(vinic::listener& at) {
         auto request = must(at.wait(patience));

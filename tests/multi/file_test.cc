@@ -11,10 +11,8 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <string>
-#include <vector>
 
 #include "abi/layout.hpp"
 #include "multi/fixture.hpp"
@@ -30,16 +28,6 @@ mode_t mode_of(const std::string& path) {
     struct stat s{};
     return ::stat(path.c_str(), &s) == 0 ? s.st_mode & 07777 : 0;
 }
-
-void become(uid_t user, gid_t group) {
-    require(::setgroups(0, nullptr) == 0 && ::setgid(group) == 0 && ::setuid(user) == 0,
-            "root can become another user");
-}
-
-#define SKIP_UNLESS_ROOT()                                   \
-    if (::geteuid() != 0) {                                  \
-        GTEST_SKIP() << "needs root to become another user"; \
-    }
 
 TEST(device_file, is_open_to_its_owner_only_whatever_the_umask) {
     directory d;
@@ -139,13 +127,7 @@ TEST(device_file, in_use_by_another_version_is_an_error_and_stays_usable) {
 
 TEST(device_file, of_another_version_that_nobody_uses_is_taken_over) {
     directory d;
-    process dead([&](channel& parent) {
-        auto nic = d.open();
-        parent.say("open");
-        parent.hear("never");
-    });
-    dead.hear("open");
-    dead.kill_now();
+    leave_remains(d);
     const int fd = ::open(d.file().c_str(), O_RDWR | O_CLOEXEC);
     ASSERT_GE(fd, 0);
     const std::uint32_t other = vinic::abi::layout_version + 1;
@@ -286,45 +268,6 @@ TEST(device_file, cannot_be_opened_without_descriptors_and_says_so) {
     });
     EXPECT_EQ(child.exit_code(), 0);
     EXPECT_FALSE(d.exists());
-}
-
-/// As a program does that closes everything when it becomes a daemon, and opens its own files then.
-TEST(device_file, whose_number_means_a_file_of_the_program_by_now_does_it_no_harm) {
-    directory d;
-    process child([&](channel&) {
-        const std::string own = d.path() + "/own";
-        const std::string words(1 << 20, 'v');
-        std::vector<int> files;
-        {
-            endpoint me(d.open());
-            auto big = must(me.nic.allocate(16 << 20));
-            std::memset(big.data(), 1, big.size());
-            for (int fd = 3; fd < 100; ++fd) {
-                struct stat s{};
-                if (::fstat(fd, &s) == 0 && S_ISREG(s.st_mode)) {
-                    ::close(fd);
-                }
-            }
-            for (int i = 0; i < 6; ++i) {
-                files.push_back(::open((own + std::to_string(i)).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-                require(::write(files.back(), words.data(), words.size()) == static_cast<ssize_t>(words.size()), "");
-                require(::ftruncate(files.back(), 512 << 20) == 0, "");
-            }
-            big = vinic::buffer{};
-            (void)me.nic.allocate(8 << 20);
-            (void)me.nic.create_completion_queue();
-        }
-        for (std::size_t i = 0; i < files.size(); ++i) {
-            std::string there(words.size(), 0);
-            require(::pread(files[i], there.data(), there.size(), 0) == static_cast<ssize_t>(there.size()), "open");
-            require(there == words, "it holds what was written");
-            struct stat s{};
-            require(::fstat(files[i], &s) == 0 && s.st_size == 512 << 20, "it is as long");
-            require(::unlink((own + std::to_string(i)).c_str()) == 0, "it goes");
-        }
-    });
-    EXPECT_EQ(child.exit_code(), 0);
-    d.leftovers_expected();  // the device was not its any more when it left
 }
 
 TEST(device_file, cannot_be_mapped_in_a_small_address_space_and_says_so) {

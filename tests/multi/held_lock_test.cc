@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// held_lock_test.cc -- a neighbour is stopped while it holds the control plane's lock: nobody waits for it without end.
+// held_lock_test.cc -- a neighbour is stopped while it holds the control plane's lock, or in the middle of opening the
+// device: nobody waits for it without end.
 //
 // A wait that never ends shows as the test's time-out; how long one takes is not judged.
+#include <fcntl.h>
+
 #include <array>
 #include <memory>
 #include <optional>
@@ -10,6 +13,7 @@
 #include <vector>
 
 #include "device/memory.hpp"
+#include "device/opening.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
@@ -220,6 +224,71 @@ TEST(held_lock, of_a_dead_process_is_broken_and_nobody_is_told) {
     s.die();
     must(me.nic.create_domain());
     EXPECT_EQ(count(d).lock_breaks, 1u);
+}
+
+// -- the first byte of the file ---------------------------------------------------------------
+
+/// A process that is in the middle of opening the device, and stopped there.
+process stopped_opener(const directory& d) {
+    process opener([&d](channel& parent) {
+        const int fd = ::open(d.file().c_str(), O_RDWR | O_CLOEXEC);
+        require(device::lock_opening(fd, device::control_patience) == 0, "its turn comes");
+        parent.say("opens");
+        parent.hear("end");
+    });
+    opener.hear("opens");
+    opener.stop();
+    return opener;
+}
+
+TEST(held_lock, of_a_stopped_opener_ends_opening_with_its_number_and_the_cure) {
+    directory d;
+    endpoint me(d.open());
+    process opener = stopped_opener(d);
+    const auto told = vinic::nic::open("shm:test", d.options());
+    ASSERT_EQ(code_of(told), vinic::errc::timed_out);
+    EXPECT_TRUE(told.error().message().contains("process " + std::to_string(opener.pid()) + " "))
+        << told.error().message();
+    EXPECT_TRUE(told.error().message().contains("kill -CONT")) << told.error().message();
+    must(me.nic.create_domain());  // who is inside goes on
+    opener.go_on();
+    opener.say("end");
+    EXPECT_EQ(opener.exit_code(), 0);
+    must(vinic::nic::open("shm:test", d.options()));
+    EXPECT_EQ(count(d).processes, 1u) << "the attempt has left nothing";
+}
+
+TEST(held_lock, of_an_opener_that_goes_on_lets_in_who_waits) {
+    directory d;
+    endpoint me(d.open());
+    process opener = stopped_opener(d);
+    std::thread later([&] {
+        std::this_thread::sleep_for(300ms);
+        opener.go_on();
+        opener.say("end");
+    });
+    EXPECT_EQ(code_of(vinic::nic::open("shm:test", d.options())), vinic::errc::ok);
+    later.join();
+    EXPECT_EQ(opener.exit_code(), 0);
+}
+
+TEST(held_lock, of_an_opener_goes_with_it_when_it_is_killed) {
+    directory d;
+    endpoint me(d.open());
+    process opener = stopped_opener(d);
+    opener.kill_now();
+    must(vinic::nic::open("shm:test", d.options()));
+}
+
+TEST(held_lock, of_a_stopped_opener_lets_others_leave_and_the_file_is_the_next_ones) {
+    directory d;
+    auto nic = d.open();
+    process opener = stopped_opener(d);
+    nic = {};
+    EXPECT_TRUE(d.exists());
+    opener.kill_now();
+    nic = d.open();
+    EXPECT_EQ(count(d).processes, 1u);
 }
 
 }  // namespace

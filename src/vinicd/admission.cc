@@ -124,11 +124,11 @@ std::vector<admission::number> admission::late(std::uint64_t now_ns) {
     return all;
 }
 
-std::optional<admission::number> admission::weakest(account of) const {
+std::optional<admission::number> admission::weakest(account of, number but) const {
     const auto rank = [](const guest& g) { return std::tuple(g.of.of, g.heard_ns); };
     std::optional<number> least;
     for (const auto& [n, g] : all_) {
-        if (g.at != stage::entered && g.of.of <= of.of && (!least || rank(g) < rank(all_.at(*least)))) {
+        if (n != but && g.at != stage::entered && g.of.of <= of.of && (!least || rank(g) < rank(all_.at(*least)))) {
             least = n;
         }
     }

@@ -70,7 +70,7 @@ private:
 
 class admission {
 public:
-    using number = std::uint64_t;  ///< of a connection; the caller's
+    using number = std::uint64_t;  ///< of a connection; the caller's, and not 0
     struct verdict {
         bool admitted = false;
         std::optional<number> leaves;  ///< who made room: to be hung up on
@@ -96,9 +96,9 @@ public:
     void leave(number n) noexcept;
     /// Who has been silent for too long.  Also forgets debts that are paid.
     [[nodiscard]] std::vector<number> late(std::uint64_t now_ns);
-    /// Who makes room for a newcomer of account `of` when there is room for nobody: strangers first, then members of
-    /// groups, owners, administrators; nobody who is stronger than the newcomer.
-    [[nodiscard]] std::optional<number> weakest(account of) const;
+    /// Who makes room for one of account `of` when there is room for nobody: strangers first, then members of groups,
+    /// owners, administrators; nobody who is stronger than he is, nor connection `but`, which may be his own.
+    [[nodiscard]] std::optional<number> weakest(account of, number but = 0) const;
 
     /// The main thread has worked for somebody.
     void charge(account of, uid_t user, std::uint64_t now_ns, std::uint64_t used_ns);

@@ -3,6 +3,7 @@
 // connection.hpp -- one connection, as the two halves of connections.hpp see it.
 #pragma once
 
+#include <cerrno>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -29,6 +30,21 @@ struct connections::connection {
     std::deque<std::string> unsent;
     std::uint64_t lost = 0;
 };
+
+/// What whoever is refused is told when there is no descriptor, and nobody who makes room.
+inline constexpr const char* no_descriptor = "vinicd may not open more files: its administrator raises the limit";
+
+/// What `what` returns, an error or not.  While that is a lack of descriptors, those who are weakest make room, for
+/// connection `but` of account `of`, and it is tried again: each gives back two or so, and no step needs more than six.
+template <class F>
+auto connections::with_room(account of, number but, F what) {
+    constexpr int leave_most = 6;
+    auto done = what();
+    for (int i = 0; i < leave_most && !done && done.error().os_errno == EMFILE && make_room(of, but); ++i) {
+        done = what();
+    }
+    return done;
+}
 
 /// One packet, without waiting; 0 or errno.
 [[nodiscard]] int send_packet(int fd, std::string_view bytes);

@@ -133,12 +133,9 @@ bool connections::accept_without_room() {
         const work_time spent;
         const auto who = peer_of(fd.get());
         const account of = who ? access_.account_of(*who) : account{};
-        const auto leaves = who ? admission_.weakest(of) : std::nullopt;
-        if (leaves) {
-            displace(*leaves);
-        } else {
+        if (!who || !make_room(of, 0)) {
             ++counted_.limits_reached;
-            refuse(fd.get(), errc::limit_reached, "vinicd may not open more files: its administrator raises the limit");
+            refuse(fd.get(), errc::limit_reached, no_descriptor);
             fd.reset();
         }
         admission_.charge(of, who ? who->who.user : 0, os::now_ns(), spent.ns());
@@ -185,21 +182,16 @@ void connections::let_in(os::unique_fd fd, peer who, account of, std::uint64_t n
     c.who = std::move(who);
     c.of = of;
     const bool busy = of.of == account::kind::strangers && admission_.free_at_ns(of, c.who.who.user) > now_ns;
-    auto known = busy ? result<void>() : open_process(c.who);
-    if (!known && known.error().os_errno == EMFILE) {
-        if (const auto leaves = admission_.weakest(of)) {
-            displace(*leaves);
-            known = open_process(c.who);
-        }
-    }
+    const auto known = busy ? result<void>() : with_room(of, c.n, [&] { return open_process(c.who); });
     if (busy || !known) {
         ++counted_.limits_reached;
         log_.caused(log_level::warning, "connecting",
                     "refused " + described(c) + ": " +
                         (busy ? "users who were given no function have made work enough" : known.error().message()));
         refuse(c.fd.get(), errc::limit_reached,
-               busy ? "users without a function have used up their time: come again later"
-                    : "vinicd cannot find out who connects");
+               busy                               ? "users without a function have used up their time: come again later"
+               : known.error().os_errno == EMFILE ? no_descriptor
+                                                  : "vinicd cannot find out who connects");
         return;
     }
     // An account's places have room for a newcomer always.
@@ -217,6 +209,15 @@ void connections::let_in(os::unique_fd fd, peer who, account of, std::uint64_t n
         sweeping_ = true;
         sweep();
     }
+}
+
+/// False: everybody who is here is stronger, or uses a context.
+bool connections::make_room(account of, number but) {
+    const auto leaves = admission_.weakest(of, but);
+    if (leaves) {
+        displace(*leaves);
+    }
+    return leaves.has_value();
 }
 
 /// Hangs up on somebody whose place another one gets, and says so in the packet that it waits for; to whoever has not

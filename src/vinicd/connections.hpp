@@ -62,6 +62,9 @@ private:
     void take(os::unique_fd fd);
     void let_in(os::unique_fd fd, peer who, account of, std::uint64_t now_ns);
     void displace(number n);
+    [[nodiscard]] bool make_room(account of, number but);
+    template <class F>
+    [[nodiscard]] auto with_room(account of, number but, F what);
     void refuse(int fd, errc code, const std::string& why);
     void on_ready(number n, std::uint32_t events);
     void serve(connection& c, std::uint32_t events);

@@ -163,11 +163,14 @@ void connections::attach(connection& c, std::span<const std::byte> packet) {
     }
     c.function = asked.function;
     const auto allowed = may_attach(c, asked);
-    const auto given = allowed ? device_.attach(asked.function, c.who.who.user) : std::unexpected(allowed.error());
+    const auto give = [&] { return device_.attach(asked.function, c.who.who.user); };
+    const auto given = allowed ? with_room(c.of, c.n, give) : std::unexpected(allowed.error());
     if (!given) {
-        const auto& [code, os_errno, why] = given.error();
+        const auto& [code, os_errno, words] = given.error();
+        const std::string why = os_errno == EMFILE ? no_descriptor : words;
         ++(code == errc::limit_reached ? counted_.limits_reached : counted_.refused_attachments);
-        log_.caused(log_level::warning, "attaching",
+        // Busy: it comes again, and is let in then.
+        log_.caused(code == errc::busy ? log_level::info : log_level::warning, "attaching",
                     controller::function_name(asked.function) + " was refused to " + described(c) + ": " + why);
         refuse(c.fd.get(), code, why);
         close(c, false);

@@ -108,6 +108,7 @@ TEST(admission, when_there_is_no_room_for_anybody_strangers_go_first) {
     ASSERT_TRUE(a.arrive(4, strangers, 3, 3).admitted);
     for (const admission::number n : {4U, 3U, 2U, 1U}) {
         EXPECT_EQ(a.weakest(administrators), n);
+        EXPECT_NE(a.weakest(administrators, n), n) << "not whom it is for";
         EXPECT_EQ(a.weakest(strangers), n == 4 ? std::optional(n) : std::nullopt);
         a.leave(n);
     }

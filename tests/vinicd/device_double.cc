@@ -126,11 +126,15 @@ result<attachment> device::attach(std::uint32_t number, uid_t /*user*/) {
         return no_function();
     }
     const auto copy_of = [](const os::unique_fd& fd) { return os::unique_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); };
-    return attachment{.window = copy_of(f->window),
-                      .doorbell = copy_of(f->doorbell),
-                      .mailbox = copy_of(f->mailbox),
-                      .window_bytes = f->status.options.window_bytes,
-                      .epoch = f->status.epoch};
+    attachment given{.window = copy_of(f->window),
+                     .doorbell = copy_of(f->doorbell),
+                     .mailbox = copy_of(f->mailbox),
+                     .window_bytes = f->status.options.window_bytes,
+                     .epoch = f->status.epoch};
+    if (!given.window || !given.doorbell || !given.mailbox) {
+        return std::unexpected(error{errc::limit_reached, errno, "copying a descriptor"});
+    }
+    return given;
 }
 
 result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, std::uint32_t context,

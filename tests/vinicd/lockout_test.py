@@ -14,6 +14,7 @@ import house
 
 TENANT = 12345
 STRANGERS = range(200_000, 200_016)
+MONITORS = 10
 
 
 @house.needs_root
@@ -173,6 +174,45 @@ class Lockout(house.Case):
         self.assertIn("pf", self.connect().ask(command="functions")["functions"])
         self.assertGreater(self.connect().ask(command="device")["displaced_connections"], 0)
         self.assertIsNone(daemon.process.poll())
+
+    def owner_and_monitors(self, connect_monitors):
+        """The owner of vf0 connects, then monitors do, and then vinicd may open no file more: what the owner is told
+        when he attaches and enters, and an administrator."""
+        daemon = self.start("--mode", "0666", "--config", self.write(
+            "c.toml", f"[function.vf0]\nowner = {TENANT}\n[function.vf1]\nowner = {STRANGERS[0]}\n"))
+        administrator = self.connect()
+        process, output = self.somebody(
+            "c = Connection(path); print('begun', file=out, flush=True)\n"
+            "while not os.path.exists(path + '.go'): time.sleep(0.01)\n"
+            "code = c.attach(1)[0]\n"
+            "print(code, c.why if code else c.enter(0)[0], file=out, flush=True)\n"
+            "time.sleep(3600)", user=TENANT, group=TENANT)
+        self.addCleanup(self.end_of_one, process, output)
+        self.assertEqual(output.readline(), "begun\n")
+        self.outputs.clear()
+        connect_monitors()
+        self.eventually(lambda: administrator.ask(command="device")["connections"], 2 + MONITORS)
+        taken = {int(n) for n in os.listdir(f"/proc/{daemon.pid}/fd")}
+        none_free = min(set(range(len(taken) + 1)) - taken)
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (none_free, none_free))
+        self.write("socket.go", "")
+        return output.readline().strip(), administrator
+
+    def test_with_no_descriptor_left_a_monitor_gives_way_to_an_owner_who_attaches(self):
+        answers, administrator = self.owner_and_monitors(lambda: self.crowd(
+            f"monitors = [Connection(path) for _ in range({MONITORS})]\n"
+            "for c in monitors: c.ask(command='monitor')\n"
+            "print('begun', file=out, flush=True); time.sleep(3600)", users=STRANGERS[:1]))
+        self.assertEqual(answers, "0 0")
+        state = administrator.ask(command="device")
+        self.assertEqual(state["clients"], 1)
+        self.assertIn(state["displaced_connections"], range(1, MONITORS))
+
+    def test_with_no_descriptor_left_a_stronger_monitor_stays_and_who_attaches_is_told_of_the_limit(self):
+        answers, administrator = self.owner_and_monitors(
+            lambda: [self.connect().ask(command="monitor") for _ in range(MONITORS)])
+        self.assertRegex(answers, f"^{house.LIMIT_REACHED} vinicd may not open more files")
+        self.assertEqual(administrator.ask(command="device")["displaced_connections"], 0)
 
 
 if __name__ == "__main__":

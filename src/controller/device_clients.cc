@@ -81,6 +81,7 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
 }
 
 void device::state::serve_mailboxes() noexcept {
+    os::work_in_short_turns();
     bool limited = false;
     bool more = false;
     while (!stopping.load()) {
@@ -253,6 +254,9 @@ void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t co
         // Direct placement executes at post: what a process had posted when it died has arrived.  So here, if it is
         // soon.
         const std::uint64_t patience_ns = state_->reaping.load() ? state_->options.last_words_ns : 0;
+        if (died) {  // or has closed its connection only: adopted pages are its memory still
+            f.farewell_end_ns = abi::none64;
+        }
         state_->depart(f, context, died, patience_ns == 0 ? 0 : os::now_ns() + patience_ns, true);
     }
     state_->call_reaper();

@@ -220,6 +220,7 @@ device::state::pace device::state::clear_away() {
 }
 
 void device::state::reap() noexcept {
+    os::work_in_short_turns();
     std::uint32_t in_vain = 0;
     while (!stopping.load()) {
         pace now = pace::more;

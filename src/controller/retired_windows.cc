@@ -2,6 +2,7 @@
 #include "controller/retired_windows.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
@@ -19,7 +20,10 @@ namespace {
 
 constexpr std::uint64_t farewell_look_ns = 5'000'000;
 constexpr auto end_patience = std::chrono::milliseconds(100);
-constexpr std::uint64_t emptier = 0;  ///< a thread's window: whichever one's turn it is; else the serial of its own
+constexpr std::uint64_t small_bytes = 2ULL << 20;  ///< more than a program's that does not send large messages
+
+/// A thread's window: whichever small or large one's turn it is, or that of a serial.
+constexpr std::uint64_t small_ones = 0, large_ones = 1, first_serial = 2;
 
 }  // namespace
 
@@ -44,8 +48,9 @@ struct retired_windows::retired {
     std::uint64_t farewell_end_ns = 0;
     std::uint64_t look_ns = 0;         ///< when to look whether somebody uses it still
     std::uint64_t stays_until_ns = 0;  ///< also if there is no room for another one
-    bool taken = false;                ///< somebody has it in hand
-    bool apart = false;                ///< not the emptier's, but a thread's of its own
+    std::uint64_t emptier = large_ones;
+    bool taken = false;  ///< somebody has it in hand
+    bool apart = false;  ///< not the emptier's, but a thread's of its own
     bool has_thread = false;
 };
 
@@ -56,13 +61,20 @@ struct retired_windows::shared {
         std::uint64_t charged;  ///< before it
         remainder rest;
     };
+    struct emptier {
+        std::uint64_t inside = 0;  ///< the window that it is in a piece of, or 0
+        std::uint64_t inside_since_ns = 0;
+        bool is_there = false;
+
+        [[nodiscard]] bool is_kept(std::uint64_t now_ns) const noexcept {
+            return inside != 0 && now_ns >= inside_since_ns + slow_ns;
+        }
+    };
     mutable std::mutex mutex;
     std::condition_variable changed;
     std::vector<retired> all;
-    std::uint64_t serials = 0;
-    std::uint64_t inside = 0;  ///< the window that the emptier is in a piece of, or 0
-    std::uint64_t inside_since_ns = 0;
-    bool has_emptier = false;
+    std::uint64_t serials = first_serial;
+    std::array<emptier, first_serial> emptiers{};  ///< of small_ones and large_ones
     bool ended = false;
     std::size_t threads = 0;
 
@@ -73,11 +85,14 @@ struct retired_windows::shared {
     [[nodiscard]] bool has_common() const noexcept {
         return std::ranges::any_of(all, [](const retired& r) { return !r.apart; });
     }
+    [[nodiscard]] bool has_some_for(std::uint64_t whose) const noexcept {
+        return std::ranges::any_of(all, [whose](const retired& r) { return !r.apart && r.emptier == whose; });
+    }
     [[nodiscard]] static bool is_due(retired& one, std::uint64_t now_ns) noexcept;
     [[nodiscard]] std::optional<turn> take_turn(std::uint64_t whose, std::uint64_t now_ns) noexcept;
     void put_back(turn& t, bool done) noexcept;
-    void leave_to_thread(retired& one) noexcept;
-    [[nodiscard]] std::uint64_t stay_with(std::uint64_t serial, std::uint64_t now_ns) noexcept;
+    void leave_to_thread(emptier& was, retired& one) noexcept;
+    [[nodiscard]] bool stays_with(emptier& e, std::uint64_t serial, std::uint64_t now_ns) noexcept;
     [[nodiscard]] std::optional<std::uint64_t> missing_thread() const noexcept;
     void set_thread(std::uint64_t whose, bool there) noexcept;
 };
@@ -97,7 +112,9 @@ bool retired_windows::remainder::give_back_a_piece() noexcept {
 
 bool retired_windows::remainder::look_at_a_piece() noexcept {
     next = sweeps ? next : window.next_page(next);
-    if (const std::uint64_t bytes = std::min(piece_bytes, window.bytes() - next); bytes != 0) {
+    // Where no more than a piece is left in all, one look goes over everything.
+    const std::uint64_t most = charged <= piece_bytes ? abi::none64 : piece_bytes;
+    if (const std::uint64_t bytes = std::min(most, window.bytes() - next); bytes != 0) {
         window.empty(next, bytes);
         next += bytes;
     }
@@ -139,7 +156,8 @@ bool retired_windows::shared::is_due(retired& one, std::uint64_t now_ns) noexcep
 std::optional<retired_windows::shared::turn> retired_windows::shared::take_turn(std::uint64_t whose,
                                                                                 std::uint64_t now_ns) noexcept {
     for (auto one = all.begin(); one != all.end(); ++one) {
-        const bool may = !one->taken && (whose == emptier ? !one->apart : one->serial == whose);
+        const bool mine = whose < first_serial ? !one->apart && one->emptier == whose : one->serial == whose;
+        const bool may = mine && !one->taken;
         if (may && is_due(*one, now_ns)) {
             one->taken = true;
             turn t{one->serial, one->rest.charged, std::move(one->rest)};
@@ -181,10 +199,11 @@ void retired_windows::take(class window&& w, memory_account& account, std::uint6
     account.forget();
     const std::lock_guard hold(shared_->mutex);
     retired& one = shared_->all.emplace_back();
-    one.serial = ++shared_->serials;
+    one.serial = shared_->serials++;
     one.account = &account;
     one.rest.window = std::move(w);
     one.rest.charged = bytes;
+    one.emptier = bytes <= small_bytes ? small_ones : large_ones;
     one.farewell_end_ns = farewell_end_ns;
     one.apart = account.is_slow();
     shared_->changed.notify_all();
@@ -192,7 +211,8 @@ void retired_windows::take(class window&& w, memory_account& account, std::uint6
 
 retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) noexcept {
     std::unique_lock hold(shared_->mutex);
-    auto t = shared_->take_turn(emptier, now_ns);
+    auto t = shared_->take_turn(small_ones, now_ns);
+    t = t ? std::move(t) : shared_->take_turn(large_ones, now_ns);
     if (!t) {
         return shared_->all.empty() ? pace::idle : pace::waits;
     }
@@ -205,57 +225,58 @@ retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) n
 
 // -- by threads ---------------------------------------------------------------------------------
 
-/// Whoever is the emptier is so no more.
-void retired_windows::shared::leave_to_thread(retired& one) noexcept {
+/// Whoever was that emptier is so no more.
+void retired_windows::shared::leave_to_thread(emptier& was, retired& one) noexcept {
     one.apart = true;
     one.has_thread = true;
     one.account->set_slow();
-    inside = 0;
-    has_emptier = false;
+    was = {};
 }
 
-/// The emptier comes out of a piece: the window that it stays with, or `emptier`.
-std::uint64_t retired_windows::shared::stay_with(std::uint64_t serial, std::uint64_t now_ns) noexcept {
+/// An emptier comes out of a piece: whether it stays with that window.
+bool retired_windows::shared::stays_with(emptier& e, std::uint64_t serial, std::uint64_t now_ns) noexcept {
     retired* const place = find(serial);
     if (place == nullptr) {
-        return serial;  // everything has ended
+        return true;  // everything has ended
     }
     if (!place->apart) {  // or it was found to be kept
-        if (now_ns < inside_since_ns + slow_ns) {
-            inside = 0;
-            return emptier;
+        if (!e.is_kept(now_ns)) {
+            e.inside = 0;
+            return false;
         }
-        leave_to_thread(*place);
+        leave_to_thread(e, *place);
     }
-    return serial;
+    return true;
 }
 
 void retired_windows::empty_all(const std::shared_ptr<shared>& s, std::uint64_t whose) noexcept {
-    os::work_in_background();
+    whose == small_ones ? os::work_in_short_turns() : os::work_in_background();
     std::unique_lock hold(s->mutex);
     while (!s->ended) {
         const std::uint64_t now = os::now_ns();
         auto t = s->take_turn(whose, now);
+        const bool is_emptier = whose < first_serial;
         if (!t) {
-            if (whose == emptier && !s->has_common()) {
+            if (is_emptier && !s->has_some_for(whose)) {
                 s->changed.wait(hold);
             } else {
                 s->changed.wait_for(hold, std::chrono::nanoseconds(farewell_look_ns));
             }
             continue;
         }
-        if (whose == emptier) {
-            s->inside = t->serial;
-            s->inside_since_ns = now;
+        if (is_emptier) {
+            s->emptiers[whose].inside = t->serial;
+            s->emptiers[whose].inside_since_ns = now;
         }
         hold.unlock();
         const bool done = t->rest.give_back_a_piece();
         hold.lock();
-        if (whose == emptier) {
-            whose = s->stay_with(t->serial, os::now_ns());
+        if (is_emptier && s->stays_with(s->emptiers[whose], t->serial, os::now_ns())) {
+            whose = t->serial;
+            os::work_in_background();
         }
         s->put_back(*t, done);
-        if (done && whose != emptier) {
+        if (done && whose >= first_serial) {
             break;
         }
     }
@@ -272,10 +293,13 @@ bool retired_windows::launch(std::uint64_t whose) noexcept {
     }
 }
 
-/// The window that has none, `emptier` if that is missing, or nothing.
+/// What has none: small_ones, large_ones or a window; or nothing.
 std::optional<std::uint64_t> retired_windows::shared::missing_thread() const noexcept {
-    if (!has_emptier) {
-        return emptier;  // also if there is nothing to do yet: it may have to be done where there is no memory for one
+    for (const std::uint64_t whose : {small_ones, large_ones}) {
+        if (!emptiers[whose].is_there) {
+            return whose;  // also if there is nothing to do yet: it may have to be done where there is no memory for
+                           // one
+        }
     }
     const auto found = std::ranges::find_if(all, [](const retired& r) { return r.apart && !r.has_thread; });
     return found == all.end() ? std::nullopt : std::optional(found->serial);
@@ -283,8 +307,8 @@ std::optional<std::uint64_t> retired_windows::shared::missing_thread() const noe
 
 void retired_windows::shared::set_thread(std::uint64_t whose, bool there) noexcept {
     threads = there ? threads + 1 : threads - 1;
-    if (whose == emptier) {
-        has_emptier = there;
+    if (whose < first_serial) {
+        emptiers[whose].is_there = there;
     } else if (retired* const place = find(whose); place != nullptr) {
         place->has_thread = there;
     }
@@ -298,9 +322,9 @@ retired_windows::pace retired_windows::tend(std::uint64_t now_ns) noexcept {
             if (shared_->ended) {
                 return pace::idle;
             }
-            if (shared_->inside != 0 && now_ns >= shared_->inside_since_ns + slow_ns) {
-                if (retired* const place = shared_->find(shared_->inside); place != nullptr) {
-                    shared_->leave_to_thread(*place);
+            for (shared::emptier& e : shared_->emptiers) {
+                if (retired* const place = e.is_kept(now_ns) ? shared_->find(e.inside) : nullptr; place != nullptr) {
+                    shared_->leave_to_thread(e, *place);
                 }
             }
             missing = shared_->missing_thread();

@@ -2,8 +2,10 @@
 //
 // retired_windows.hpp -- windows that nobody uses any more are emptied, a piece of each at a time.
 //
-//   Giving back the pages of a large window takes a second.  So it is done by a thread that nobody waits for, the
-//   emptier, in pieces, and windows take turns: a small one does not wait for a large one.
+//   Giving back the pages of a large window takes a second.  So it is done by threads that nobody waits for, in pieces,
+//   and windows take turns.  There are two of them, the emptiers.  Who opens and closes again and again waits for the
+//   one of the small windows; that of the large ones goes after all others, for it would keep an engine on its core
+//   from everybody's messages.
 //
 //     the next page that there is --> a hole is punched there ... no page is left --> unmapped, for nothing --> closed
 //
@@ -15,12 +17,13 @@
 //        '--tend()--> another emptier, for the others         next windows of that account --tend()--> a thread each
 //
 //   So each account keeps the others once, for slow_ns; what it does not give back is charged to it alone.  There are
-//   no more threads than windows that wait, and one.  They are joined by nobody: windows and places are theirs as well,
+//   no more threads than windows that wait, and two.  They are joined by nobody: windows and places are theirs as well,
 //   and when the accounts go, so do the places.
 //
-//   Whoever was in it when it was taken away may see that late, and read then what had arrived and what he was told: a
-//   window of which some process holds its entry's lock is emptied when that is over, when its function has no room for
-//   another one, or when its farewell ends, which is soon where the function went to another tenant.
+//   Whoever was in it when it was taken away may see that late, and read then what had arrived and what he was told; and
+//   who has only closed its connection has its adopted memory there.  A window of which some process holds its entry's
+//   lock is emptied when that is over, when its function has no room for another one, or when its farewell ends, which
+//   is soon where the function went to another tenant.
 //
 //   Emptied before it is let go of, an object that somebody still maps, or holds a descriptor of, holds nothing.  What
 //   he touches in it from then on is a page of his own, in his own accounts.

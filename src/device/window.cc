@@ -129,14 +129,16 @@ result<void> memory::open_window(std::string_view where, role as) {
         return r ? check_version() : r;
     }
     fenced_ = true;
-    const auto end = std::chrono::steady_clock::now() + entry_patience;
+    const auto begun = std::chrono::steady_clock::now();
     for (;;) {
         auto mapped = map_window(function, as);
         const result<bool> entered = mapped ? enter_window() : std::unexpected(mapped.error());
         if (entered && *entered) {
             return {};
         }
-        const bool late = std::chrono::steady_clock::now() > end;
+        // What was there before is being cleared away, piece by piece; on a busy machine that takes its time.
+        const bool clears_away = !entered && entered.error().code == errc::busy;
+        const bool late = std::chrono::steady_clock::now() - begun > (clears_away ? device_patience : entry_patience);
         if (!entered && (late || !is_soon_over(entered.error()))) {
             return std::unexpected(entered.error());
         }
@@ -165,7 +167,7 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     // The descriptor that came shares the device's open file, and with it that file's locks; so it is opened anew.
     const bool inspects = as == role::inspector;
     const std::string again = "/proc/self/fd/" + std::to_string(received->get());
-    fd_.reset(os::beyond_standard(::open(again.c_str(), (inspects ? O_RDONLY : O_RDWR) | O_CLOEXEC)));
+    fd_.reset(::open(again.c_str(), (inspects ? O_RDONLY : O_RDWR) | O_CLOEXEC));
     if (!fd_) {
         return std::unexpected(fail_os(errno, "opening the window again through /proc"));
     }
@@ -196,7 +198,7 @@ result<void> memory::connect_socket() {
     }
     std::memcpy(to.sun_path, path_.data(), path_.size());
     window_ = std::make_unique<attachment>();
-    window_->socket.reset(os::beyond_standard(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)));
+    window_->socket.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!window_->socket) {
         return std::unexpected(fail_os(errno, "making a socket"));
     }
@@ -264,8 +266,11 @@ result<os::unique_fd> memory::attach_window(std::uint32_t function) {
     window_->function = reply.function;
     window_->epoch = reply.epoch;
     window_->window_bytes = reply.window_bytes;
-    window_->doorbell = std::move(descriptors[1]);
-    window_->mailbox = std::move(descriptors[2]);
+    window_->doorbell.reset(descriptors[1].release());
+    window_->mailbox.reset(descriptors[2].release());
+    if (!window_->doorbell || !window_->mailbox) {
+        return std::unexpected(fail_os(errno, "keeping the device's event descriptors"));
+    }
     return std::move(descriptors[0]);
 }
 
@@ -351,7 +356,10 @@ bool memory::cut_off() const noexcept {
         page.context_epoch[self_].load_acquire() != window_->context_epoch) {
         return true;
     }
-    pollfd look{window_->socket.get(), POLLRDHUP, 0};
+    if (lost()) {
+        return true;
+    }
+    pollfd look{window_->socket.number(), POLLRDHUP, 0};
     return ::poll(&look, 1, 0) == 1 && (look.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
 }
 

@@ -48,6 +48,9 @@ void write_event(int fd) noexcept;
 /// From now on the calling thread takes no core from somebody who has just got it, and gets less of one that others
 /// want.
 void work_in_background() noexcept;
+/// From now on the calling thread, which does a little and sleeps again, need not wait for the end of a turn of whoever
+/// has the core when it wakes, an engine that is never idle, say.
+void work_in_short_turns() noexcept;
 
 /// Registers this process for heavy barriers.  False: membarrier is not to be had.
 [[nodiscard]] bool register_asymmetric_barrier() noexcept;

@@ -177,6 +177,7 @@ result<void> program::open_doors() {
     if (const auto started = device_->start(); !started) {
         return started;
     }
+    os::work_in_short_turns();  // after the engines: they want long ones
     return connections_->serve(listener_->fd());
 }
 

@@ -177,6 +177,29 @@ INSTANTIATE_TEST_SUITE_P(Engines, StuckWindowTest, testing::Values(1, 2));
 
 // -- without a device ---------------------------------------------------------------------------
 
+TEST(RetiredWindowsThreadsTest, SmallOnesDoNotWaitForALargeOneEvenIfThatIsKept) {
+    if (!unending_write::is_possible()) {
+        GTEST_SKIP() << "userfaultfd: " << std::strerror(errno);
+    }
+    memory_account slow(512 * mib);
+    memory_account quick(512 * mib);
+    const auto filled = [](std::uint64_t bytes) {
+        window w = window::create(1, 512 * mib).value();
+        EXPECT_EQ(::fallocate(w.fd(), 0, 128 * mib, static_cast<off_t>(bytes)), 0);
+        return w;
+    };
+    retired_windows all(8);
+    (void)all.tend(os::now_ns());  // once: nobody looks whether a thread is kept
+    window large = filled(8 * mib);
+    const unending_write stuck(large.fd());
+    all.take(std::move(large), slow, 0);
+    for (int i = 0; i < 3; ++i) {
+        all.take(filled(mib), quick, 0);
+    }
+    EXPECT_TRUE(comes_true([&] { return quick.retired() == 0; }));
+    EXPECT_GE(slow.retired(), 8 * mib);
+}
+
 TEST(RetiredWindowsThreadsTest, OneThatKeptTheOthersOnceGetsAThreadOfItsOwn) {
     if (!unending_write::is_possible()) {
         GTEST_SKIP() << "userfaultfd: " << std::strerror(errno);

@@ -20,10 +20,10 @@
 //   no more threads than windows that wait, and two.  They are joined by nobody: windows and places are theirs as well,
 //   and when the accounts go, so do the places.
 //
-//   Whoever was in it when it was taken away may see that late, and read then what had arrived and what he was told; and
-//   who has only closed its connection has its adopted memory there.  A window of which some process holds its entry's
-//   lock is emptied when that is over, when its function has no room for another one, or when its farewell ends, which
-//   is soon where the function went to another tenant.
+//   Whoever was in it when it was taken away may see that late, and read then what had arrived and what he was told;
+//   and who has only closed its connection has its adopted memory there.  A window of which some process holds its
+//   entry's lock is emptied when that is over, when its function has no room for another one, or when its farewell
+//   ends, which is soon where the function went to another tenant.
 //
 //   Emptied before it is let go of, an object that somebody still maps, or holds a descriptor of, holds nothing.  What
 //   he touches in it from then on is a page of his own, in his own accounts.

@@ -10,20 +10,21 @@ namespace vinic::cli {
 
 namespace {
 
-/// A process that was stopped while it held the lock must not keep anybody from looking; one that was only put aside
-/// comes back by then.
-constexpr std::uint64_t patience_ns = 1'000'000'000;
-constexpr auto between_attempts = std::chrono::microseconds(200);
+constexpr auto between_attempts = std::chrono::milliseconds(1);
 
 }  // namespace
 
-counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wanted, bool every_vi) {
+counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wanted, bool every_vi,
+                           std::uint64_t end_ns) {
     counter_sample sample;
     f.look_anew();
-    for (const std::uint64_t end = os::now_ns() + patience_ns;;) {
+    for (;;) {
         f.read_header();
-        const bool locked = f.header().lock.load_relaxed() != 0;
         const device::counter_values before = device::counted_before(f.header());
+        // Whoever holds the lock may have added what a VI counted that is there still: it is looked at after the
+        // totals.
+        f.read_header();
+        const bool quiet = f.header().lock.load_relaxed() == 0 && device::counted_before(f.header()) == before;
         sample = {os::now_ns(), before, {}};
         for_each_owned<abi::vi_entry>(f, [&](std::uint32_t number, const abi::vi_entry& v) {
             const device::counter_values counted = device::counted_by(v);
@@ -36,9 +37,7 @@ counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wan
             }
         });
         f.read_header();
-        const bool steady =
-            !locked && f.header().lock.load_relaxed() == 0 && device::counted_before(f.header()) == before;
-        if (steady || os::now_ns() > end) {
+        if ((quiet && device::counted_before(f.header()) == before) || os::now_ns() > end_ns) {
             return sample;
         }
         std::this_thread::sleep_for(between_attempts);

@@ -29,7 +29,9 @@ struct counter_sample {
     std::vector<of_vi> vis;
 };
 
-/// The VIs that `wanted` names, or all if it is empty and `every_vi`.
-[[nodiscard]] counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wanted, bool every_vi);
+/// The VIs that `wanted` names, or all if it is empty and `every_vi`.  Until `end_ns` it waits for a moment in which
+/// nobody is just moving what a VI counted to the device's totals; after that it takes what there is.
+[[nodiscard]] counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wanted, bool every_vi,
+                                         std::uint64_t end_ns);
 
 }  // namespace vinic::cli

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // json.cc -- values as JSON: the only file besides the benchmarks' report that includes nlohmann/json.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 
 #include "cli/value.hpp"
 
@@ -61,7 +64,10 @@ value value_of(const json& j, int depth = 0) {
         return all;
     }
     if (j.is_string()) {
-        return printable(j.get<std::string>());
+        const auto text = j.get<std::string>();
+        const std::size_t words =
+            std::min(text.find_first_not_of('\t'), text.size());  // what indents a line does no harm
+        return text.substr(0, words) + printable(std::string_view(text).substr(words));
     }
     if (j.is_boolean()) {
         return j.get<bool>();

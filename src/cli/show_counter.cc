@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cli/counter_sample.hpp"
+#include "os/sync.hpp"
 
 namespace vinic::cli {
 
@@ -185,14 +186,19 @@ result<std::vector<watched>> wanted_devices(const counter_options& o) {
     return all;
 }
 
+/// A process that was stopped while it held a device's lock must not keep anybody from looking, however many devices
+/// there are; one that was only put aside comes back by then.
+constexpr std::uint64_t patience_ns = 1'000'000'000;
+
 result<void> sample_all(const counter_options& o, std::vector<watched>& devices) {
+    const std::uint64_t end_ns = os::now_ns() + patience_ns;
     for (watched& w : devices) {
         if (!w.file.still_there()) {
             return std::unexpected(
                 error{errc::unknown_address, 0, "device " + address_of(w.file) + ", which its last process has left"});
         }
         w.before = std::move(w.now);
-        w.now = take_sample(w.file, o.vis, o.details);
+        w.now = take_sample(w.file, o.vis, o.details, end_ns);
         if (auto r = read_to_the_end(w.file); !r) {
             return r;
         }

@@ -16,6 +16,7 @@
 #include <vinic/vinic.hpp>
 
 #include "controller/scheduler.hpp"
+#include "controller/window.hpp"
 #include "os/file.hpp"
 
 namespace vinic::controller {
@@ -120,9 +121,9 @@ struct credentials {
     gid_t group = 0;
 };
 
-/// What a client is sent.  Descriptors of its own: the device may let go of its window meanwhile.
+/// What a client is sent: the device may let go of its own meanwhile.
 struct attachment {
-    os::unique_fd window;
+    shared_fd window;
     os::unique_fd doorbell;
     os::unique_fd mailbox;
     std::uint64_t window_bytes = 0;

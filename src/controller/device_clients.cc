@@ -141,8 +141,9 @@ result<attachment> device::state::give_window(function& f, uid_t user) {
         retire_window(f);
     }
     if (!f.window) {
-        if (retired.waiting(f.memory) >= retired_most || f.memory.retired() >= f.memory.limit()) {
-            f.memory.want_room();
+        const bool too_many = retired.waiting(f.memory) >= retired_most;
+        if (too_many || f.memory.retired() >= f.memory.limit()) {
+            too_many ? f.memory.want_place() : f.memory.want_room();
             return std::unexpected(refuse(errc::busy, "function " + function_name(f.number) +
                                                           ": memory of its last windows is being given back"));
         }
@@ -154,10 +155,10 @@ result<attachment> device::state::give_window(function& f, uid_t user) {
             return std::unexpected(refuse(errc::out_of_memory, "making a window"));
         }
     }
-    // Its own, made here: the reaper may take the window away before they are sent.
-    attachment given{os::duplicate(f.window.fd()), os::duplicate(doorbell_kicks.fd(f.number)),
+    // The reaper may take the window away before they are sent.
+    attachment given{f.window.shared(), os::duplicate(doorbell_kicks.fd(f.number)),
                      os::duplicate(mailbox_kicks.fd(f.number)), f.window.bytes(), f.epoch};
-    if (!given.window || !given.doorbell || !given.mailbox) {
+    if (!given.doorbell || !given.mailbox) {
         return std::unexpected(
             refuse(errc::limit_reached, "copying a descriptor (a limit on open files: ulimit -n)", errno));
     }

@@ -260,7 +260,7 @@ void device::state::call_reaper() {
         return;
     }
     pace now = pace::more;
-    while (now != pace::idle) {
+    while (now != pace::idle && (now == pace::more || has_departures())) {
         now = clear_away();
         now = stopping.load() ? now : std::max(now, retired.give_back_a_piece(os::now_ns()));
     }

@@ -45,8 +45,10 @@ public:
     void retire(std::uint64_t bytes) noexcept { retired_.fetch_add(bytes, std::memory_order_relaxed); }
     void emptied(std::uint64_t bytes) noexcept { retired_.fetch_sub(bytes, std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
-    /// Something was refused that would fit if windows of before were emptied.
+    /// Something was refused that would fit if windows of before were emptied, if there are any.
     void want_room() noexcept { wants_room_.store(retired() != 0, std::memory_order_relaxed); }
+    /// As many windows wait as may.
+    void want_place() noexcept { wants_room_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool wants_room() const noexcept { return wants_room_.load(std::memory_order_relaxed); }
     void have_room() noexcept { wants_room_.store(false, std::memory_order_relaxed); }
     /// One of its windows has kept who empties them: from now on each has a thread of its own.

@@ -12,13 +12,17 @@
 #include <utility>
 #include <vector>
 
+#include "controller/window_remainder.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {
 
 namespace {
 
-constexpr std::uint64_t farewell_look_ns = 5'000'000;
+/// A window that somebody has open is looked at again after a pause, which doubles.
+constexpr std::uint64_t first_pause_ns = 5'000'000;
+constexpr std::uint64_t longest_pause_ns = 160'000'000;
+constexpr std::uint64_t pauses_to_looks = 50;  ///< at least: who holds many locks makes looking long
 constexpr auto end_patience = std::chrono::milliseconds(100);
 constexpr std::uint64_t small_bytes = 2ULL << 20;  ///< more than a program's that does not send large messages
 
@@ -27,26 +31,14 @@ constexpr std::uint64_t small_ones = 0, large_ones = 1, first_serial = 2;
 
 }  // namespace
 
-/// What is still to be done; whoever does it has it in hand.
-struct retired_windows::remainder {
-    class window window;
-    std::uint64_t charged = 0;  ///< to the account still
-    std::uint64_t next = 0;     ///< everything before it is empty
-    bool sweeps = false;        ///< piece by piece, whatever the kernel says where there is something
-
-    [[nodiscard]] bool give_back_a_piece() noexcept;
-
-private:
-    [[nodiscard]] bool look_at_a_piece() noexcept;
-};
-
 /// A place in the list, which stays while somebody has the rest in hand: that is put back without asking for memory.
 struct retired_windows::retired {
     std::uint64_t serial = 0;
     memory_account* account = nullptr;
-    remainder rest;
+    window_remainder rest;
     std::uint64_t farewell_end_ns = 0;
-    std::uint64_t look_ns = 0;         ///< when to look whether somebody uses it still
+    std::uint64_t look_ns = 0;  ///< when to look whether somebody uses it still; 0: it was never seen in use
+    std::uint64_t pause_ns = first_pause_ns;
     std::uint64_t stays_until_ns = 0;  ///< also if there is no room for another one
     std::uint64_t emptier = large_ones;
     bool taken = false;  ///< somebody has it in hand
@@ -59,8 +51,16 @@ struct retired_windows::shared {
     struct turn {
         std::uint64_t serial;
         std::uint64_t charged;  ///< before it
-        remainder rest;
+        window_remainder rest;
+        bool looks;  ///< whether somebody uses it still, before anything is given back
+        bool in_use = false;
+
+        [[nodiscard]] bool work() noexcept {
+            in_use = looks && rest.window.is_in_use();
+            return !in_use && rest.give_back_a_piece();
+        }
     };
+    enum class what : std::uint8_t { nothing, look, piece };
     struct emptier {
         std::uint64_t inside = 0;  ///< the window that it is in a piece of, or 0
         std::uint64_t inside_since_ns = 0;
@@ -85,82 +85,43 @@ struct retired_windows::shared {
     [[nodiscard]] bool has_common() const noexcept {
         return std::ranges::any_of(all, [](const retired& r) { return !r.apart; });
     }
-    [[nodiscard]] bool has_some_for(std::uint64_t whose) const noexcept {
-        return std::ranges::any_of(all, [whose](const retired& r) { return !r.apart && r.emptier == whose; });
+    [[nodiscard]] static bool is_for(const retired& r, std::uint64_t whose) noexcept {
+        return whose < first_serial ? !r.apart && r.emptier == whose : r.serial == whose;
     }
-    [[nodiscard]] static bool is_due(retired& one, std::uint64_t now_ns) noexcept;
+    [[nodiscard]] bool has_some_for(std::uint64_t whose) const noexcept {
+        return std::ranges::any_of(all, [whose](const retired& r) { return is_for(r, whose); });
+    }
+    [[nodiscard]] static what due(retired& one, std::uint64_t now_ns) noexcept;
+    [[nodiscard]] std::uint64_t pause(std::uint64_t whose, std::uint64_t now_ns) const noexcept;
     [[nodiscard]] std::optional<turn> take_turn(std::uint64_t whose, std::uint64_t now_ns) noexcept;
-    void put_back(turn& t, bool done) noexcept;
+    /// `took_ns`: in work(), which ended now.
+    void put_back(turn& t, bool done, std::uint64_t took_ns, std::uint64_t now_ns) noexcept;
     void leave_to_thread(emptier& was, retired& one) noexcept;
     [[nodiscard]] bool stays_with(emptier& e, std::uint64_t serial, std::uint64_t now_ns) noexcept;
     [[nodiscard]] std::optional<std::uint64_t> missing_thread() const noexcept;
     void set_thread(std::uint64_t whose, bool there) noexcept;
 };
 
-/// As much as a piece has, wherever it lies: where there is nothing, looking costs next to nothing.  Under no lock, and
-/// for as long as whoever holds that of the file likes.  True: it is empty, unmapped and closed.
-bool retired_windows::remainder::give_back_a_piece() noexcept {
-    constexpr int most = 1024;
-    const std::uint64_t before = charged;
-    for (int i = 0; i < most && before - charged < piece_bytes; ++i) {
-        if (look_at_a_piece()) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool retired_windows::remainder::look_at_a_piece() noexcept {
-    next = sweeps ? next : window.next_page(next);
-    // Where no more than a piece is left in all, one look goes over everything.
-    const std::uint64_t most = charged <= piece_bytes ? abi::none64 : piece_bytes;
-    if (const std::uint64_t bytes = std::min(most, window.bytes() - next); bytes != 0) {
-        window.empty(next, bytes);
-        next += bytes;
-    }
-    // Its client may go on touching pages: they are no more than were there, as far as this account goes.
-    charged = std::min(charged, window.used_bytes());
-    if (next != window.bytes()) {
-        return false;
-    }
-    if (!sweeps && charged != 0) {
-        // Storage that was taken and never touched is no data to the kernel: all of it is gone through, once.
-        sweeps = true;
-        next = 0;
-        return false;
-    }
-    charged = 0;
-    window = {};
-    return true;
-}
-
 // -- whose turn it is ---------------------------------------------------------------------------
 
-bool retired_windows::shared::is_due(retired& one, std::uint64_t now_ns) noexcept {
+/// No system call: a client makes that of looking long by holding many locks.
+retired_windows::shared::what retired_windows::shared::due(retired& one, std::uint64_t now_ns) noexcept {
     one.stays_until_ns = one.stays_until_ns == 0 ? now_ns + stay_ns : one.stays_until_ns;
     const bool is_in_the_way = one.account->wants_room() && now_ns >= one.stays_until_ns;
     if (now_ns < one.farewell_end_ns && !is_in_the_way) {
-        if (now_ns < one.look_ns) {
-            return false;
-        }
-        one.look_ns = now_ns + farewell_look_ns;
-        if (one.rest.window.is_in_use()) {
-            return false;
-        }
+        return now_ns < one.look_ns ? what::nothing : what::look;
     }
-    one.farewell_end_ns = 0;
-    return true;
+    return what::piece;
 }
 
 /// Its place goes behind all the others.
 std::optional<retired_windows::shared::turn> retired_windows::shared::take_turn(std::uint64_t whose,
                                                                                 std::uint64_t now_ns) noexcept {
     for (auto one = all.begin(); one != all.end(); ++one) {
-        const bool mine = whose < first_serial ? !one->apart && one->emptier == whose : one->serial == whose;
-        const bool may = mine && !one->taken;
-        if (may && is_due(*one, now_ns)) {
+        const what next = is_for(*one, whose) && !one->taken ? due(*one, now_ns) : what::nothing;
+        if (next != what::nothing) {
             one->taken = true;
-            turn t{one->serial, one->rest.charged, std::move(one->rest)};
+            turn t{one->serial, one->rest.charged, std::move(one->rest), next == what::look};
             std::rotate(one, one + 1, all.end());
             return t;
         }
@@ -168,7 +129,7 @@ std::optional<retired_windows::shared::turn> retired_windows::shared::take_turn(
     return std::nullopt;
 }
 
-void retired_windows::shared::put_back(turn& t, bool done) noexcept {
+void retired_windows::shared::put_back(turn& t, bool done, std::uint64_t took_ns, std::uint64_t now_ns) noexcept {
     retired* const place = find(t.serial);
     if (place == nullptr) {
         return;  // with its account
@@ -176,6 +137,12 @@ void retired_windows::shared::put_back(turn& t, bool done) noexcept {
     place->account->emptied(t.charged - t.rest.charged);
     place->taken = false;
     place->rest = std::move(t.rest);
+    if (t.in_use) {
+        place->look_ns = now_ns + std::max(place->pause_ns, pauses_to_looks * took_ns);
+        place->pause_ns = std::min(2 * place->pause_ns, longest_pause_ns);
+    } else {
+        place->farewell_end_ns = 0;
+    }
     if (done) {
         place->account->have_room();
         all.erase(all.begin() + (place - all.data()));
@@ -211,19 +178,34 @@ void retired_windows::take(class window&& w, memory_account& account, std::uint6
 
 retired_windows::pace retired_windows::give_back_a_piece(std::uint64_t now_ns) noexcept {
     std::unique_lock hold(shared_->mutex);
-    auto t = shared_->take_turn(small_ones, now_ns);
-    t = t ? std::move(t) : shared_->take_turn(large_ones, now_ns);
-    if (!t) {
-        return shared_->all.empty() ? pace::idle : pace::waits;
+    for (;;) {
+        auto t = shared_->take_turn(small_ones, now_ns);
+        t = t ? std::move(t) : shared_->take_turn(large_ones, now_ns);
+        if (!t) {
+            return shared_->all.empty() ? pace::idle : pace::waits;
+        }
+        hold.unlock();
+        const bool done = t->work();
+        hold.lock();
+        shared_->put_back(*t, done, 0, now_ns);
+        if (!t->in_use) {
+            return pace::more;
+        }
     }
-    hold.unlock();
-    const bool done = t->rest.give_back_a_piece();
-    hold.lock();
-    shared_->put_back(*t, done);
-    return pace::more;
 }
 
 // -- by threads ---------------------------------------------------------------------------------
+
+/// Until one of them is to be looked at again.
+std::uint64_t retired_windows::shared::pause(std::uint64_t whose, std::uint64_t now_ns) const noexcept {
+    std::uint64_t next = now_ns + longest_pause_ns;
+    for (const retired& one : all) {
+        if (is_for(one, whose) && !one.taken) {
+            next = std::min(next, one.look_ns);
+        }
+    }
+    return std::max(next, now_ns + first_pause_ns) - now_ns;
+}
 
 /// Whoever was that emptier is so no more.
 void retired_windows::shared::leave_to_thread(emptier& was, retired& one) noexcept {
@@ -260,7 +242,7 @@ void retired_windows::empty_all(const std::shared_ptr<shared>& s, std::uint64_t 
             if (is_emptier && !s->has_some_for(whose)) {
                 s->changed.wait(hold);
             } else {
-                s->changed.wait_for(hold, std::chrono::nanoseconds(farewell_look_ns));
+                s->changed.wait_for(hold, std::chrono::nanoseconds(s->pause(whose, now)));
             }
             continue;
         }
@@ -269,13 +251,16 @@ void retired_windows::empty_all(const std::shared_ptr<shared>& s, std::uint64_t 
             s->emptiers[whose].inside_since_ns = now;
         }
         hold.unlock();
-        const bool done = t->rest.give_back_a_piece();
+        const bool done = t->work();
         hold.lock();
-        if (is_emptier && s->stays_with(s->emptiers[whose], t->serial, os::now_ns())) {
+        const std::uint64_t after = os::now_ns();
+        if (is_emptier && s->stays_with(s->emptiers[whose], t->serial, after)) {
+            if (whose == small_ones) {
+                os::work_in_background();
+            }
             whose = t->serial;
-            os::work_in_background();
         }
-        s->put_back(*t, done);
+        s->put_back(*t, done, after - now, after);
         if (done && whose >= first_serial) {
             break;
         }

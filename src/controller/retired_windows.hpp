@@ -40,9 +40,6 @@ namespace vinic::controller {
 
 class retired_windows {
 public:
-    /// The kernel lets nobody else run meanwhile.
-    static constexpr std::uint64_t piece_bytes = 256ULL << 10;
-
     /// At most so many wait at a time: none is refused for want of memory.
     explicit retired_windows(std::size_t most);
     retired_windows(const retired_windows&) = delete;
@@ -50,8 +47,9 @@ public:
     /// Touches no account, and whoever is kept in the kernel will not either.
     ~retired_windows();
 
-    /// So long a window that somebody has open is not emptied for want of room.
-    static constexpr std::uint64_t stay_ns = 10'000'000'000;
+    /// So long a window that somebody has open is not emptied for want of room; half as long as the library waits for
+    /// room when it opens a function.
+    static constexpr std::uint64_t stay_ns = 5'000'000'000;
     /// Who is in one piece for so long leaves the others to somebody else.
     static constexpr std::uint64_t slow_ns = 250'000'000;
 
@@ -75,7 +73,6 @@ public:
     [[nodiscard]] std::size_t waiting(const memory_account& account) const noexcept;
 
 private:
-    struct remainder;
     struct retired;
     struct shared;
     static void empty_all(const std::shared_ptr<shared>& s, std::uint64_t whose) noexcept;

@@ -43,26 +43,27 @@ result<window> window::create(std::uint32_t function, std::uint64_t bytes) {
     window w;
     const std::string name = "vinic-window-" + std::to_string(function);
     constexpr unsigned kind = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    w.fd_.reset(os::beyond_standard(::memfd_create(name.c_str(), kind | noexec_seal)));
-    if (!w.fd_ && errno == EINVAL) {  // before Linux 6.3
-        w.fd_.reset(os::beyond_standard(::memfd_create(name.c_str(), kind)));
+    os::unique_fd made(os::beyond_standard(::memfd_create(name.c_str(), kind | noexec_seal)));
+    if (!made && errno == EINVAL) {  // before Linux 6.3
+        made.reset(os::beyond_standard(::memfd_create(name.c_str(), kind)));
     }
     // Who was given it, of whatever user, opens it anew for locks of its own; nobody else gets at it under /proc,
     // whatever its mode, for that takes the rights of who has it open.  Nobody executes it.
     constexpr mode_t who_has_it = S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH;
-    if (!w.fd_ || ::fchmod(w.fd_.get(), who_has_it) != 0) {
+    if (!made || ::fchmod(made.get(), who_has_it) != 0) {
         return std::unexpected(refuse("creating a memory file (a limit on open files: ulimit -n)"));
     }
-    if (::ftruncate(w.fd_.get(), static_cast<off_t>(bytes)) != 0) {
+    if (::ftruncate(made.get(), static_cast<off_t>(bytes)) != 0) {
         return std::unexpected(refuse("setting its size (a limit on file sizes: ulimit -f)"));
     }
     // A client that could shrink it would make the device stumble over missing pages.
-    if (::fcntl(w.fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    if (::fcntl(made.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
         return std::unexpected(refuse("sealing it"));
     }
-    if (!w.map_.map_shared(w.fd_.get(), bytes, true)) {
+    if (!w.map_.map_shared(made.get(), bytes, true)) {
         return std::unexpected(refuse("mapping it (a limit on address space: ulimit -v)"));
     }
+    w.fd_ = shared_fd(std::move(made));
     auto& header = *w.at<abi::device_header>(0);
     header.version.store_relaxed(abi::layout_version);
     header.fence.store_relaxed(1);  // device and clients share no membarrier

@@ -3,12 +3,29 @@
 // window.hpp -- one function's window: a sealed memory file, mapped by the device and by its clients.
 #pragma once
 
+#include <cstdint>
+#include <memory>
+#include <utility>
 #include <vinic/vinic.hpp>
 
 #include "abi/window.hpp"
 #include "os/file.hpp"
 
 namespace vinic::controller {
+
+/// A descriptor that is closed once, by the last one that has it: whoever closes one of a file that clients have open
+/// walks through all the locks that they hold of it.
+class shared_fd {
+public:
+    shared_fd() noexcept = default;
+    /// Throws std::bad_alloc.
+    explicit shared_fd(os::unique_fd fd) : fd_(std::make_shared<const os::unique_fd>(std::move(fd))) {}
+    [[nodiscard]] int get() const noexcept { return fd_ ? fd_->get() : -1; }
+    [[nodiscard]] explicit operator bool() const noexcept { return get() >= 0; }
+
+private:
+    std::shared_ptr<const os::unique_fd> fd_;
+};
 
 class window {
 public:
@@ -50,8 +67,11 @@ public:
         return at<abi::process_entry>(abi::processes_offset)[i];
     }
 
+    /// Its descriptor, for whoever it is sent to.
+    [[nodiscard]] const shared_fd& shared() const noexcept { return fd_; }
+
 private:
-    os::unique_fd fd_;
+    shared_fd fd_;
     os::mapping map_;
 };
 

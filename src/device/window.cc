@@ -39,6 +39,8 @@ namespace {
 
 constexpr auto device_patience = std::chrono::seconds(10);  ///< for an answer of the socket
 constexpr auto entry_patience = std::chrono::seconds(2);    ///< for the device to notice who has left
+constexpr auto first_pause = std::chrono::milliseconds(1);  ///< until the device is asked again; it doubles
+constexpr auto longest_pause = std::chrono::milliseconds(32);
 
 /// "pf" and "vfN"; none32 for anything else.
 std::uint32_t function_of(std::string_view name) noexcept {
@@ -130,7 +132,7 @@ result<void> memory::open_window(std::string_view where, role as) {
     }
     fenced_ = true;
     const auto begun = std::chrono::steady_clock::now();
-    for (;;) {
+    for (auto pause = first_pause;;) {
         auto mapped = map_window(function, as);
         const result<bool> entered = mapped ? enter_window() : std::unexpected(mapped.error());
         if (entered && *entered) {
@@ -147,7 +149,8 @@ result<void> memory::open_window(std::string_view where, role as) {
         }
         // Entries of processes that have just left are free in a moment; or the window was replaced meanwhile; or the
         // device was, and the next one takes connections at the same socket.
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        std::this_thread::sleep_for(pause);
+        pause = std::min(2 * pause, longest_pause);
     }
 }
 
@@ -359,8 +362,13 @@ bool memory::cut_off() const noexcept {
     if (lost()) {
         return true;
     }
-    pollfd look{window_->socket.number(), POLLRDHUP, 0};
-    return ::poll(&look, 1, 0) == 1 && (look.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
+    // Not poll(2), which says no for nothing where a process may open no file any more.
+    const int saved = errno;
+    std::byte unread{};
+    const ssize_t n = ::recv(window_->socket.number(), &unread, sizeof unread, MSG_PEEK | MSG_DONTWAIT);
+    const bool hung_up = n == 0 || (n < 0 && errno == ECONNRESET);
+    errno = saved;
+    return hung_up;
 }
 
 void memory::leave_window() noexcept {

@@ -333,8 +333,11 @@ result<void> cq_state::make_event() {
     }
     make_room(nic->fd_queues, nic->fd_queues.size() + 1);
     std::erase(nic->fd_queues, this);  // if the program has closed the one before
-    event.reset(os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), os::kept_fd::number_is::as_it_came);
-    if (!event) {
+    const int made = os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (made >= 0) {  // else one that was lost stays so, and arm() says that
+        event.reset(made, os::kept_fd::number_is::as_it_came);
+    }
+    if (made < 0 || !event) {
         return std::unexpected(nic->fail(errc::os_failure, "making a completion queue's file descriptor", errno));
     }
     fd_armed = false;

@@ -87,11 +87,13 @@ port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> valu
 
 void port::ring(std::uint32_t vi) noexcept {
     auto* area = memory_.at<std::byte>(abi::doorbell_offset(memory_.self()));
-    // The number is not looked at, for a kick is not to cost three system calls: it is out of the program's way, and
-    // where the program has closed it, the next look at the device (20 ms) finds that, and nothing is written any more.
-    if (abi::ring(area, abi::doorbell_colour(memory_.window()->function, memory_.self()), vi) == abi::rang::kick &&
-        !gone()) {
-        os::write_event(memory_.window()->doorbell.number());
+    if (abi::ring(area, abi::doorbell_colour(memory_.window()->function, memory_.self()), vi) == abi::rang::kick) {
+        // The number is not looked at each time, for a kick is not to cost three system calls: it is out of the
+        // program's way, and where the program has closed it, a look at the device finds that, at most 20 ms later.
+        look(os::now_ns());
+        if (!gone()) {
+            os::write_event(memory_.window()->doorbell.number());
+        }
     }
 }
 

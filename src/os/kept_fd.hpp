@@ -70,7 +70,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t known_numbers = 4096;  ///< who has taken a number above is not known
+    static constexpr std::size_t known_numbers = 1 << 16;  ///< who has taken a number above is not known
     inline static std::array<std::atomic<std::uint32_t>, known_numbers> takers_{};
     inline static std::atomic<std::uint32_t> last_{0};
 

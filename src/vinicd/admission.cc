@@ -125,7 +125,11 @@ std::vector<admission::number> admission::late(std::uint64_t now_ns) {
 }
 
 std::optional<admission::number> admission::weakest(account of, number but) const {
-    const auto rank = [](const guest& g) { return std::tuple(g.of.of, g.heard_ns); };
+    std::map<std::pair<account, uid_t>, std::uint32_t> held;
+    for (const auto& [n, g] : all_) {
+        held[{g.of, g.user}] += 1;
+    }
+    const auto rank = [&](const guest& g) { return std::tuple(g.of.of, ~held.at({g.of, g.user}), g.heard_ns); };
     std::optional<number> least;
     for (const auto& [n, g] : all_) {
         if (n != but && g.at != stage::entered && g.of.of <= of.of && (!least || rank(g) < rank(all_.at(*least)))) {

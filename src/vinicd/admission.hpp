@@ -97,7 +97,8 @@ public:
     /// Who has been silent for too long.  Also forgets debts that are paid.
     [[nodiscard]] std::vector<number> late(std::uint64_t now_ns);
     /// Who makes room for one of account `of` when there is room for nobody: strangers first, then members of groups,
-    /// owners, administrators; nobody who is stronger than he is, nor connection `but`, which may be his own.
+    /// owners, administrators; of equals first whoever has the most connections; nobody who is stronger than he is, nor
+    /// connection `but`, which may be his own.
     [[nodiscard]] std::optional<number> weakest(account of, number but = 0) const;
 
     /// The main thread has worked for somebody.

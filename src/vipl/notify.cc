@@ -6,7 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <system_error>
+#include <thread>
 
 #include "os/cancellation.hpp"
 
@@ -195,7 +198,10 @@ void notifier::sleep() noexcept {
         watched.resize(std::min<std::size_t>(watched.size(), 1));
     }
     // A descriptor that is closed meanwhile is a spurious wake-up or the next time-out at worst.
-    (void)::poll(watched.data(), watched.size(), sleep_ms);
+    if (::poll(watched.data(), watched.size(), sleep_ms) < 0 && errno != EINTR) {
+        // Where the process may have fewer files than these, there is nothing but to look again and again.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     std::uint64_t count = 0;
     (void)!::read(bell_.get(), &count, sizeof count);
 }

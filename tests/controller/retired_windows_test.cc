@@ -12,6 +12,7 @@
 #include <atomic>
 #include <thread>
 
+#include "controller/window_remainder.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::controller {
@@ -37,23 +38,23 @@ TEST(RetiredWindowsTest, ASmallOneDoesNotWaitForALargeOne) {
     memory_account large(window_bytes);
     memory_account small(window_bytes);
     all.take(filled(128 * mib, 128 * mib), large, 0);
-    all.take(filled(0, retired_windows::piece_bytes), small, 0);
+    all.take(filled(0, window_remainder::piece_bytes), small, 0);
     EXPECT_GE(large.retired(), 128 * mib);
-    EXPECT_GE(small.retired(), retired_windows::piece_bytes);
+    EXPECT_GE(small.retired(), window_remainder::piece_bytes);
     // Two pieces: the first of each.
     ASSERT_EQ(all.give_back_a_piece(1), retired_windows::pace::more);
     ASSERT_EQ(all.give_back_a_piece(1), retired_windows::pace::more);
     EXPECT_EQ(small.retired(), 0u) << "all that it had lay in its first piece";
-    EXPECT_GE(large.retired(), 128 * mib - retired_windows::piece_bytes);
+    EXPECT_GE(large.retired(), 128 * mib - window_remainder::piece_bytes);
     std::uint64_t steps = 2;
     std::uint64_t before = large.retired();
     while (all.give_back_a_piece(1) == retired_windows::pace::more) {
         ++steps;
-        EXPECT_LE(before - large.retired(), retired_windows::piece_bytes) << "so much at a time";
+        EXPECT_LE(before - large.retired(), window_remainder::piece_bytes) << "so much at a time";
         before = large.retired();
     }
-    EXPECT_GE(steps, 128 * mib / retired_windows::piece_bytes);
-    EXPECT_LE(steps, 2 * window_bytes / retired_windows::piece_bytes + 8) << "each is gone through once";
+    EXPECT_GE(steps, 128 * mib / window_remainder::piece_bytes);
+    EXPECT_LE(steps, 2 * window_bytes / window_remainder::piece_bytes + 8) << "each is gone through once";
     EXPECT_EQ(large.retired(), 0u);
     EXPECT_EQ(all.waiting(large) + all.waiting(small), 0u);
 }

@@ -114,6 +114,19 @@ TEST(admission, when_there_is_no_room_for_anybody_strangers_go_first) {
     }
 }
 
+TEST(admission, of_equals_whoever_has_the_most_connections_goes_first) {
+    admission a(64);
+    ASSERT_TRUE(a.arrive(1, owner(1), 1, 0).admitted);
+    for (admission::number n = 2; n <= 4; ++n) {
+        ASSERT_TRUE(a.arrive(n, owner(2), 2, n).admitted);
+    }
+    EXPECT_EQ(a.weakest(owner(2)), 2U) << "his own oldest, and not that of who has one only";
+    EXPECT_EQ(a.weakest(owner(1)), 2U);
+    a.leave(2);
+    a.leave(3);
+    EXPECT_EQ(a.weakest(owner(2)), 1U) << "the one that was silent longest";
+}
+
 /// How long somebody worked who always wants to, in steps of `step_ns`, in `seconds`.
 std::uint64_t worked(admission& a, account of, const std::vector<uid_t>& users, std::uint64_t seconds) {
     constexpr std::uint64_t step_ns = 100 * us;

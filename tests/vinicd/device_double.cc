@@ -126,7 +126,7 @@ result<attachment> device::attach(std::uint32_t number, uid_t /*user*/) {
         return no_function();
     }
     const auto copy_of = [](const os::unique_fd& fd) { return os::unique_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); };
-    attachment given{.window = copy_of(f->window),
+    attachment given{.window = shared_fd(copy_of(f->window)),
                      .doorbell = copy_of(f->doorbell),
                      .mailbox = copy_of(f->mailbox),
                      .window_bytes = f->status.options.window_bytes,

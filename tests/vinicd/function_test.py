@@ -144,7 +144,9 @@ class Commands(house.Case):
         def registers(*words):
             shown = self.json("function", "config", "vf1", *words)[0]
             return {r["name"]: r["value"] for r in shown["registers"]}
-        self.assertIn("Configuration space of vf1:", self.vinic("function", "config", "vf1"))
+        text = self.vinic("function", "config", "vf1")
+        self.assertIn("Configuration space of vf1:", text)
+        self.assertNotIn("\\x", text, "tabs indent as lspci's do")
         epoch = self.json("function", "show", "vf1")[0]["epoch"]
         client = self.client(2, 0)
         if house.REAL:

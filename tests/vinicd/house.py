@@ -124,33 +124,26 @@ class Connection:
         self.socket.close()
 
 
-def attached(path, function):
-    """A connection that has been given `function`; as the library does, it comes again while what was there before is
-    cleared away."""
+def client(path, function, context=None):
+    """Somebody who uses a context, or has attached only if that is None.  As the library does, he comes again while
+    what was there before is cleared away."""
     def once():
         connection = Connection(path)
+        connection.why = ""
         code = connection.attach(function)[0]
+        if code == 0 and context is not None:
+            code = connection.enter(context)[0]
         if code == 0:
             return connection
         connection.close()
         if code in (BUSY, LIMIT_REACHED):
-            raise Refused(connection.why)
+            raise Refused(connection.why or f"context {context} is busy")
         raise AssertionError(f"{code}: {connection.why}")
     return until_let_in(once)
 
 
-def client(path, function, context):
-    """Somebody who uses a context."""
-    def once():
-        connection = attached(path, function)
-        code = connection.enter(context)[0]
-        if code == 0:
-            return connection
-        connection.close()
-        if code == BUSY:
-            raise Refused(f"context {context} is busy")
-        raise AssertionError(f"entering context {context}: {code}")
-    return until_let_in(once)
+def attached(path, function):
+    return client(path, function)
 
 
 def attach(path, function):

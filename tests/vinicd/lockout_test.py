@@ -176,11 +176,12 @@ class Lockout(house.Case):
         self.assertIsNone(daemon.process.poll())
 
     def owner_and_monitors(self, connect_monitors):
-        """The owner of vf0 connects, then monitors do, and then vinicd may open no file more: what the owner is told
+        """Monitors connect, then the owner of vf0 does, and then vinicd may open no file more: what the owner is told
         when he attaches and enters, and an administrator."""
         daemon = self.start("--mode", "0666", "--config", self.write(
             "c.toml", f"[function.vf0]\nowner = {TENANT}\n[function.vf1]\nowner = {STRANGERS[0]}\n"))
         administrator = self.connect()
+        connect_monitors()
         process, output = self.somebody(
             "c = Connection(path); print('begun', file=out, flush=True)\n"
             "while not os.path.exists(path + '.go'): time.sleep(0.01)\n"
@@ -189,10 +190,11 @@ class Lockout(house.Case):
             "time.sleep(3600)", user=TENANT, group=TENANT)
         self.addCleanup(self.end_of_one, process, output)
         self.assertEqual(output.readline(), "begun\n")
-        self.outputs.clear()
-        connect_monitors()
         self.eventually(lambda: administrator.ask(command="device")["connections"], 2 + MONITORS)
-        taken = {int(n) for n in os.listdir(f"/proc/{daemon.pid}/fd")}
+        numbers = lambda: {int(n) for n in os.listdir(f"/proc/{daemon.pid}/fd")}  # noqa: E731
+        taken = numbers()
+        while (again := numbers()) != taken:  # one that is closed again at once is none
+            taken = again
         none_free = min(set(range(len(taken) + 1)) - taken)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (none_free, none_free))
         self.write("socket.go", "")

@@ -34,7 +34,7 @@ public:
     void kill_now();
     /// Its exit code, or 128 + the signal that ended it; an exception when it does not end.
     [[nodiscard]] int exit_code();
-    /// What it has written to stderr; after exit_code().
+    /// What it has written to stderr up to now.
     [[nodiscard]] std::string errors();
 
 private:

@@ -157,7 +157,7 @@ void default_error_handler(channel& words) {
     serve(e, words.hear(), words);
     words.say("connected");
     require(e.comes_to(VIP_STATE_ERROR), "the connection ends");
-    std::this_thread::sleep_for(quiet_time);
+    words.hear("written");
 }
 
 void exit_in_notify_handler(channel& words) {

@@ -16,7 +16,6 @@
 //
 //   The device made the window's header; whoever enters first finds zeroed tables.
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -362,13 +361,7 @@ bool memory::cut_off() const noexcept {
     if (lost()) {
         return true;
     }
-    // Not poll(2), which says no for nothing where a process may open no file any more.
-    const int saved = errno;
-    std::byte unread{};
-    const ssize_t n = ::recv(window_->socket.number(), &unread, sizeof unread, MSG_PEEK | MSG_DONTWAIT);
-    const bool hung_up = n == 0 || (n < 0 && errno == ECONNRESET);
-    errno = saved;
-    return hung_up;
+    return os::has_hung_up(window_->socket.number());
 }
 
 void memory::leave_window() noexcept {

@@ -5,10 +5,12 @@
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <ctime>
 
 namespace vinic::os {
@@ -68,6 +70,15 @@ void work_in_background() noexcept {
     const sched_param none{};
     (void)::sched_setscheduler(0, SCHED_BATCH, &none);
     (void)::setpriority(PRIO_PROCESS, 0, ::getpriority(PRIO_PROCESS, 0) + less);  // on Linux the thread's
+}
+
+bool has_hung_up(int socket) noexcept {
+    const int saved = errno;
+    std::byte unread{};
+    const long n = ::syscall(SYS_recvfrom, socket, &unread, sizeof unread, MSG_PEEK | MSG_DONTWAIT, nullptr, nullptr);
+    const bool gone = n == 0 || (n < 0 && errno == ECONNRESET);
+    errno = saved;
+    return gone;
 }
 
 /// Since 6.12 the kernel has whoever asks for short turns go before one in a longer turn; before 6.6 it did so with all

@@ -39,11 +39,14 @@ void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t
 /// Wakes those who wait, at most so many.
 void futex_wake(const std::uint32_t* word, int most = 0x7fffffff) noexcept;
 
-/// These two are no cancellation points, as the calls of their kind in the C library are: the data path may sleep and
+/// These are no cancellation points, as the calls of their kind in the C library are: the data path may sleep and
 /// kick, and has no time to switch cancellation off.
 void sleep_ns(std::uint64_t ns) noexcept;
 /// Adds one to an event descriptor.  One that is full wakes as well.
 void write_event(int fd) noexcept;
+/// Whether the other end of a packet socket is closed, or this one.  Not with poll(2), which fails where a process may
+/// open no file any more.
+[[nodiscard]] bool has_hung_up(int socket) noexcept;
 
 /// From now on the calling thread takes no core from somebody who has just got it, and gets less of one that others
 /// want.

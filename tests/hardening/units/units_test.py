@@ -12,7 +12,8 @@ import sys
 
 SKIPPED = 77
 EXPOSURE_MAX = 5  # in tenths; 100 is a service without any of it
-LEFT = {"RootDirectory=/RootImage=", "RestrictAddressFamilies=~AF_UNIX", "PrivateUsers=", "DeviceAllow="}
+LEFT = {"RootDirectory=/RootImage=", "RestrictAddressFamilies=~AF_UNIX", "PrivateUsers=", "DeviceAllow=",
+        "SystemCallFilter=~@resources"}
 
 
 def main():

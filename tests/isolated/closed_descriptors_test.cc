@@ -14,16 +14,22 @@ namespace {
 
 constexpr const char* the_cure = "closed by somebody else in this process";
 
+struct connected {
+    explicit connected(const directory& d) : peer(d.open()), me(d.open()) {
+        auto listener = must(peer.nic.listen("peer"));
+        std::jthread accepts([&] { peer.accept_from(listener); });
+        me.connect_to("peer");
+    }
+    endpoint peer;
+    endpoint me;
+};
+
 TEST(client_that_has_closed_its_descriptors, is_told_so_and_what_was_posted_is_flushed) {
     directory d;
     process child([&](channel&) {
         const auto before = open_numbers();
-        endpoint peer(d.open());
-        endpoint me(d.open());
-        auto listener = must(peer.nic.listen("peer"));
-        std::jthread accepts([&] { peer.accept_from(listener); });
-        me.connect_to("peer");
-        accepts.join();
+        connected c(d);
+        endpoint& me = c.me;
         must(me.vi.post_receive(me.at(0, 64), 1));
         must(me.vi.post_send(me.at(0, 64), 2));  // it waits for a receive
         const own_files own(before, own_files::kind::files, d.path());
@@ -44,13 +50,9 @@ TEST(client_that_has_closed_its_doorbell, writes_into_nothing_of_the_programs) {
     directory d;
     process child([&](channel&) {
         const auto before = open_numbers();
-        endpoint peer(d.open());
-        endpoint me(d.open());
-        auto listener = must(peer.nic.listen("peer"));
-        std::jthread accepts([&] { peer.accept_from(listener); });
-        me.connect_to("peer");
-        accepts.join();
-        must(peer.vi.post_receive(peer.at(0, 64), 1));
+        connected c(d);
+        endpoint& me = c.me;
+        must(c.peer.vi.post_receive(c.peer.at(0, 64), 1));
         auto spared = before;
         for (const int number : open_numbers()) {
             const auto what = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(number)).string();

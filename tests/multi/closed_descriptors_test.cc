@@ -133,11 +133,7 @@ TEST(closed_descriptors_of_adoption, that_cannot_be_opened_again_leave_the_pages
         endpoint me(d.open());
         const auto memory = map_pages(adopted_bytes);
         auto region = adopt(me, memory, 1);
-        for (const int number : open_numbers()) {
-            if (!before.contains(number)) {
-                ::close(number);
-            }
-        }
+        close_others(before);
         take_all_descriptors();
         const auto closed = region.close();
         require(code_of(closed) == vinic::errc::busy, "they cannot be given back");
@@ -160,11 +156,7 @@ TEST(closed_descriptors_of_a_nic, do_not_end_the_one_that_is_opened_after_it) {
         const auto before = open_numbers();
         auto old = std::make_unique<pair>(d);
         must(old->left.cq.fd());
-        for (const int number : open_numbers()) {
-            if (!before.contains(number)) {
-                ::close(number);
-            }
-        }
+        close_others(before);
         pair anew(d);
         const int event = must(anew.left.cq.fd());
         old.reset();

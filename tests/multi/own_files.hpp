@@ -28,6 +28,15 @@ namespace multi {
     return all;
 }
 
+/// Closes whatever was not open `before`.
+inline void close_others(const std::set<int>& before) {
+    for (const int number : open_numbers()) {
+        if (!before.contains(number)) {
+            ::close(number);
+        }
+    }
+}
+
 class own_files {
 public:
     enum class kind { files, event_descriptors };

@@ -68,6 +68,21 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
     return peer;
 }
 
+/// No connect() that has returned leaves its VI connecting: what it could not take back is taken back here, before
+/// anybody looks.  It stays so only while the lock is still held; and a connection that was made late stays a
+/// connection.
+abi::link vi_state::settled_link(std::uint64_t deadline) noexcept {
+    if (const std::uint32_t late = overdue; late != abi::none32 && late == pending_request) {
+        const device::control_lock hold(*nic->memory, deadline);
+        const std::uint64_t state = entry->state.load_acquire();
+        if (hold && late == pending_request && abi::link_of(state) == abi::link::connecting) {
+            drop_request();
+            entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
+        }
+    }
+    return abi::link_of(entry->state.load_acquire());
+}
+
 void vi_state::drop_request() noexcept {
     overdue = abi::none32;
     if (const std::uint32_t request = pending_request.exchange(abi::none32); request != abi::none32) {
@@ -105,19 +120,16 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
     if (v.attributes.service == service::datagram) {
         return std::unexpected(v.nic->fail(errc::not_supported, "connecting: a datagram VI has no peer; use send_to"));
     }
-    if (const std::uint32_t late = v.overdue; late != abi::none32 && late == v.pending_request) {
-        // The last attempt ended while somebody sat on the lock.
-        const device::control_lock hold(*v.nic->memory, detail::lock_deadline(detail::deadline_of(timeout)));
-        if (!hold) {
-            return std::unexpected(v.nic->memory->fail_lock(errc::timed_out, "connecting"));
-        }
-        if (v.pending_request == late && !withdraw(v, late)) {
+    if (const abi::link link = v.settled_link(detail::lock_deadline(detail::deadline_of(timeout)));
+        link != abi::link::idle) {
+        if (const std::uint32_t late = v.overdue; late != abi::none32 && late == v.pending_request) {
+            if (link == abi::link::connecting) {
+                return std::unexpected(v.nic->memory->fail_lock(errc::timed_out, "connecting"));
+            }
             return std::unexpected(
                 v.nic->fail(errc::invalid_state,
                             "connecting: the attempt before, which ran out of time, was answered late; disconnect"));
         }
-    }
-    if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
         // A device that has reset the function knows this VI no more, and nobody but connect() may ever ask.
         const bool gone = v.nic->isolated && v.nic->isolated->found_gone();
         return std::unexpected(
@@ -171,7 +183,7 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
         if (now >= deadline) {
             const device::control_lock hold(m, detail::lock_deadline(deadline));
             if (!hold) {
-                v.overdue = request;  // withdrawn by whoever connects or disconnects this VI next
+                v.overdue = request;
                 return std::unexpected(m.fail_lock(errc::timed_out, "connecting"));
             }
             if (!withdraw(v, request)) {

@@ -75,6 +75,9 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         return answer_isolated(vi, data, doing);
     }
     device::memory& m = *nic->memory;
+    if (vi != nullptr) {
+        (void)vi->settled_link();
+    }
     {
         const device::control_lock hold(m, p);
         if (!hold) {

@@ -294,6 +294,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void flush_posted(enum status as) noexcept;
     /// Under the control lock: the request that is open, if one is, is nobody's any more.
     void drop_request() noexcept;
+    /// How the VI is linked, once an attempt that is over is taken back.  Waits for the lock until `deadline` for that.
+    [[nodiscard]] abi::link settled_link(std::uint64_t deadline = 0) noexcept;
     [[nodiscard]] result<void> close(device::patience p = device::control_patience);
     [[nodiscard]] result<peer_information> finish_request(std::uint32_t request, std::uint64_t deadline);
 

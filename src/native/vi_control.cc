@@ -28,7 +28,7 @@ vi_state virtual_interface::state() const noexcept {
     if (!state_ || state_->nic->forked()) {
         return vi_state::error;
     }
-    const abi::link link = abi::link_of(state_->entry->state.load_acquire());
+    const abi::link link = state_->settled_link();
     return link == abi::link::none ? vi_state::error : static_cast<vi_state>(link);  // a device has forgotten it
 }
 
@@ -69,7 +69,7 @@ result<void> virtual_interface::set_domain(const domain& to) try {
     std::shared_ptr<detail::domain_state> old;  // outlives the locks
     const std::lock_guard hold(v.connect_mutex);
     const std::lock_guard known(v.nic->mutex);  // deregistration looks at the domains of VIs
-    if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
+    if (v.settled_link() != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
     old = std::exchange(v.domain, to.state_);
@@ -110,7 +110,7 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
         return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
     }
     const std::lock_guard hold(v.connect_mutex);
-    if (abi::link_of(v.entry->state.load_acquire()) != abi::link::idle) {
+    if (v.settled_link() != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
     }
     if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 ||

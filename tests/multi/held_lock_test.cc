@@ -123,6 +123,42 @@ TEST(held_lock, ends_a_connect_that_waits_already_and_the_next_one_takes_the_req
     EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
 }
 
+/// A call that returned has left nothing behind: whatever wants the VI idle next finds it so.
+TEST(held_lock, of_a_neighbour_leaves_a_vi_idle_whose_connect_ended_meanwhile) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    auto listener = must(me.nic.listen("server"));
+    auto elsewhere = must(me.nic.create_domain());
+    const auto end_late = [&](bool rejected) {
+        std::thread connecting([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
+        auto request = must(listener.wait(20s));
+        s.take();
+        connecting.join();
+        EXPECT_EQ(me.vi.state(), vinic::vi_state::connecting) << "the request is in the table still";
+        s.give();
+        if (rejected) {
+            must(request.reject());
+        }
+    };
+    end_late(false);
+    EXPECT_EQ(me.vi.state(), vinic::vi_state::idle);
+    end_late(true);
+    EXPECT_EQ(me.vi.state(), vinic::vi_state::idle);
+    end_late(true);
+    must(me.vi.set_attributes(me.attributes()));
+    end_late(false);
+    must(me.vi.set_domain(elsewhere));
+    must(me.vi.set_domain(me.domain));
+    end_late(true);
+    auto other = me.another_vi();
+    std::thread connecting([&] { must(other.connect("server", 20s)); });
+    me.accept_from(listener);
+    connecting.join();
+    EXPECT_EQ(me.vi.state(), vinic::vi_state::connected);
+    EXPECT_EQ(count(d).requests, 0u);
+}
+
 /// Its outcome is taken later; the one after it has nothing to take back.
 TEST(held_lock, ends_a_wait_for_a_peer_whose_answer_is_taken_late_and_the_next_attempt_is_a_new_one) {
     directory d;

@@ -118,7 +118,7 @@ private:
     [[nodiscard]] errc vector(call& c);
     void destroy(std::span<vi* const> vis, abi::break_reason peers);
     /// The two halves of unlink(), before and after quiescing; under the board.
-    void detach(vi& v, abi::break_reason peers);
+    void detach(vi& v, abi::break_reason own, abi::break_reason peers);
     void let_go(vi& v);
     /// Takes v out of its connection or request; it may be connected anew.  Returns the state word of before.
     std::uint64_t unlink(vi& v, abi::break_reason peers);

@@ -109,12 +109,12 @@ void control::become(vi& v, abi::link l) {
     publish_state(v);
 }
 
-void control::detach(vi& v, abi::break_reason peers) {
+void control::detach(vi& v, abi::break_reason own, abi::break_reason peers) {
     if (v.request != 0) {
         forget_request(requests_.find(v.request));
     }
     if (v.link.load() == abi::link::connected && !v.is_datagram()) {
-        engines_.break_link(v, abi::break_reason::none, peers);
+        engines_.break_link(v, own, peers);
     }
     engines_.withdraw(v);
 }
@@ -133,7 +133,7 @@ std::uint64_t control::unlink(vi& v, abi::break_reason peers) {
     {
         const std::lock_guard lock(engines_.board);
         word = abi::make_state(v.epoch, v.link.load(), v.reason);
-        detach(v, peers);
+        detach(v, abi::break_reason::none, peers);
     }
     engines_.quiesce();
     const std::lock_guard lock(engines_.board);
@@ -179,7 +179,8 @@ void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
         for (vi* v : vis) {
             function& f = *v->owner;
             f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams find it no more
-            detach(*v, peers);
+            // If its owner lives, the device is what has died for it.
+            detach(*v, abi::break_reason::peer_died, peers);
             if (v->is_datagram()) {
                 set_link(*v, abi::link::idle);
             }

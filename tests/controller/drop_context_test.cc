@@ -110,6 +110,28 @@ TEST_F(DropContextTest, everything_that_it_had_is_ended_and_what_its_sibling_has
     EXPECT_EQ(going->register_all(key), errc::ok);
 }
 
+/// It may poll while its function is taken from it, and must not take that for a disconnect of its own.
+TEST_F(DropContextTest, a_living_owner_never_reads_a_reason_that_is_not_the_devices_end) {
+    fill();
+    std::uint32_t misled = 0;
+    std::thread polls([&] {
+        for (std::uint32_t gone = 0; gone != vis;) {
+            gone = 0;
+            for (std::uint32_t i = 0; i < vis; ++i) {
+                const std::uint64_t state = going->entry(i).state.load_acquire();
+                gone += abi::link_of(state) == abi::link::none ? 1u : 0u;
+                if (abi::link_of(state) == abi::link::error && abi::reason_of(state) != abi::break_reason::peer_died) {
+                    ++misled;
+                }
+            }
+        }
+    });
+    EXPECT_TRUE(nic->reset(1));
+    nic->settle();
+    polls.join();
+    EXPECT_EQ(misled, 0u);
+}
+
 TEST_F(DropContextTest, others_ask_and_are_answered_while_it_goes) {
     fill();
     std::atomic<bool> over{false};

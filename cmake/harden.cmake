@@ -6,6 +6,8 @@
 #             from then on; no executable stack; programs at random addresses (PIE)
 #   compiled  stack protector, stack clash protection, checked string functions (FORTIFY), shadow stack
 #
+# The few files that parse a command line are not optimised, and so have no checked string functions.
+#
 # The path of a message pays an instruction at most (bench/cost --check).  Indirect branch tracking would cost one for
 # every function, and Linux switches it on for no program: of CET only the half that it has is taken.
 if(NOT VINIC_HARDEN OR VINIC_SANITIZE OR VINIC_FUZZ)

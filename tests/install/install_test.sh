@@ -50,7 +50,7 @@ if [[ $how != add_subdirectory ]]; then
 fi
 
 cmake -S "$source/tests/install/consumer" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Debug \
-    -DHOW="$how" -DVINIC_SOURCE="$source"
+    -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DHOW="$how" -DVINIC_SOURCE="$source"
 cmake --build "$work/build"
 ctest --test-dir "$work/build" --output-on-failure --no-tests=error --timeout 60
 

@@ -71,6 +71,8 @@ bool engines::idle() {
 }
 
 void engines::quiesce() noexcept {
+    // What the caller has taken away comes before the look; pairs with the unlocking of the board behind an odd count.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
     for (const lease_word& w : leases_) {
         const std::uint32_t seen = w.count.load(std::memory_order_acquire);
         for (std::uint32_t spins = 0; (seen & 1) != 0 && w.count.load(std::memory_order_acquire) == seen; ++spins) {

@@ -8,6 +8,10 @@
 //       key valid ? use the memory                     heavy barrier
 //       executing[x] = even         plain              each x: odd ? wait until it has changed or x is dead
 //                                                      the memory is the user's
+//
+// In the isolated placement an executor is an engine of the device.  It counts under a lock, and lets go of that before
+// it reads a key; whoever deregisters is a thread of the same process.  So the fence of that thread is enough, and none
+// is not.
 #include <gtest/gtest.h>
 
 #include "checker.hpp"
@@ -52,7 +56,8 @@ struct deregistration {
 
     word operations = 2;  ///< of each executor
     broken wrong = broken::nothing;
-    bool halts = false;  ///< executor 0 may be killed at any step
+    bool halts = false;     ///< executor 0 may be killed at any step
+    bool isolated = false;  ///< a locked instruction stands between `executing` and the key, and the owner has a fence
 
     static std::string thread_name(std::size_t thread) {
         return thread == owner ? "owner     " : "executor " + std::to_string(thread);
@@ -84,6 +89,10 @@ struct deregistration {
             }
             MODEL_STEP(t);
             t.store(me, ++l.count);
+            if (isolated) {
+                MODEL_STEP(t);
+                t.fence();
+            }
             if (wrong != broken::key_read_before_executing) {
                 MODEL_STEP(t);
                 l.value = t.load(key);
@@ -120,7 +129,7 @@ struct deregistration {
         }
         MODEL_STEP(t);
         t.store(key, 0);
-        if (wrong == broken::with_own_fence_only) {
+        if (wrong == broken::with_own_fence_only || (isolated && wrong != broken::without_barrier)) {
             MODEL_STEP(t);
             t.fence();
         } else if (wrong != broken::without_barrier) {
@@ -157,6 +166,16 @@ TEST(deregistration, needs_each_of_its_steps) {
           broken::counter_read_before_barrier, broken::key_read_before_executing, broken::executing_ends_before_use}) {
         SCOPED_TRACE(static_cast<int>(wrong));
         expect_fails(deregistration{.wrong = wrong}, "given back");
+    }
+}
+TEST(deregistration, holds_in_the_isolated_placement_by_the_owners_own_fence) {
+    expect_passes(deregistration{.isolated = true});
+}
+TEST(deregistration, needs_each_of_its_steps_in_the_isolated_placement) {
+    for (broken wrong : {broken::without_barrier, broken::without_wait, broken::counter_read_before_barrier,
+                         broken::key_read_before_executing, broken::executing_ends_before_use}) {
+        SCOPED_TRACE(static_cast<int>(wrong));
+        expect_fails(deregistration{.wrong = wrong, .isolated = true}, "given back");
     }
 }
 TEST(deregistration, hangs_when_it_waits_for_the_dead) {

@@ -46,7 +46,7 @@ listener_state::~listener_state() {
         return;
     }
     const os::cancellation_off inside;
-    if (nic->isolated) {
+    if (is_known) {
         (void)nic->isolated->call(abi::verb::unlisten, {index});
     }
     const device::control_lock hold(*nic->memory, device::farewell);
@@ -156,6 +156,7 @@ result<listener> nic::listen(const address& at) try {
             return std::unexpected(
                 state_->fail(r.code, detail::refused_name(r.code, "listening at '" + at.name + "'")));
         }
+        l.state_->is_known = true;
     }
     return l;
 } catch (const std::exception& e) {

@@ -369,6 +369,7 @@ struct listener_state {
     std::shared_ptr<nic_state> nic;
     std::uint32_t index = 0;
     std::uint32_t generation = 0;
+    bool is_known = false;  // isolated: to the device
     ~listener_state();
     [[nodiscard]] result<std::shared_ptr<struct request_state>> take_isolated(
         const std::shared_ptr<listener_state>& self);

@@ -230,6 +230,23 @@ TEST(window, whose_process_entry_names_another_process_gives_no_way_into_that_on
     EXPECT_TRUE(d.runs());
 }
 
+TEST(mailbox, hears_once_of_a_listener_that_it_refuses) {
+    daemon d;
+    auto nic = multi::must(vinic::nic::open(d.address("vf0")));
+    auto other = multi::must(vinic::nic::open(d.address("vf1")));
+    const std::uint64_t refused = d.number("vf0", "mailbox_refusals");
+    {
+        auto listener = multi::must(other.listen("taken"));
+        EXPECT_EQ(multi::code_of(nic.listen("taken")), vinic::errc::name_in_use);
+        EXPECT_EQ(d.number("vf0", "mailbox_refusals"), refused + 1) << "what never listened does not cease to";
+    }
+    {
+        auto listener = multi::must(nic.listen("taken"));
+    }  // the twin: that one ceases, and its name is free
+    EXPECT_EQ(d.number("vf0", "mailbox_refusals"), refused + 1);
+    EXPECT_EQ(multi::code_of(other.listen("taken")), vinic::errc::ok);
+}
+
 TEST(mailbox, that_is_replayed_or_left_out_executes_nothing_twice) {
     daemon d;
     wire_client c(d, vf0, 0);

@@ -32,7 +32,7 @@ abi::vi_description description_of(const abi::vi_entry& e) noexcept {
 
 }  // namespace
 
-/// create_vi, change_vi and destroy_vi.
+/// create_vi and destroy_vi.
 result<void> vi_state::tell_device(abi::verb verb, const char* doing) {
     const abi::vi_description mine = description_of(*entry);
     const bool ends = verb == abi::verb::destroy_vi;
@@ -41,6 +41,24 @@ result<void> vi_state::tell_device(abi::verb verb, const char* doing) {
         return {};
     }
     return std::unexpected(nic->fail(r.code, doing));
+}
+
+/// Before attributes or domain change here, so that what the device refuses has changed nothing.  Direct: nobody to
+/// ask.
+result<void> vi_state::ask_device(const vi_attributes& wanted, const domain_state& in, const char* doing) {
+    if (!nic->isolated) {
+        return {};
+    }
+    abi::vi_description d = description_of(*entry);
+    d.domain = in.id;
+    d.flags = flags_of(wanted);
+    d.reliability = static_cast<std::uint32_t>(wanted.reliability);
+    d.transfer_bytes_max = wanted.transfer_bytes_max;
+    d.receiver_wait_ns = wait_of(wanted);
+    if (const auto r = nic->isolated->call(abi::verb::change_vi, {index}, d); !r.ok()) {
+        return std::unexpected(nic->fail(r.code, doing));
+    }
+    return {};
 }
 
 /// Where the next connection starts in the rings.

@@ -198,6 +198,15 @@ struct send_entry {
 };
 static_assert(sizeof(send_entry) == 16);
 
+/// Attributes as they stand in the entry of a VI.
+[[nodiscard]] inline std::uint32_t flags_of(const vi_attributes& a) noexcept {
+    return (a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) |
+           (a.rdma_atomic ? abi::allow_atomic : 0u) | (a.service == service::datagram ? abi::is_datagram : 0u);
+}
+[[nodiscard]] inline std::uint64_t wait_of(const vi_attributes& a) noexcept {
+    return a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count());
+}
+
 struct vi_state : std::enable_shared_from_this<vi_state> {
     ~vi_state();
 
@@ -301,6 +310,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
 
     // -- isolated placement (isolated_vi.cc, isolated_connect.cc): what the device is told -------------
     [[nodiscard]] result<void> tell_device(abi::verb verb, const char* doing);
+    [[nodiscard]] result<void> ask_device(const vi_attributes& wanted, const domain_state& in, const char* doing);
     [[nodiscard]] result<void> disconnect_isolated(device::patience p);
     [[nodiscard]] std::uint64_t next_base() const noexcept;
     [[nodiscard]] result<std::uint32_t> request_isolated(abi::verb verb, std::span<const std::byte> mail,

@@ -12,13 +12,10 @@ namespace detail {
 
 void vi_state::publish_attributes() noexcept {
     const vi_attributes& a = attributes;
-    entry->flags.store_relaxed((a.rdma_write ? abi::allow_write : 0u) | (a.rdma_read ? abi::allow_read : 0u) |
-                               (a.rdma_atomic ? abi::allow_atomic : 0u) |
-                               (a.service == service::datagram ? abi::is_datagram : 0u));
+    entry->flags.store_relaxed(flags_of(a));
     entry->reliability.store_relaxed(static_cast<std::uint32_t>(a.reliability));
     entry->transfer_bytes_max.store_relaxed(a.transfer_bytes_max);
-    entry->receiver_wait_ns.store_relaxed(
-        a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count()));
+    entry->receiver_wait_ns.store_relaxed(wait_of(a));
     entry->context.store_relaxed(a.context);
 }
 
@@ -72,10 +69,13 @@ result<void> virtual_interface::set_domain(const domain& to) try {
     if (v.settled_link() != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
+    if (auto r = v.ask_device(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
+        return r;
+    }
     old = std::exchange(v.domain, to.state_);
     v.outgoing.from_domain = v.polls_for = v.domain->id;
     v.entry->domain.store_release(v.domain->id);
-    return v.nic->isolated ? v.tell_device(abi::verb::change_vi, "moving a VI to another domain") : result<void>{};
+    return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "moving a VI to another domain");
 }
@@ -117,6 +117,9 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
         wanted.service != v.attributes.service) {
         return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
     }
+    if (auto r = v.ask_device(wanted, *v.domain, "changing a VI's attributes"); !r) {
+        return r;
+    }
     v.attributes.reliability = wanted.reliability;
     v.attributes.transfer_bytes_max = wanted.transfer_bytes_max;
     v.attributes.receiver_wait = wanted.receiver_wait;
@@ -125,7 +128,7 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
     v.attributes.rdma_atomic = wanted.rdma_atomic;
     v.attributes.context = wanted.context;
     v.publish_attributes();
-    return v.nic->isolated ? v.tell_device(abi::verb::change_vi, "changing a VI's attributes") : result<void>{};
+    return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "changing a VI's attributes");
 }

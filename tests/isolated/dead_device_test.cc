@@ -8,6 +8,7 @@
 #include <cstring>
 #include <set>
 
+#include "device/memory.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
@@ -148,6 +149,45 @@ TEST(dead_device, is_told_by_every_call_that_needs_it) {
     EXPECT_EQ(code_of(me.nic.resolve("other")), vinic::errc::peer_gone);
     EXPECT_EQ(code_of(me.nic.names()), vinic::errc::peer_gone);
     EXPECT_EQ(code_of(vinic::nic::open("vinicd:" + d.socket())), vinic::errc::unknown_address);
+}
+
+TEST(dead_device, leaves_a_vi_that_it_could_not_change_as_it_was) {
+    directory d;
+    endpoint me(d.open());
+    auto elsewhere = must(me.nic.create_domain());
+    const auto seen = vinic::device::memory::open("vinicd:" + d.socket(), {}, vinic::device::memory::role::inspector);
+    ASSERT_TRUE(seen) << seen.error().message();
+    const vinic::abi::vi_entry& entry = (*seen)->vi(me.vi.number());
+    const vinic::vi_attributes before = me.vi.attributes();
+    vinic::vi_attributes other = before;
+    other.reliability = vinic::reliability::unreliable;
+    other.transfer_bytes_max = 4096;
+    other.receiver_wait = 7ms;
+    other.rdma_read = !before.rdma_read;
+    other.context = before.context + 1;
+    const std::uint32_t domain = entry.domain.load_relaxed();
+    const std::uint32_t flags = entry.flags.load_relaxed();
+    d.kill_vinicd();
+    EXPECT_EQ(code_of(me.vi.set_attributes(other)), vinic::errc::peer_gone);
+    EXPECT_EQ(code_of(me.vi.set_domain(elsewhere)), vinic::errc::peer_gone);
+    const vinic::vi_attributes after = me.vi.attributes();
+    EXPECT_EQ(after.reliability, before.reliability);
+    EXPECT_EQ(after.transfer_bytes_max, before.transfer_bytes_max);
+    EXPECT_EQ(after.receiver_wait, before.receiver_wait);
+    EXPECT_EQ(after.rdma_read, before.rdma_read);
+    EXPECT_EQ(after.context, before.context);
+    EXPECT_EQ(entry.domain.load_relaxed(), domain);
+    EXPECT_EQ(entry.flags.load_relaxed(), flags);
+    EXPECT_EQ(entry.transfer_bytes_max.load_relaxed(), before.transfer_bytes_max);
+
+    // The twin: a device that lives changes both, in its own books and here.
+    d.start_vinicd();
+    endpoint again(d.open());
+    auto new_home = must(again.nic.create_domain());
+    must(again.vi.set_attributes(other));
+    must(again.vi.set_domain(new_home));
+    EXPECT_EQ(again.vi.attributes().transfer_bytes_max, other.transfer_bytes_max);
+    EXPECT_EQ(again.vi.attributes().rdma_read, other.rdma_read);
 }
 
 TEST(dead_device, wakes_who_waits_for_a_connection_or_a_completion) {

@@ -97,6 +97,7 @@ private:
     [[nodiscard]] outcome write(vi& v, vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome read(vi& v, vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome atomic(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] copied carry(place there, std::uint64_t& value, bool outward) const noexcept;
 
     /// The rest of the segment at the transfer's place in the initiator's list; inline data counts as one.
     [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;

@@ -304,6 +304,25 @@ executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
     return stream(v, t, source, false);
 }
 
+/// The old value of an atomic to where it goes (`outward`), or what lies there; that may be in two pieces.
+copied executor::carry(place there, std::uint64_t& value, bool outward) const noexcept {
+    auto* here = reinterpret_cast<std::byte*>(&value);
+    vinic::device::word_copy words;
+    while (there.length != 0) {
+        const piece far = first_piece(there, there.length);
+        const piece near{here, 0, far.bytes};
+        const bool ends = far.bytes == there.length;
+        const copied how = outward ? copy(there, far, there, near, far.bytes, words, ends, foreign_memory_)
+                                   : copy(there, near, there, far, far.bytes, words, ends, foreign_memory_);
+        if (how != copied::all) {
+            return how;
+        }
+        here += far.bytes;
+        there.advance(far.bytes);
+    }
+    return copied::all;
+}
+
 executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     place mine;
     if (!check_local(v, t, local_write_right) || !local_place(v, t, local_write_right, mine)) {
@@ -318,30 +337,29 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
         return fail(v, status::bad_alignment);
     }
     const piece p = first_piece(word, 8);
-    // Where the result goes is settled first: an atomic that has happened cannot be run again.
-    const piece result = first_piece(mine, 8);
     // An offset in the window that its client chose may be anything: words are shared only where they are words.
-    if (p.direct == nullptr || p.bytes != 8 || result.bytes != 8 ||
-        reinterpret_cast<std::uintptr_t>(p.direct) % 8 != 0) {
+    if (p.direct == nullptr || p.bytes != 8 || reinterpret_cast<std::uintptr_t>(p.direct) % 8 != 0) {
         return fail(v, status::unreachable_memory);
     }
-    std::uint64_t old = 0;
-    const piece word_here{reinterpret_cast<std::byte*>(&old), 0, sizeof old};
-    vinic::device::word_copy words;
-    copied how = copy(mine, word_here, mine, result, sizeof old, words, true, foreign_memory_);
-    how = how == copied::all ? copy(mine, result, mine, word_here, sizeof old, words, true, foreign_memory_) : how;
-    if (how != copied::all) {
-        return stopped(v, how == copied::unmapped_from ? copied::unmapped_to : how, false);
+    // Where the result goes is settled first: an atomic that has happened cannot be run again.
+    const piece result = first_piece(mine, 8);
+    if (result.direct == nullptr || result.bytes != 8) {
+        std::uint64_t there = 0;
+        copied how = carry(mine, there, false);
+        how = how == copied::unmapped_from ? copied::unmapped_to : how != copied::all ? how : carry(mine, there, true);
+        if (how != copied::all) {
+            return stopped(v, how, false);
+        }
     }
     auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
-    old = t.compare;
+    std::uint64_t old = t.compare;
     if (t.opcode == opcode::fetch_add) {
         old = shared.fetch_add(t.operand);
     } else {
         (void)shared.compare_exchange(old, t.operand);
     }
     tally_.bytes += 8;
-    how = copy(mine, result, mine, word_here, sizeof old, words, true, foreign_memory_);
+    const copied how = carry(mine, old, true);
     return how == copied::all ? outcome() : stopped(v, how, false);
 }
 

@@ -126,6 +126,32 @@ TEST(atomic_word, tells_its_old_value_into_memory_of_any_kind) {
     }
 }
 
+TEST(atomic_word, tells_its_old_value_across_the_border_of_two_kinds_of_memory) {
+    constexpr std::size_t page = 4096;
+    for (const auto count : both_ways) {
+        pair linked({}, {}, count);
+        const arena memory(linked.left.nic, memory_kind::anonymous, 4 * page);
+        // A page of it is adopted, those around it are not.
+        const auto middle =
+            must(linked.left.domain.register_memory(memory.bytes().subspan(page, page), vinic::access::all, adopting));
+        if (middle.backing() != vinic::backing::adopted)
+            GTEST_SKIP() << "pages cannot be moved here";
+        const auto all = must(linked.left.domain.register_memory(memory.bytes(), vinic::access::local_write));
+        linked.right.word(8).store(0x1122334455667788u);
+        std::uint64_t expected = 0x1122334455667788u;
+        for (std::size_t at :
+             {page - 8, page - 5, page - 1, page, 2 * page - 8, 2 * page - 7, 2 * page - 4, 2 * page}) {
+            const vinic::segment result(all, at, 8);
+            ASSERT_EQ(linked.left.vi.post_fetch_add(result, linked.right.remote(8), 1, at), errc::ok);
+            ASSERT_EQ(next(linked.left.sends).status, status::success) << at;
+            std::uint64_t told = 0;
+            std::memcpy(&told, memory.bytes().data() + at, 8);
+            EXPECT_EQ(told, expected++) << at;
+        }
+        EXPECT_EQ(linked.right.word(8).load(), expected);
+    }
+}
+
 TEST(atomic_word, is_counted_exactly_by_two_peers_and_the_targets_own_cpu) {
     constexpr std::uint64_t rounds = 20000;
     for (const auto kind : {memory_kind::device, memory_kind::anonymous}) {

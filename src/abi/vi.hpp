@@ -178,6 +178,20 @@ enum counter : std::uint32_t {
 };
 static_assert(counter_count == 38);
 
+/// What did not get into a VI, or into memory behind it: counted by whoever sent it.
+enum drop : std::uint32_t {
+    rx_no_descriptor,
+    rx_too_long,
+    rx_busy,
+    rx_protection,
+    dropped_kinds,  ///< up to here a message was dropped; from here on why it was refused, dropped or not
+    rx_refused_writes = dropped_kinds,
+    rx_refused_reads,
+    rx_refused_atomics,
+    drop_count,
+};
+static_assert(drop_count == 7);
+
 struct vi_entry {
     // line 0-1
     word32 owner;  ///< process index + 1, 0 = free
@@ -219,20 +233,14 @@ struct vi_entry {
     word64 receives;      ///< make_receives
     // line 6-11
     alignas(line_size) word64 counters[counter_count];
-    alignas(line_size) word64 rx_no_descriptor_drops;  ///< written by peers
-    word64 rx_length_drops;
-    word64 rx_busy_drops;
-    word64 rx_protection_drops;
-    word64 rx_write_refusals;
-    word64 rx_read_refusals;
-    word64 rx_atomic_refusals;
+    alignas(line_size) word64 drops[drop_count];  ///< written by peers
     word64 pad_;
 };
 static_assert(sizeof(vi_entry) == 768);
 static_assert(offsetof(vi_entry, state) == 128 && offsetof(vi_entry, notify) == 192);
 static_assert(offsetof(vi_entry, executing) == 256 && offsetof(vi_entry, hand_over) == 320);
 static_assert(offsetof(vi_entry, receives) == 344);
-static_assert(offsetof(vi_entry, counters) == 384 && offsetof(vi_entry, rx_no_descriptor_drops) == 704);
+static_assert(offsetof(vi_entry, counters) == 384 && offsetof(vi_entry, drops) == 704);
 
 // -- completion queue ---------------------------------------------------------------------------
 

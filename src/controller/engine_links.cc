@@ -20,7 +20,7 @@ constexpr std::size_t deliveries_of_a_turn = 4;
 bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
     vi& to = *v.peer;
     if (v.d.receiver_wait_ns == 0) {
-        to.entry->rx_no_descriptor_drops.fetch_add(1);
+        to.entry->drops[abi::rx_no_descriptor].fetch_add(1);
         to.owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
         const enum status how = status::receiver_not_ready;
         break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);
@@ -52,7 +52,7 @@ void engines::expire_waits(std::uint64_t now_ns) noexcept {
     while (!limited_waits_.empty() && limited_waits_.begin()->first <= now_ns) {
         vi& v = *limited_waits_.begin()->second;
         v.peer->entry->receive_attention.store_relaxed(0);
-        v.peer->entry->rx_no_descriptor_drops.fetch_add(1);
+        v.peer->entry->drops[abi::rx_no_descriptor].fetch_add(1);
         v.peer->owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
         const enum status how = status::receiver_not_ready;
         break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);  // takes it off the list

@@ -134,7 +134,7 @@ executor::outcome executor::refuse_access(vi& v, vi& to, abi::word64& refusals) 
     refusals.fetch_add(1);
     count(to.owner->counters.protection_errors);
     if (!v.is_reliable()) {
-        to.entry->rx_protection_drops.fetch_add(1);
+        to.entry->drops[abi::rx_protection].fetch_add(1);
         return {};
     }
     return fail(v, status::remote_protection);
@@ -146,7 +146,7 @@ executor::outcome executor::refuse(vi& v, vi& to, const transfer& t, enum status
         (t.has_immediate ? abi::has_immediate : 0) | (receivers == status::remote_protection ? abi::from_write : 0);
     complete(v, to, t, receivers, static_cast<std::uint8_t>(flags), bytes);
     if (!v.is_reliable()) {
-        (receivers == status::local_length ? to.entry->rx_length_drops : to.entry->rx_protection_drops).fetch_add(1);
+        to.entry->drops[receivers == status::local_length ? abi::rx_too_long : abi::rx_protection].fetch_add(1);
         return {};
     }
     return fail(v, senders);

@@ -106,7 +106,7 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         }
         if (o.what == verdict::waits && !v.is_reliable()) {
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
-            v.peer->entry->rx_no_descriptor_drops.fetch_add(1);
+            v.peer->entry->drops[abi::rx_no_descriptor].fetch_add(1);
             count(v.peer->owner->counters.rx_no_descriptor_drops);
             o = {};
         } else if (t.started && v.pending == nullptr && (o.what == verdict::partial || o.what == verdict::again) &&

@@ -241,7 +241,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
     const bool is_taken = to->filled_by != nullptr && to->filled_by != &v && now < to->filled_until_ns;
     if (is_taken || (t.started && to->filled_by != &v)) {
         // Another long datagram is on its way; or this one was too slow, or the receiver has flushed it.
-        to->entry->rx_busy_drops.fetch_add(1);
+        to->entry->drops[abi::rx_busy].fetch_add(1);
     } else {
         to->filled_until_ns = to->filled_by == &v ? to->filled_until_ns : now + fill_patience_ns;
         o = send(v, *to, t);
@@ -249,7 +249,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         to->filled_by = goes_on ? &v : nullptr;
     }
     if (o.what == verdict::waits) {
-        to->entry->rx_no_descriptor_drops.fetch_add(1);
+        to->entry->drops[abi::rx_no_descriptor].fetch_add(1);
         count(to->owner->counters.rx_no_descriptor_drops);
         o = {};
     }
@@ -271,7 +271,7 @@ executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
         (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
                                  static_cast<std::uint32_t>(access::remote_write), sink))) {
         return t.has_immediate ? refuse(v, to, t, status::remote_protection, status::remote_protection, 0)
-                               : refuse_access(v, to, to.entry->rx_write_refusals);
+                               : refuse_access(v, to, to.entry->drops[abi::rx_refused_writes]);
     }
     t.started = true;
     if (t.length != 0) {
@@ -294,7 +294,7 @@ executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
     if ((to.d.flags & abi::allow_read) == 0 ||
         (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
                                  static_cast<std::uint32_t>(access::remote_read), source))) {
-        return refuse_access(v, to, to.entry->rx_read_refusals);
+        return refuse_access(v, to, to.entry->drops[abi::rx_refused_reads]);
     }
     t.started = true;
     if (t.length == 0) {
@@ -331,7 +331,7 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     place word;
     if ((to.d.flags & abi::allow_atomic) == 0 ||
         !check(to, t.remote_key, t.remote_address, 8, static_cast<std::uint32_t>(access::remote_atomic), word)) {
-        return refuse_access(v, to, to.entry->rx_atomic_refusals);
+        return refuse_access(v, to, to.entry->drops[abi::rx_refused_atomics]);
     }
     if (t.remote_address % 8 != 0) {
         return fail(v, status::bad_alignment);

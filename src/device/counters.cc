@@ -15,7 +15,6 @@ struct row {
 
 constexpr std::uint32_t tx(status s) { return abi::tx_status_first + static_cast<std::uint32_t>(s); }
 constexpr std::uint32_t rx(status s) { return abi::rx_status_first + static_cast<std::uint32_t>(s); }
-constexpr std::uint32_t drops_first = abi::counter_count;
 
 constexpr row rows[] = {
     {abi::tx_send_messages, {"tx_send_messages", "Sends and datagrams executed"}},
@@ -60,10 +59,16 @@ constexpr row rows[] = {
     {rx(status::flushed), {"rx_flushed_errors", "Receive descriptors flushed by a disconnect"}},
     {rx(status::connection_lost), {"rx_connection_lost_errors", "Receive descriptors flushed because the peer died"}},
     {abi::rx_status_first + 11, {nullptr, nullptr}},
-    {drops_first + 0, {"rx_no_descriptor_drops", "Messages that found no receive descriptor and did not wait"}},
-    {drops_first + 1, {"rx_length_drops", "Messages dropped because the receive descriptor was too short"}},
-    {drops_first + 2, {"rx_busy_drops", "Datagrams dropped because a sender was stopped inside the queue"}},
-    {drops_first + 3, {"rx_protection_drops", "Messages dropped because their memory was refused"}},
+    {number_of(abi::rx_no_descriptor),
+     {"rx_no_descriptor_drops", "Messages that found no receive descriptor and did not wait"}},
+    {number_of(abi::rx_too_long), {"rx_length_drops", "Messages dropped because the receive descriptor was too short"}},
+    {number_of(abi::rx_busy), {"rx_busy_drops", "Datagrams dropped because a sender was stopped inside the queue"}},
+    {number_of(abi::rx_protection), {"rx_protection_drops", "Messages dropped because their memory was refused"}},
+    {number_of(abi::rx_refused_writes),
+     {"rx_refused_write_messages", "RDMA writes without immediate data that were refused"}},
+    {number_of(abi::rx_refused_reads), {"rx_refused_read_messages", "RDMA reads that were refused"}},
+    {number_of(abi::rx_refused_atomics),
+     {"rx_refused_atomic_messages", "Fetch-adds and compare-swaps that were refused"}},
 };
 
 /// Numbers that nobody counts: above the last status, and what the message counters tell already.
@@ -113,10 +118,9 @@ counter_values counted_by(const abi::vi_entry& v) noexcept {
     for (std::uint32_t i = 0; i < abi::counter_count; ++i) {
         all[i] = v.counters[i].load_relaxed();
     }
-    all[drops_first + 0] = v.rx_no_descriptor_drops.load_relaxed();
-    all[drops_first + 1] = v.rx_length_drops.load_relaxed();
-    all[drops_first + 2] = v.rx_busy_drops.load_relaxed();
-    all[drops_first + 3] = v.rx_protection_drops.load_relaxed();
+    for (std::uint32_t i = 0; i < abi::drop_count; ++i) {
+        all[abi::counter_count + i] = v.drops[i].load_relaxed();
+    }
     return all;
 }
 

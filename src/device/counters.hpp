@@ -21,8 +21,13 @@ struct counter_words {
 };
 
 /// Of one VI: its own counters and the drops.
-inline constexpr std::uint32_t counters_max = abi::counter_count + 4;
+inline constexpr std::uint32_t counters_max = std::uint32_t{abi::counter_count} + abi::drop_count;
 static_assert(counters_max <= sizeof(abi::device_header::retired) / sizeof(abi::word64));
+
+/// Of a drop in that table.
+[[nodiscard]] constexpr std::uint32_t number_of(enum abi::drop d) noexcept {
+    return std::uint32_t{abi::counter_count} + d;
+}
 
 using counter_values = std::array<std::uint64_t, counters_max>;
 

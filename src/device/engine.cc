@@ -37,7 +37,7 @@ outcome route::refuse(enum status receivers, enum status senders, bool has_immed
         (has_immediate ? abi::has_immediate : 0) | (receivers == status::remote_protection ? abi::from_write : 0);
     complete(receivers, static_cast<std::uint8_t>(flags), bytes, immediate);
     if (!reliable) {
-        (receivers == status::local_length ? to->rx_length_drops : to->rx_protection_drops).fetch_add(1);
+        to->drops[receivers == status::local_length ? abi::rx_too_long : abi::rx_protection].fetch_add(1);
         return {};
     }
     return fail(senders);
@@ -46,7 +46,7 @@ outcome route::refuse(enum status receivers, enum status senders, bool has_immed
 outcome route::refuse_access(abi::word64& refusals) noexcept {
     refusals.fetch_add(1);  // before the connection breaks: whoever sees it broken sees why
     if (!reliable) {
-        to->rx_protection_drops.fetch_add(1);
+        to->drops[abi::rx_protection].fetch_add(1);
         return {};
     }
     return fail(status::remote_protection);
@@ -219,7 +219,7 @@ outcome route::write(const operation& op) noexcept {
             // VIA reports a refused write with immediate data in the receive descriptor.
             return refuse(status::remote_protection, status::remote_protection, true, op.immediate, 0);
         }
-        return refuse_access(to->rx_write_refusals);
+        return refuse_access(to->drops[abi::rx_refused_writes]);
     }
     word_copy words;
     for (std::uint32_t i = 0; op.length != 0 && i < sources_of(op); ++i) {
@@ -270,7 +270,7 @@ outcome route::read(const operation& op) noexcept {
     }
     place source;
     if (!check_remote(op, op.length, access::remote_read, abi::allow_read, source)) {
-        return refuse_access(to->rx_read_refusals);
+        return refuse_access(to->drops[abi::rx_refused_reads]);
     }
     word_copy words;
     for (std::uint32_t i = 0; i < op.segment_count; ++i) {
@@ -311,7 +311,7 @@ outcome route::atomic(const operation& op) noexcept {
     }
     place word;
     if (!check_remote(op, 8, access::remote_atomic, abi::allow_atomic, word)) {
-        return refuse_access(to->rx_atomic_refusals);
+        return refuse_access(to->drops[abi::rx_refused_atomics]);
     }
     if (op.remote_address % 8 != 0) {
         return fail(status::bad_alignment);

@@ -179,10 +179,8 @@ void retire_counters(memory& m, const abi::vi_entry& v) noexcept {
     for (std::uint32_t i = 0; i < abi::counter_count; ++i) {
         h.retired[i].fetch_add(v.counters[i].load_relaxed());
     }
-    const abi::word64* drops[] = {&v.rx_no_descriptor_drops, &v.rx_length_drops, &v.rx_busy_drops,
-                                  &v.rx_protection_drops};
-    for (std::uint32_t i = 0; i < 4; ++i) {
-        h.retired[abi::counter_count + i].fetch_add(drops[i]->load_relaxed());
+    for (std::uint32_t i = 0; i < abi::drop_count; ++i) {
+        h.retired[abi::counter_count + i].fetch_add(v.drops[i].load_relaxed());
     }
 }
 

@@ -90,13 +90,13 @@ vi_statistics virtual_interface::statistics() const noexcept {
     if (abi::link_of(state) == abi::link::error) {
         s.cause = static_cast<break_cause>(abi::reason_of(state));
     }
-    s.no_descriptor = e.rx_no_descriptor_drops.load_relaxed();
-    s.too_long = e.rx_length_drops.load_relaxed();
-    s.receiver_busy = e.rx_busy_drops.load_relaxed();
-    s.memory_refused = e.rx_protection_drops.load_relaxed();
-    s.writes_refused = e.rx_write_refusals.load_relaxed();
-    s.reads_refused = e.rx_read_refusals.load_relaxed();
-    s.atomics_refused = e.rx_atomic_refusals.load_relaxed();
+    s.no_descriptor = e.drops[abi::rx_no_descriptor].load_relaxed();
+    s.too_long = e.drops[abi::rx_too_long].load_relaxed();
+    s.receiver_busy = e.drops[abi::rx_busy].load_relaxed();
+    s.memory_refused = e.drops[abi::rx_protection].load_relaxed();
+    s.writes_refused = e.drops[abi::rx_refused_writes].load_relaxed();
+    s.reads_refused = e.drops[abi::rx_refused_reads].load_relaxed();
+    s.atomics_refused = e.drops[abi::rx_refused_atomics].load_relaxed();
     return s;
 }
 

@@ -36,7 +36,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
             holder = 0;
         } else if (holder == 0 || m.alive(holder - 1)) {
             // Its holder is stopped inside: a datagram may be lost, but nobody waits for ever.
-            to.rx_busy_drops.fetch_add(1);
+            to.drops[abi::rx_busy].fetch_add(1);
             finish(op.opcode, op.length, w.cookie, w.flags, status::success);
             return errc::ok;
         }
@@ -62,7 +62,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         }
         o = r.run(op);
         if (o.waits()) {
-            to.rx_no_descriptor_drops.fetch_add(1);
+            to.drops[abi::rx_no_descriptor].fetch_add(1);
         }
         to.receive_next.store_relaxed(r.fill);
     }

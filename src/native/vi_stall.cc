@@ -63,12 +63,12 @@ bool vi_state::await_receiver() noexcept {
 
 errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
     if (!outgoing.reliable) {
-        outgoing.to->rx_no_descriptor_drops.fetch_add(1);
+        outgoing.to->drops[abi::rx_no_descriptor].fetch_add(1);
         finish(op.opcode, op.length, w.cookie, w.flags, status::success);
         return errc::ok;
     }
     if (attributes.receiver_wait.count() == 0) {
-        outgoing.to->rx_no_descriptor_drops.fetch_add(1);
+        outgoing.to->drops[abi::rx_no_descriptor].fetch_add(1);
         (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
                                  abi::break_reason::remote_error);
         finish(op.opcode, op.length, w.cookie, w.flags, status::receiver_not_ready);
@@ -121,7 +121,7 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     abi::send_descriptor& d = queue.descriptors[head & queue.mask];
     d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
     d.done.store_release(head + 1);
-    outgoing.to->rx_no_descriptor_drops.fetch_add(1);
+    outgoing.to->drops[abi::rx_no_descriptor].fetch_add(1);
     (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
                              abi::break_reason::remote_error);
     // Last: a post at this moment takes the queue for its own once all before it is executed, and must

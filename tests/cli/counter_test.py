@@ -46,6 +46,22 @@ class Counted(actors.Case):
         self.assertEqual((counted["rx_no_descriptor_drops"], counted["rx_length_drops"]), (4, 1))
         self.assertEqual(self.vinic_json("vi", "show", "demo", "0")["vis"][0]["rx_drops"], 5)
 
+    def test_a_refused_access_is_counted_by_kind_and_dropped_once(self):
+        server = self.actor()
+        client = self.actor()
+        server.do("vi unreliable", "listen server")
+        client.do("vi unreliable")
+        server.tell("accept")
+        client.do("connect server")
+        server.hear()
+        client.do("write 8 0 4711", "reap 1")
+        counted = self.of_vi(0)
+        self.assertEqual((counted["rx_refused_write_messages"], counted["rx_protection_drops"]), (1, 1))
+        self.assertEqual((counted["rx_refused_read_messages"], counted["rx_refused_atomic_messages"]), (0, 0))
+        self.assertEqual(self.vinic_json("vi", "show", "demo", "0")["vis"][0]["rx_drops"], 1)
+        server.do("close")
+        self.assertEqual(self.counters("demo")["rx_refused_write_messages"], 1)
+
     def test_a_datagram_to_nobody_is_counted(self):
         server = self.actor()
         client = self.actor()

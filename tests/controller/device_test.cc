@@ -83,7 +83,7 @@ TEST_P(DeviceTest, AWaitEndsWhenItsLimitDoes) {
     EXPECT_EQ(p.a.await_send(3, s), status::receiver_not_ready);
     EXPECT_TRUE(p.a.await_link(3, abi::link::error));
     EXPECT_TRUE(p.b.await_link(3, abi::link::error));
-    EXPECT_EQ(p.b.entry(3).rx_no_descriptor_drops.load_acquire(), 1u);
+    EXPECT_EQ(p.b.entry(3).drops[abi::rx_no_descriptor].load_acquire(), 1u);
 }
 
 TEST_P(DeviceTest, RemoteMemoryIsWrittenReadAndCounted) {

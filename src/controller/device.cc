@@ -101,20 +101,7 @@ device::device(std::unique_ptr<state> s) noexcept : state_(std::move(s)) {}
 device::~device() { stop(); }
 
 result<std::unique_ptr<device>> device::create(const device_options& options) {
-    if (options.functions == 0 || options.functions > abi::function_count_max - 1) {
-        return std::unexpected(refuse(errc::invalid_argument, "a device has 1 to 256 VFs"));
-    }
-    const scheduler_options& s = options.scheduling;
-    if (s.engines == 0 || s.engines > 64 || s.queues == 0 || s.queues > 1024) {
-        return std::unexpected(refuse(errc::invalid_argument, "a device has 1 to 64 engines and 1 to 1024 queues"));
-    }
-    if (options.vis_total == 0) {
-        return std::unexpected(refuse(errc::invalid_argument, "a device has at least one VI"));
-    }
-    if (s.lease_descriptors == 0 || s.bytes_per_second == 0 || options.verbs_per_second == 0) {
-        return std::unexpected(refuse(errc::invalid_argument, "a lease, a rate and a second's requests are not 0"));
-    }
-    if (auto r = check(options.defaults, "default"); !r) {
+    if (auto r = check(options); !r) {
         return std::unexpected(r.error());
     }
     auto st = std::make_unique<state>(options);

@@ -4,7 +4,6 @@
 #include "controller/device_settings.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <optional>
 
 #include "controller/device_state.hpp"
@@ -13,9 +12,6 @@
 namespace vinic::controller {
 
 namespace {
-
-constexpr std::uint64_t memory_bytes_least = 16ULL << 20;  // tables, rings and some buffers
-constexpr std::uint64_t window_bytes_least = abi::window_chunks_least * abi::chunk_size;
 
 /// A function that is there, and stays as it is.
 struct held_function {
@@ -73,35 +69,6 @@ result<void> put(device::state& s, std::uint32_t number, const setting& wanted, 
 }
 
 }  // namespace
-
-result<void> check(const function_options& o, const std::string& name) {
-    const service& q = o.quality;
-    const char* why = nullptr;
-    if (!std::has_single_bit(o.window_bytes) || o.window_bytes < window_bytes_least ||
-        o.window_bytes > abi::file_size) {
-        why = "a window is a power of two from 512 MiB to 256 GiB";
-    } else if (o.vis_max == 0 || o.vis_max > abi::vi_count) {
-        why = "it may have 1 to 65536 VIs";
-    } else if (o.regions_max == 0 || o.regions_max > abi::region_count) {
-        why = "it may have 1 to 1048576 regions";
-    } else if (o.contexts_max == 0 || o.contexts_max > abi::context_count) {
-        why = "it serves 1 to 64 processes";
-    } else if (o.vectors == 0 || o.vectors > abi::vectors_max) {
-        why = "it has 1 to 64 completion vectors";
-    } else if (o.memory_bytes != 0 && o.memory_bytes < memory_bytes_least) {
-        why = "its memory limit is 16 MiB at least";
-    } else if (q.weight == 0 || q.weight > 10000) {
-        why = "a weight is 1 to 10000";
-    } else if (q.priority > 7) {
-        why = "a priority is 0 to 7";
-    } else if (q.cap != 0 && q.guarantee > q.cap) {
-        why = "its guarantee is above its cap";
-    }
-    if (why != nullptr) {
-        return std::unexpected(refuse(errc::invalid_argument, "function " + name + ": " + why));
-    }
-    return {};
-}
 
 result<function_status> device::status(std::uint32_t number) const {
     const auto held = find_present(*state_, number);

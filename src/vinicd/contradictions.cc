@@ -1,14 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // contradictions.cc -- options that are well each by itself, but not together.
+#include "controller/device_settings.hpp"
+#include "vinicd/machine_memory.hpp"
 #include "vinicd/options.hpp"
 
 namespace vinic::vinicd {
+
+namespace {
+
+/// Function `f` as the device will be asked for it.
+controller::function_options wanted_of(const options& o, std::uint32_t f) {
+    controller::function_options wanted = o.device.defaults;
+    wanted.quality = service_of(o, f);
+    wanted.memory_bytes = memory_of(o, f);
+    return wanted;
+}
+
+}  // namespace
 
 std::vector<std::string> contradictions(const options& o) {
     std::vector<std::string> found;
     if (!o.every_function.names.empty()) {
         found.push_back("names in [function.default] would be everybody's: give them to the functions that are meant");
+    }
+    const auto fits = controller::check(o.device);
+    if (!fits) {
+        found.push_back(fits.error().doing);
     }
     const auto& scheduling = o.device.scheduling;
     std::uint64_t guaranteed = 0;
@@ -30,6 +48,8 @@ std::vector<std::string> contradictions(const options& o) {
         if (s.cap != 0 && s.guarantee > s.cap) {
             found.push_back(place(f) + "function " + controller::function_name(f) + ": the guarantee of " +
                             rate_text(s.guarantee) + " is above the cap of " + rate_text(s.cap));
+        } else if (const auto its = controller::check(wanted_of(o, f), controller::function_name(f)); fits && !its) {
+            found.push_back(place(f) + its.error().doing);
         }
     }
     const std::uint64_t moved = scheduling.engines * scheduling.bytes_per_second;

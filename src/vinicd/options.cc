@@ -17,7 +17,8 @@ namespace vinic::vinicd {
 namespace {
 
 constexpr std::uint64_t window_least = 512ULL << 20;
-constexpr std::uint64_t window_most = 1ULL << 40;
+constexpr std::uint64_t window_most = abi::file_size;
+constexpr std::uint64_t memory_most = 1ULL << 40;
 
 understood<void> wanted(const written& w, const std::string& what) {
     return std::unexpected("'" + as_text(w) + "' does not do: write " + what);
@@ -271,7 +272,7 @@ constexpr std::array all_function_settings = {
                      [](function_choice& f, choice w) { return put_number(f.reserved_queues, w, 0, 1024); }},
     function_setting{"memory", "SIZE", "What it may hold of the machine's memory; the rest is refused to it",
                      [](function_choice& f, choice w) {
-                         return put_measured(f.memory, w, parse_size, 16ULL << 20, window_most, size_text);
+                         return put_measured(f.memory, w, parse_size, 16ULL << 20, memory_most, size_text);
                      }},
     function_setting{"owner", "USER", "Who may use it, and reset it",
                      [](function_choice& f, choice w) { return put_user(f.owner, w); }},

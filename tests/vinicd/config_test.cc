@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "controller/device_settings.hpp"
 #include "vinicd/machine_memory.hpp"
 
 namespace vinic::vinicd {
@@ -168,7 +169,8 @@ TEST(config, every_mistake_is_refused_with_its_line_and_a_cure) {
         {"lease = true", "'true' is a truth value: write from 0 to 1GiB"},
         {"lease = \"2GiB\"", "2GiB is out of range"},
         {"window = \"3GiB\"", "a power of two"},
-        {"window = \"256MiB\"", "from 512MiB to 1TiB"},
+        {"window = \"256MiB\"", "from 512MiB to 256GiB"},
+        {"window = \"512GiB\"", "from 512MiB to 256GiB"},
         {"vis = 65537", "from 1 to 65536"},
         {"vis-total = 0", "from 1 to 16842752"},
         {"regions = 1048577", "from 1 to 1048576"},
@@ -238,6 +240,50 @@ TEST(config, what_does_not_fit_together_is_told_with_the_line_of_its_table) {
     EXPECT_EQ(contradiction("queues = 9\n[function.vf0]\nreserved-queues = 9"), "");
     EXPECT_NE(contradiction("queues = 9\n[function.vf0]\nreserved-queues = 10").find("add up to 10"),
               std::string::npos);
+}
+
+/// What is told to be in order is so for the device as well, at both ends of every range.
+TEST(config, what_is_in_order_is_what_a_device_can_be_made_of) {
+    struct corners {
+        const char* key;
+        const char* least;
+        const char* most;
+        const char* beyond;
+    };
+    constexpr corners all[] = {
+        {"functions", "1", "256", "257"},
+        {"engines", "1", "64", "65"},
+        {"queues", "1", "1024", "1025"},
+        {"lease-messages", "1", "65536", "65537"},
+        {"engine-rate", "\"1MB/s\"", "\"1000GB/s\"", "\"1001GB/s\""},
+        {"window", "\"512MiB\"", "\"256GiB\"", "\"512GiB\""},
+        {"vis", "1", "65536", "65537"},
+        {"vis-total", "1", "16842752", "16842753"},
+        {"regions", "1", "1048576", "1048577"},
+        {"contexts", "1", "64", "65"},
+        {"vectors", "1", "64", "65"},
+        {"verbs", "1", "1000000000", "1000000001"},
+    };
+    for (const corners& each : all) {
+        for (const char* value : {each.least, each.most}) {
+            options o;
+            ASSERT_EQ(read(std::string(each.key) + " = " + value, o), std::vector<std::string>());
+            EXPECT_EQ(contradictions(o), std::vector<std::string>()) << each.key << " " << value;
+            EXPECT_TRUE(controller::check(o.device)) << each.key << " " << value;
+        }
+        options o;
+        EXPECT_EQ(read(std::string(each.key) + " = " + each.beyond, o).size(), 1U) << each.key;
+    }
+    for (const char* memory : {"16MiB", "1TiB"}) {
+        options o;
+        ASSERT_EQ(read("[function.vf0]\nmemory = \"" + std::string(memory) + "\"", o), std::vector<std::string>());
+        EXPECT_EQ(contradictions(o), std::vector<std::string>()) << memory;
+    }
+    // What no file can say is found all the same: the question is the one that the device asks.
+    options o;
+    o.device.defaults.window_bytes = 1ULL << 40;
+    ASSERT_EQ(contradictions(o).size(), 1U);
+    EXPECT_NE(contradictions(o).front().find("a power of two from 512 MiB to 256 GiB"), std::string::npos);
 }
 
 TEST(config, names_are_a_list_of_beginnings_and_are_some_functions_own) {

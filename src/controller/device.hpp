@@ -66,7 +66,7 @@ struct function_counters {
     std::uint64_t rx_bytes = 0;
     std::uint64_t rx_no_descriptor_drops = 0;
     std::uint64_t rx_unknown_destination_drops = 0;
-    std::uint64_t protection_errors = 0;  ///< local and remote, of VIs of this function
+    std::uint64_t protection_errors = 0;  ///< its memory was refused, to its own descriptors or to a peer
     std::uint64_t malformed_descriptors = 0;
     std::uint64_t foreign_copies = 0;
     std::uint64_t doorbells = 0;        ///< VIs found in doorbell pages

@@ -124,10 +124,13 @@ bool executor::may_make(function& f, std::uint32_t pages) noexcept {
 // -- small helpers --------------------------------------------------------------------------------
 
 executor::outcome executor::fail(const vi& v, enum status s) noexcept {
-    if (s == status::local_protection || s == status::remote_protection || s == status::remote_descriptor) {
-        count(v.owner->counters.protection_errors);
-    }
     return v.is_reliable() ? outcome(verdict::failed, s) : outcome(s);
+}
+
+/// Counted once, and of the function whose memory it is.
+executor::outcome executor::fail_for_memory(const vi& v, function& whose, enum status s) noexcept {
+    count(whose.counters.protection_errors);
+    return fail(v, s);
 }
 
 executor::outcome executor::refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept {
@@ -174,12 +177,13 @@ void executor::complete(vi& v, vi& to, const transfer& t, enum status s, std::ui
     }
 }
 
-executor::outcome executor::stopped(const vi& v, copied how, bool outward) const noexcept {
+/// `theirs`: the function of the other side's memory.
+executor::outcome executor::stopped(const vi& v, function& theirs, copied how, bool outward) const noexcept {
     switch (how) {
         case copied::unmapped_to:
-            return fail(v, outward ? status::remote_protection : status::local_protection);
         case copied::unmapped_from:
-            return fail(v, outward ? status::local_protection : status::remote_protection);
+            return (how == copied::unmapped_to) == outward ? fail_for_memory(v, theirs, status::remote_protection)
+                                                           : fail_for_memory(v, *v.owner, status::local_protection);
         case copied::process_gone:
             return fail(v, status::connection_lost);
         default:

@@ -112,8 +112,9 @@ private:
     [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
-    [[nodiscard]] outcome stopped(const vi& v, copied how, bool outward) const noexcept;
+    [[nodiscard]] outcome stopped(const vi& v, function& theirs, copied how, bool outward) const noexcept;
     [[nodiscard]] static outcome fail(const vi& v, enum status s) noexcept;
+    [[nodiscard]] static outcome fail_for_memory(const vi& v, function& whose, enum status s) noexcept;
     [[nodiscard]] outcome refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
                                  std::uint32_t bytes) noexcept;
     [[nodiscard]] outcome refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept;

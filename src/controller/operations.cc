@@ -85,7 +85,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
             local = inline_piece(t, remote.bytes);
         } else {
             if (!skip_empty(t) || !local_place(v, t, rights, mine)) {
-                return fail(v, status::local_protection);
+                return fail_for_memory(v, *v.owner, status::local_protection);
             }
             local = first_piece(mine, remote.bytes);
         }
@@ -102,7 +102,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         const copied how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
                                    : copy(mine, local, there, remote, local.bytes, t.words, ends, foreign_memory_);
         if (how != copied::all) {
-            return stopped(v, how, outward);
+            return stopped(v, *there.owner, how, outward);
         }
         there.advance(local.bytes);
         step(t, local.bytes);
@@ -160,7 +160,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
         while (t.done != t.length) {
             place mine;
             if (!skip_empty(t) || !local_place(v, t, no_rights, mine)) {
-                return fail(v, status::local_protection);
+                return fail_for_memory(v, *v.owner, status::local_protection);
             }
             const piece local = first_piece(mine, payload_max(v));
             if (local.direct == nullptr) {
@@ -170,7 +170,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
             if (const copied how = copy(mine, to_piece, mine, local, local.bytes, t.words,
                                         t.done + local.bytes == t.length, foreign_memory_);
                 how != copied::all) {
-                return stopped(v, how, true);
+                return stopped(v, *v.owner, how, true);
             }
             step(t, local.bytes);
         }
@@ -184,7 +184,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
 executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started) {
         if (!t.inlined && !check_local(v, t, no_rights)) {
-            return fail(v, status::local_protection);
+            return fail_for_memory(v, *v.owner, status::local_protection);
         }
         const outcome taken = take_receive(v, to, t);
         if (!t.started) {
@@ -204,12 +204,13 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
         place there;
         const std::uint32_t used = std::min(s.length - t.receive_at, t.length - t.done);
         if (!check(to, s.key, s.address + t.receive_at, used, local_write_right, there)) {
+            count(to.owner->counters.protection_errors);
             return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
         }
         const std::uint32_t before = t.done;
         const outcome o = stream(v, t, there, true);
         t.receive_at += t.done - before;
-        if (o.how == status::remote_protection) {  // unreliable: not `failed`, but the descriptor is used
+        if (o.how == status::remote_protection) {  // the receiver's memory; whether reliable or not, its descriptor is used
             return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
         }
         if (o.what != verdict::done || o.how != status::success) {
@@ -260,7 +261,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
 
 executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started && !t.inlined && !check_local(v, t, no_rights)) {
-        return fail(v, status::local_protection);
+        return fail_for_memory(v, *v.owner, status::local_protection);
     }
     // The descriptor for the immediate data first: a message that waits has not happened at all.
     if (t.has_immediate && !to.has_receive()) {
@@ -270,8 +271,11 @@ executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
     if ((to.d.flags & abi::allow_write) == 0 ||
         (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
                                  static_cast<std::uint32_t>(access::remote_write), sink))) {
-        return t.has_immediate ? refuse(v, to, t, status::remote_protection, status::remote_protection, 0)
-                               : refuse_access(v, to, to.entry->drops[abi::rx_refused_writes]);
+        if (!t.has_immediate) {
+            return refuse_access(v, to, to.entry->drops[abi::rx_refused_writes]);
+        }
+        count(to.owner->counters.protection_errors);
+        return refuse(v, to, t, status::remote_protection, status::remote_protection, 0);
     }
     t.started = true;
     if (t.length != 0) {
@@ -288,7 +292,7 @@ executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
 
 executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started && !check_local(v, t, local_write_right)) {
-        return fail(v, status::local_protection);
+        return fail_for_memory(v, *v.owner, status::local_protection);
     }
     place source;
     if ((to.d.flags & abi::allow_read) == 0 ||
@@ -326,7 +330,7 @@ copied executor::carry(place there, std::uint64_t& value, bool outward) const no
 executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     place mine;
     if (!check_local(v, t, local_write_right) || !local_place(v, t, local_write_right, mine)) {
-        return fail(v, status::local_protection);
+        return fail_for_memory(v, *v.owner, status::local_protection);
     }
     place word;
     if ((to.d.flags & abi::allow_atomic) == 0 ||
@@ -348,7 +352,7 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
         copied how = carry(mine, there, false);
         how = how == copied::unmapped_from ? copied::unmapped_to : how != copied::all ? how : carry(mine, there, true);
         if (how != copied::all) {
-            return stopped(v, how, false);
+            return stopped(v, *to.owner, how, false);
         }
     }
     auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
@@ -360,7 +364,7 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     }
     tally_.bytes += 8;
     const copied how = carry(mine, old, true);
-    return how == copied::all ? outcome() : stopped(v, how, false);
+    return how == copied::all ? outcome() : stopped(v, *to.owner, how, false);
 }
 
 executor::outcome executor::execute(vi& v, transfer& t) noexcept {

@@ -110,6 +110,46 @@ TEST(protection, the_same_key_opens_what_its_own_function_has_registered) {
     EXPECT_EQ(t.victim.data(64, 1)[0], secret);
 }
 
+/// Whose memory it is counts it, and nobody else does.
+TEST(protection, of_a_receive_whose_memory_is_gone_is_counted_once_and_on_the_side_whose_memory_it_is) {
+    constexpr std::uint32_t foreign_key = 11 << 8 | 1;
+    constexpr std::uint32_t bytes = 600;
+    for (const bool is_there : {true, false}) {
+        for (const auto level : {reliability::delivery, reliability::unreliable}) {
+            const auto nic = device::create(three_functions()).value();
+            ASSERT_TRUE(nic->start());
+            raw_client from(*nic, 1, 0);
+            raw_client to(*nic, 2, 0);
+            auto d = raw_client::description(vi);
+            d.reliability = static_cast<std::uint32_t>(level);
+            for (raw_client* c : {&from, &to}) {
+                ASSERT_EQ(c->register_all(own_key), errc::ok);
+                ASSERT_EQ(c->create(vi, d), errc::ok);
+            }
+            ASSERT_EQ(raw_client::connect(from, vi, to, vi), errc::ok);
+            void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            ASSERT_NE(page, MAP_FAILED);
+            const auto at = reinterpret_cast<std::uint64_t>(page);
+            ASSERT_EQ(to.call(abi::verb::register_region, {foreign_key, 1, 15, at, 4096, abi::none64}).code, errc::ok);
+            if (!is_there) {
+                ::munmap(page, 4096);
+            }
+            const auto received = to.post_receive(vi, foreign_key, at - raw_client::data_offset, bytes);
+            const auto how = from.await_send(vi, from.post(vi, opcode::send, own_key, 0, bytes));
+            const auto told = to.await_receive(vi, received);
+            ASSERT_TRUE(how && told);
+            const bool breaks = !is_there && level != reliability::unreliable;
+            EXPECT_EQ(*how, breaks ? status::remote_descriptor : status::success);
+            EXPECT_EQ(static_cast<status>(told->status), is_there ? status::success : status::local_protection);
+            EXPECT_EQ(nic->status(1)->counters.protection_errors, 0u);
+            EXPECT_EQ(nic->status(2)->counters.protection_errors, is_there ? 0u : 1u);
+            if (is_there) {
+                ::munmap(page, 4096);
+            }
+        }
+    }
+}
+
 TEST(quotas, of_the_device_are_shared_by_its_functions_and_given_back) {
     device_options o = three_functions();
     o.vis_total = 3;

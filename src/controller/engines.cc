@@ -268,10 +268,8 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
                 const bool died = end.how == status::connection_lost;
                 break_link(v, died ? abi::break_reason::peer_died : abi::break_reason::local_error,
                            abi::break_reason::remote_error, &end.how);
-            } else {
-                executor::finish(v, end.how);  // the peer was quicker; this message ended by itself all the same
             }
-            break;
+            break;  // or somebody else broke it before: then the message is flushed with those behind it
         case why::broken:
             break;
     }

@@ -43,6 +43,14 @@ outcome route::refuse(enum status receivers, enum status senders, bool has_immed
     return fail(senders);
 }
 
+outcome route::give_up() noexcept {
+    if (from->state.load_acquire() != connected) {
+        return status_of(moved::broken, true);
+    }
+    to->drops[abi::rx_no_descriptor].fetch_add(1);  // before the connection breaks, as below
+    return fail(status::receiver_not_ready);
+}
+
 outcome route::refuse_access(abi::word64& refusals) noexcept {
     refusals.fetch_add(1);  // before the connection breaks: whoever sees it broken sees why
     if (!reliable) {

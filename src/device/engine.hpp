@@ -163,6 +163,9 @@ struct route {
         return ready != 0;
     }
 
+    /// The message at the head found no receive descriptor and may not wait, or not any longer.
+    [[nodiscard]] outcome give_up() noexcept;
+
     /// To be called when another process may have moved `fill`.
     void resume_at(std::uint32_t index) noexcept {
         fill = index;

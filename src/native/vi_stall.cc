@@ -68,10 +68,7 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
         return errc::ok;
     }
     if (attributes.receiver_wait.count() == 0) {
-        outgoing.to->drops[abi::rx_no_descriptor].fetch_add(1);
-        (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
-                                 abi::break_reason::remote_error);
-        finish(op.opcode, op.length, w.cookie, w.flags, status::receiver_not_ready);
+        finish(op.opcode, op.length, w.cookie, w.flags, outgoing.give_up().how());
         return errc::ok;
     }
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
@@ -119,11 +116,10 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     }
     stall_deadline_ns.store(0);
     abi::send_descriptor& d = queue.descriptors[head & queue.mask];
-    d.status = static_cast<std::uint8_t>(status::receiver_not_ready);
+    // Broken first, for if somebody else has done that, the message is flushed.  No poller of ours comes to it before
+    // the lock is free again (engines_outside).
+    d.status = static_cast<std::uint8_t>(outgoing.give_up().how());
     d.done.store_release(head + 1);
-    outgoing.to->drops[abi::rx_no_descriptor].fetch_add(1);
-    (void)device::break_link(*nic->memory, *entry, outgoing.connected, abi::break_reason::local_error,
-                             abi::break_reason::remote_error);
     // Last: a post at this moment takes the queue for its own once all before it is executed, and must
     // find the connection broken then.  Release: pairs with the acquire in post_checked.
     entry->send_next.store_release(head + 1);

@@ -93,6 +93,28 @@ TEST_P(reliable_sender, that_waits_a_limit_notices_its_end_by_polling_alone) {
     expect_broken(linked);
 }
 
+TEST_P(reliable_sender, that_waits_a_limit_is_flushed_where_the_receiver_went_before_it) {
+    constexpr auto limit = 100ms;
+    for (bool goes = false, ended = false; !ended;) {
+        pair linked(with(GetParam(), limit));
+        const auto start = std::chrono::steady_clock::now();
+        ASSERT_EQ(linked.left.vi.post_send(linked.left.at(0, 64), 1), errc::ok);
+        if (goes)
+            must(linked.right.vi.disconnect());
+        if (std::chrono::steady_clock::now() - start >= limit)
+            continue;  // a busy machine: once more
+        std::this_thread::sleep_until(start + 2 * limit);
+        // Calls on another queue of the same handle notice that the time is over, before anybody looks at the message.
+        vinic::completion none;
+        for (int i = 0; i < 10'000; ++i) ASSERT_EQ(linked.left.receives.poll({&none, 1}), 0u);
+        EXPECT_EQ(next(linked.left.sends).status, goes ? status::flushed : status::receiver_not_ready);
+        EXPECT_EQ(linked.left.vi.statistics().cause,
+                  goes ? vinic::break_cause::remote_disconnect : vinic::break_cause::local_error);
+        EXPECT_EQ(linked.right.vi.statistics().no_descriptor, goes ? 0u : 1u);
+        ended = std::exchange(goes, true);
+    }
+}
+
 TEST_P(reliable_sender, that_waits_a_limit_gets_through_to_a_receiver_in_time) {
     pair linked(with(GetParam(), patience));
     fill(linked.left.bytes(0, 64), 3);

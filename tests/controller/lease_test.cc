@@ -80,6 +80,40 @@ TEST(leases, end_by_time_within_a_message_of_many_pieces) {
     }
 }
 
+/// A long write whose source ends before it does, so that it fails when all else is moved.
+TEST(leases, let_a_message_be_flushed_that_fails_after_the_other_side_has_broken_the_connection) {
+    constexpr std::uint64_t bytes = 64ULL << 20;
+    constexpr std::uint32_t source_key = 9 << 8 | 1;
+    for (const bool breaks : {false, true}) {
+        device_options o = options();
+        o.lease_ns = 0;
+        o.scheduling.lease_bytes = 0;  // one system call
+        tenants t(o, raw_client::description(vi_number));
+        void* source = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ASSERT_NE(source, MAP_FAILED);
+        *static_cast<char*>(source) = 1;
+        const auto at = reinterpret_cast<std::uint64_t>(source);
+        ::munmap(static_cast<std::byte*>(source) + bytes - 4096, 4096);
+        ASSERT_EQ(t.a.call(abi::verb::register_region, {source_key, 1, 15, at, bytes, abi::none64}).code, errc::ok);
+        const std::uint64_t state = t.b.entry(vi_number).state.load_acquire();
+        const auto i = t.a.post(vi_number, opcode::write, source_key, at - raw_client::data_offset,
+                                static_cast<std::uint32_t>(bytes), raw_client::data_offset, key);
+        const std::atomic_ref begun(*t.b.at<char>(raw_client::data_offset));
+        while (breaks && begun.load() == 0 && t.a.link_of(vi_number) == abi::link::connected) {
+        }
+        if (breaks) {
+            EXPECT_EQ(t.b.call(abi::verb::break_link, {vi_number, state}).code, errc::ok);
+        }
+        ASSERT_TRUE(t.a.await_link(vi_number, abi::link::error));
+        const abi::break_reason why = abi::reason_of(t.a.entry(vi_number).state.load_acquire());
+        const abi::send_descriptor& d = t.a.send_slot(vi_number, i);
+        EXPECT_EQ(why, breaks ? abi::break_reason::remote_error : abi::break_reason::local_error);
+        EXPECT_EQ(d.done.load_acquire() == i + 1, !breaks) << "its library flushes what is not done";
+        EXPECT_EQ(static_cast<status>(d.status), breaks ? status::success : status::local_protection);
+        ::munmap(source, bytes - 4096);
+    }
+}
+
 /// Leases of a write that lies together at both ends.
 std::uint64_t grants_of_one_piece(std::uint64_t lease_ns) {
     constexpr std::uint32_t bytes = 64 << 10;

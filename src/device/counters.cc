@@ -17,13 +17,13 @@ constexpr std::uint32_t tx(status s) { return abi::tx_status_first + static_cast
 constexpr std::uint32_t rx(status s) { return abi::rx_status_first + static_cast<std::uint32_t>(s); }
 
 constexpr row rows[] = {
-    {abi::tx_send_messages, {"tx_send_messages", "Sends and datagrams executed"}},
+    {abi::tx_send_messages, {"tx_send_messages", "Sends and datagrams that succeeded"}},
     {abi::tx_send_bytes, {"tx_send_bytes", "Bytes of sends and datagrams"}},
-    {abi::tx_write_messages, {"tx_write_messages", "RDMA writes executed"}},
+    {abi::tx_write_messages, {"tx_write_messages", "RDMA writes that succeeded"}},
     {abi::tx_write_bytes, {"tx_write_bytes", "Bytes of RDMA writes"}},
-    {abi::tx_read_messages, {"tx_read_messages", "RDMA reads executed"}},
+    {abi::tx_read_messages, {"tx_read_messages", "RDMA reads that succeeded"}},
     {abi::tx_read_bytes, {"tx_read_bytes", "Bytes of RDMA reads"}},
-    {abi::tx_atomic_messages, {"tx_atomic_messages", "Fetch-adds and compare-swaps executed"}},
+    {abi::tx_atomic_messages, {"tx_atomic_messages", "Fetch-adds and compare-swaps that succeeded"}},
     {abi::tx_handed_over, {"tx_handed_over_messages", "Messages that had to wait for the receiver"}},
     {abi::tx_foreign_copies, {"tx_foreign_copies", "Pieces of foreign memory moved by system call"}},
     {abi::tx_refused_posts, {"tx_refused_messages", "Posts that returned an error: nothing was posted"}},

@@ -81,6 +81,27 @@ struct receive_side {
 /// A stream wants the line of a completion before it comes to it: it takes about three messages' time.
 inline constexpr std::uint32_t completions_ahead = 3;
 
+/// Of VI v: an operation that succeeded.  By whoever holds v's send queue, for these words have one writer at a time.
+inline void count_sent(abi::vi_entry& v, enum opcode what, std::uint32_t length) noexcept {
+    std::uint32_t first = abi::tx_send_messages;
+    switch (what) {
+        case opcode::write:
+            first = abi::tx_write_messages;
+            break;
+        case opcode::read:
+            first = abi::tx_read_messages;
+            break;
+        case opcode::fetch_add:
+        case opcode::compare_swap:
+            v.counters[abi::tx_atomic_messages].add_single_writer(1);
+            return;
+        default:
+            break;
+    }
+    v.counters[first].add_single_writer(1);
+    v.counters[first + 1].add_single_writer(length);
+}
+
 struct route {
     const memory* device = nullptr;
     abi::vi_entry* from = nullptr;
@@ -165,6 +186,14 @@ struct route {
 
     /// The message at the head found no receive descriptor and may not wait, or not any longer.
     [[nodiscard]] outcome give_up() noexcept;
+
+    /// Likewise by whoever holds the queue.
+    void count_foreign_copies() noexcept {
+        if (foreign_copies != 0) {
+            from->counters[abi::tx_foreign_copies].add_single_writer(foreign_copies);
+            foreign_copies = 0;
+        }
+    }
 
     /// To be called when another process may have moved `fill`.
     void resume_at(std::uint32_t index) noexcept {

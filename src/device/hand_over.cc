@@ -93,6 +93,10 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
         if (o.waits()) {
             return drained::waits;
         }
+        r.count_foreign_copies();
+        if (o.how() == status::success) {
+            count_sent(*r.from, u.op.opcode, u.op.length);
+        }
         abi::send_descriptor& d = queue.descriptors[next & queue.mask];
         d.status = static_cast<std::uint8_t>(o.how());
         ++next;

@@ -61,7 +61,6 @@ errc vi_state::post_isolated(std::uint64_t state, const device::operation& op, c
                              true};
     send_posted.store(at + 1, std::memory_order_release);
     lap.store(abi::lap_of(at, depth_log2), std::memory_order_release);
-    count_sent(op.opcode, op.length);
     if (bells_held == 0) {
         announce();
     }
@@ -86,7 +85,8 @@ bool vi_state::make_way() noexcept {
             if (d.done.load_acquire() != at + 1 || static_cast<enum status>(d.status) != status::success) {
                 break;
             }
-            entry->counters[abi::tx_status_first].fetch_add(1);
+            entry->counters[abi::tx_status_first].add_single_writer(1);
+            device::count_sent(*entry, e.opcode, e.length);
         }
         if (at != start) {
             send_reported.store(at, std::memory_order_release);

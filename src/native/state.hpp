@@ -260,8 +260,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
                 enum status s) noexcept;
     void push(const send_entry& e) noexcept;
     void await_return() noexcept;
-    void count_sent(enum opcode opcode, std::uint32_t length) noexcept;
-    void count_foreign_copies() noexcept;
+    void count_unreported() noexcept;
     [[nodiscard]] errc post_receive(const segment& s, std::uint64_t cookie) noexcept;
     [[nodiscard]] posted post_receives(std::span<const receive_request> requests) noexcept;
     [[nodiscard]] bool enter_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept;
@@ -277,6 +276,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     }
     [[nodiscard]] std::size_t take_receives(std::span<completion> out) noexcept;
     [[nodiscard]] std::size_t take_sends(std::span<completion> out) noexcept;
+    [[nodiscard]] std::size_t take_done(std::span<completion> out, bool is_isolated) noexcept;
     [[nodiscard]] bool pending(abi::queue_kind kind) const noexcept;
     /// The word that announces the next receive completion, and the value it will have.
     void next_receive(const abi::word32*& sequence, std::uint32_t& expected) const noexcept {

@@ -81,6 +81,9 @@ result<void> vi_state::close(device::patience p) {
     cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(),
                                     reinterpret_cast<queue_tag>(this) | 1);
     if (!nic->forked()) {
+        if (nic->isolated) {
+            count_unreported();
+        }
         const std::lock_guard hold(nic->mutex);
         std::erase(nic->vis, this);
         give_back(*nic, index, entry->receive_ring.load_relaxed(), attributes);

@@ -75,9 +75,10 @@ void vi_state::break_for_local_error() noexcept {
     }
 }
 
-std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
+/// For each placement by itself, so that neither pays for the other one's questions.
+[[gnu::always_inline]] inline std::size_t vi_state::take_done(std::span<completion> out, bool is_isolated) noexcept {
     // Isolated: the poster may be taking unsignalled sends off the queue (make_way).
-    const spin_guard hold(reporting, nic->isolated != nullptr);
+    const spin_guard hold(reporting, is_isolated);
     std::uint32_t at = send_reported.load(std::memory_order_relaxed);
     const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
     const std::uint32_t start = at;
@@ -91,6 +92,9 @@ std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
                 break;
             }
             s = static_cast<enum status>(d.status);
+            if (is_isolated && s == status::success) {
+                device::count_sent(*entry, e.opcode, e.length);  // the device leaves counting to whoever reports
+            }
         }
         entry->counters[abi::tx_status_first + static_cast<std::uint32_t>(s)].add_single_writer(1);
         if (s == status::success && !e.signalled) {
@@ -109,6 +113,23 @@ std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
         send_reported.store(at, std::memory_order_release);
     }
     return n;
+}
+
+std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
+    return nic->isolated ? take_done(out, true) : take_done(out, false);
+}
+
+/// Isolated: what succeeded and nobody will ask for.  The device has forgotten the VI, and so have its queues.
+void vi_state::count_unreported() noexcept {
+    const spin_guard hold(reporting);
+    const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
+    for (std::uint32_t at = send_reported.load(std::memory_order_relaxed); at != posted; ++at) {
+        const send_entry& e = sends[at & send_mask];
+        const abi::send_descriptor& d = queue.descriptors[at & send_mask];
+        if (e.deferred && d.done.load_acquire() == at + 1 && static_cast<enum status>(d.status) == status::success) {
+            device::count_sent(*entry, e.opcode, e.length);
+        }
+    }
 }
 
 /// In error, or after a disconnect: is every engine that could touch our memory outside for good?

@@ -23,33 +23,6 @@ constexpr std::uint32_t one_piece_bytes_max = 64 << 10;
 
 }  // namespace
 
-void vi_state::count_sent(enum opcode opcode, std::uint32_t length) noexcept {
-    std::uint32_t first = abi::tx_send_messages;
-    switch (opcode) {
-        case opcode::write:
-            first = abi::tx_write_messages;
-            break;
-        case opcode::read:
-            first = abi::tx_read_messages;
-            break;
-        case opcode::fetch_add:
-        case opcode::compare_swap:
-            entry->counters[abi::tx_atomic_messages].add_single_writer(1);
-            return;
-        default:
-            break;
-    }
-    entry->counters[first].add_single_writer(1);
-    entry->counters[first + 1].add_single_writer(length);
-}
-
-void vi_state::count_foreign_copies() noexcept {
-    if (outgoing.foreign_copies != 0) {
-        entry->counters[abi::tx_foreign_copies].add_single_writer(outgoing.foreign_copies);
-        outgoing.foreign_copies = 0;
-    }
-}
-
 void vi_state::push(const send_entry& e) noexcept {
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
     sends[at & send_mask] = e;
@@ -60,7 +33,7 @@ void vi_state::push(const send_entry& e) noexcept {
 void vi_state::finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags,
                       enum status s) noexcept {
     if (s == status::success) [[likely]] {
-        count_sent(opcode, length);
+        device::count_sent(*entry, opcode, length);
         if (has(flags, send_flag::unsignalled)) {
             return;
         }
@@ -119,7 +92,7 @@ bool vi_state::try_plain_write(const segment& s, remote_address to, std::uint64_
     if (o.waits()) {
         return false;
     }
-    count_foreign_copies();
+    outgoing.count_foreign_copies();
     finish(opcode::write, s.length, cookie, flags, o.how());
     return true;
 }
@@ -284,7 +257,6 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
         queue.store(at, op);
         if (device::append(outgoing, at + 1)) {
             push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
-            count_sent(op.opcode, op.length);
             entry->counters[abi::tx_handed_over].add_single_writer(1);
             return errc::ok;
         }
@@ -305,7 +277,7 @@ errc vi_state::post_checked(const device::operation& op, const work_request& w) 
     if (o.waits()) {
         return stall(op, w);
     }
-    count_foreign_copies();
+    outgoing.count_foreign_copies();
     finish(op.opcode, op.length, w.cookie, w.flags, o.how());
     return errc::ok;
 }

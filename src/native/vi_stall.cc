@@ -74,7 +74,6 @@ errc vi_state::stall(const device::operation& op, const work_request& w) noexcep
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
     queue.store(at, op);
     push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
-    count_sent(op.opcode, op.length);
     entry->counters[abi::tx_handed_over].add_single_writer(1);
     handed_next = at;
     handed = device::hand_over(outgoing, queue, at, at + 1);

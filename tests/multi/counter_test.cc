@@ -64,5 +64,78 @@ TEST(counters, of_refused_accesses_tell_the_kind_and_outlive_the_vi) {
     }
 }
 
+/// Of what was posted, the one word that each kind of operation counts.
+struct sent {
+    std::uint64_t sends, send_bytes, writes, write_bytes, reads, atomics;
+    bool operator==(const sent&) const = default;
+};
+std::ostream& operator<<(std::ostream& out, const sent& s) {
+    return out << s.sends << " sends of " << s.send_bytes << ", " << s.writes << " writes of " << s.write_bytes << ", "
+               << s.reads << " reads, " << s.atomics << " atomics";
+}
+sent sent_by(const counter_values& c) {
+    return {c[abi::tx_send_messages], c[abi::tx_send_bytes],    c[abi::tx_write_messages],
+            c[abi::tx_write_bytes],   c[abi::tx_read_messages], c[abi::tx_atomic_messages]};
+}
+
+TEST(counters, of_what_was_sent_count_what_succeeded) {
+    const directory d;
+    counted_pair p(d);
+    must(p.right.vi.post_receive(p.right.at(0, 1000), 1));
+    must(p.left.vi.post_send(p.left.at(0, 100), 1));
+    must(p.left.vi.post_write(p.left.at(0, 2000), p.right.memory.remote(), 2));
+    must(p.left.vi.post_read(p.left.at(0, 64), p.right.memory.remote(), 3));
+    must(p.left.vi.post_fetch_add(p.left.at(0, 8), p.right.memory.remote(), 1, 4));
+    for (int i = 0; i < 4; ++i) {
+        ASSERT_EQ(p.left.next().status, status::success);
+    }
+    EXPECT_EQ(sent_by(p.of(p.left)), (sent{1, 100, 1, 2000, 1, 1}));
+    // The bad one, and those behind it.
+    must(p.left.vi.post_write(p.left.at(0, 8), {p.right.memory.remote().address, 0}, 5));
+    must(p.left.vi.post_write(p.left.at(0, 8), p.right.memory.remote(), 6));
+    must(p.left.vi.post_send(p.left.at(0, 8), 7));
+    EXPECT_EQ(p.left.next().status, status::remote_protection);
+    EXPECT_EQ(p.left.next().status, status::flushed);
+    EXPECT_EQ(p.left.next().status, status::flushed);
+    EXPECT_EQ(sent_by(p.of(p.left)), (sent{1, 100, 1, 2000, 1, 1}));
+    EXPECT_EQ(p.of(p.left, abi::tx_status_first + static_cast<std::uint32_t>(status::remote_protection)), 1u);
+}
+
+TEST(counters, of_what_waited_for_its_receiver_count_it_when_it_got_there) {
+    for (const bool comes : {false, true}) {
+        const directory d;
+        vinic::vi_attributes limited;
+        limited.receiver_wait = comes ? vinic::forever : 5ms;
+        counted_pair p(d, limited);
+        must(p.left.vi.post_send(p.left.at(0, 100), 1));
+        must(p.left.vi.post_send(p.left.at(0, 200), 2));
+        EXPECT_EQ(sent_by(p.of(p.left)), sent{}) << "they wait";
+        if (comes) {
+            must(p.right.vi.post_receive(p.right.at(0, 1000), 1));
+            must(p.right.vi.post_receive(p.right.at(0, 1000), 2));
+        }
+        EXPECT_EQ(p.left.next().status, comes ? status::success : status::receiver_not_ready);
+        EXPECT_EQ(p.left.next().status, comes ? status::success : status::flushed);
+        EXPECT_EQ(sent_by(p.of(p.left)), (comes ? sent{2, 300, 0, 0, 0, 0} : sent{}));
+    }
+}
+
+TEST(counters, of_unsignalled_sends_and_of_those_that_nobody_polls_for_are_right_at_the_end) {
+    const directory d;
+    counted_pair p(d);
+    for (std::uint64_t i = 0; i < 3; ++i) {
+        must(p.left.vi.post_write(p.left.at(0, 8), p.right.memory.remote(), i, vinic::send_flag::unsignalled));
+    }
+    must(p.left.vi.post_write(p.left.at(0, 8), p.right.memory.remote(), 3));
+    EXPECT_EQ(p.left.next().cookie, 3u);
+    EXPECT_EQ(sent_by(p.of(p.left)), (sent{0, 0, 4, 32, 0, 0}));
+    p.left.word(0).store(77);
+    must(p.left.vi.post_write(p.left.at(0, 8), p.right.memory.remote(64), 4));
+    ASSERT_TRUE(comes_true([&] { return p.right.word(64).load() == 77; }));
+    must(p.left.vi.close());
+    EXPECT_EQ(p.before(abi::tx_write_messages), 5u);
+    EXPECT_EQ(p.before(abi::tx_write_bytes), 40u);
+}
+
 }  // namespace
 }  // namespace multi

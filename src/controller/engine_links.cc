@@ -33,6 +33,7 @@ bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
         return true;
     }
     v.waits = true;
+    v.entry->counters[abi::tx_handed_over].fetch_add(1);  // it alone: those behind it wait for it, not for the receiver
     v.wait_end_ns = v.d.receiver_wait_ns == abi::none64 ? 0 : now_ns + v.d.receiver_wait_ns;
     if (v.wait_end_ns != 0) {
         v.wait_node.value() = {v.wait_end_ns, &v};

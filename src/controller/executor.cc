@@ -214,4 +214,35 @@ void executor::step(transfer& t, std::uint64_t bytes) noexcept {
     t.segment_at += static_cast<std::uint32_t>(bytes);
 }
 
+void executor::count_foreign(const place* mine, const place* theirs) noexcept {
+    ++tally_.foreign_copies;
+    for (const place* each : {mine, theirs}) {
+        if (each != nullptr) {
+            count(each->owner->counters.foreign_copies);
+        }
+    }
+}
+
+/// The old value of an atomic to where it goes (`outward`), or what lies there; that may be in two pieces.
+copied executor::carry(place there, std::uint64_t& value, bool outward) noexcept {
+    auto* here = reinterpret_cast<std::byte*>(&value);
+    vinic::device::word_copy words;
+    while (there.length != 0) {
+        const piece far = first_piece(there, there.length);
+        const piece near{here, 0, far.bytes};
+        const bool ends = far.bytes == there.length;
+        if (far.direct == nullptr) {
+            count_foreign(&there, nullptr);
+        }
+        const copied how = outward ? copy(there, far, there, near, far.bytes, words, ends, foreign_memory_)
+                                   : copy(there, near, there, far, far.bytes, words, ends, foreign_memory_);
+        if (how != copied::all) {
+            return how;
+        }
+        here += far.bytes;
+        there.advance(far.bytes);
+    }
+    return copied::all;
+}
+
 }  // namespace vinic::controller

@@ -53,6 +53,7 @@ struct lease_end {
     std::uint32_t descriptors = 0;
     function* receiver = nullptr;  ///< who was sent `received_bytes`
     std::uint64_t received_bytes = 0;
+    std::uint64_t foreign_copies = 0;  ///< pieces that took a system call
 };
 
 /// Not thread-safe: one per engine.
@@ -97,7 +98,7 @@ private:
     [[nodiscard]] outcome write(vi& v, vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome read(vi& v, vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome atomic(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] copied carry(place there, std::uint64_t& value, bool outward) const noexcept;
+    [[nodiscard]] copied carry(place there, std::uint64_t& value, bool outward) noexcept;
 
     /// The rest of the segment at the transfer's place in the initiator's list; inline data counts as one.
     [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
@@ -105,6 +106,8 @@ private:
     [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward) noexcept;
     /// Whether anybody wants to know the time in a lease.
     [[nodiscard]] bool is_timed() const noexcept { return lease_ns_ != 0 || on_long_lease_ != nullptr; }
+    /// A piece of memory outside windows: counted for the VI, and for each function whose memory it is.
+    void count_foreign(const place* mine, const place* theirs) noexcept;
     void look_after(std::uint64_t bytes) noexcept;
     void notice(std::uint64_t now_ns) noexcept;
     [[nodiscard]] bool is_over() noexcept;

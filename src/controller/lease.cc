@@ -20,6 +20,9 @@ void publish(vi& v, std::uint64_t messages, std::uint64_t received, const lease_
     if (end.bytes != 0) {
         count(v.owner->counters.tx_bytes, end.bytes);
     }
+    if (end.foreign_copies != 0) {
+        v.entry->counters[abi::tx_foreign_copies].fetch_add(end.foreign_copies);
+    }
     if (received != 0) {
         count(end.receiver->counters.rx_messages, received);
         count(end.receiver->counters.rx_bytes, end.received_bytes);

@@ -90,7 +90,8 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
             local = first_piece(mine, remote.bytes);
         }
         if (remote.direct == nullptr || local.direct == nullptr) {
-            count(there.owner->counters.foreign_copies);  // by system call: never in blocks, each would cost one
+            // By system call: never in blocks, each would cost one.
+            count_foreign(local.direct == nullptr ? &mine : nullptr, remote.direct == nullptr ? &there : nullptr);
         } else if (is_timed()) {
             local.bytes = std::min(local.bytes, block_);
         }
@@ -164,7 +165,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
             }
             const piece local = first_piece(mine, payload_max(v));
             if (local.direct == nullptr) {
-                count(v.owner->counters.foreign_copies);
+                count_foreign(&mine, nullptr);
             }
             const piece to_piece{sink + t.done, 0, local.bytes};
             if (const copied how = copy(mine, to_piece, mine, local, local.bytes, t.words,
@@ -210,7 +211,8 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
         const std::uint32_t before = t.done;
         const outcome o = stream(v, t, there, true);
         t.receive_at += t.done - before;
-        if (o.how == status::remote_protection) {  // the receiver's memory; whether reliable or not, its descriptor is used
+        if (o.how ==
+            status::remote_protection) {  // the receiver's memory; whether reliable or not, its descriptor is used
             return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
         }
         if (o.what != verdict::done || o.how != status::success) {
@@ -306,25 +308,6 @@ executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
     }
     source.advance(t.done);
     return stream(v, t, source, false);
-}
-
-/// The old value of an atomic to where it goes (`outward`), or what lies there; that may be in two pieces.
-copied executor::carry(place there, std::uint64_t& value, bool outward) const noexcept {
-    auto* here = reinterpret_cast<std::byte*>(&value);
-    vinic::device::word_copy words;
-    while (there.length != 0) {
-        const piece far = first_piece(there, there.length);
-        const piece near{here, 0, far.bytes};
-        const bool ends = far.bytes == there.length;
-        const copied how = outward ? copy(there, far, there, near, far.bytes, words, ends, foreign_memory_)
-                                   : copy(there, near, there, far, far.bytes, words, ends, foreign_memory_);
-        if (how != copied::all) {
-            return how;
-        }
-        here += far.bytes;
-        there.advance(far.bytes);
-    }
-    return copied::all;
 }
 
 executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {

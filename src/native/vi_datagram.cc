@@ -65,6 +65,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
             to.drops[abi::rx_no_descriptor].fetch_add(1);
         }
         to.receive_next.store_relaxed(r.fill);
+        r.count_foreign_copies();
     }
     to.receive_lock.store_release(0);
     finish(op.opcode, op.length, w.cookie, w.flags, o.how());

@@ -120,6 +120,46 @@ TEST(counters, of_what_waited_for_its_receiver_count_it_when_it_got_there) {
     }
 }
 
+TEST(counters, of_messages_that_had_to_wait_for_the_receiver_tell_them) {
+    const directory d;
+    counted_pair p(d);
+    must(p.right.vi.post_receive(p.right.at(0, 1000), 1));
+    must(p.left.vi.post_send(p.left.at(0, 100), 1));
+    EXPECT_EQ(p.left.next().status, status::success);
+    EXPECT_EQ(p.of(p.left, abi::tx_handed_over), 0u);
+    must(p.left.vi.post_send(p.left.at(0, 100), 2));
+    ASSERT_TRUE(comes_true([&] { return p.of(p.left, abi::tx_handed_over) == 1; })) << "nobody has posted a receive";
+    must(p.right.vi.post_receive(p.right.at(0, 1000), 2));
+    EXPECT_EQ(p.left.next().status, status::success);
+    EXPECT_EQ(p.of(p.left, abi::tx_handed_over), 1u);
+}
+
+TEST(counters, of_foreign_copies_tell_the_system_calls_for_a_vis_messages) {
+    const directory d;
+    counted_pair p(d);
+    process other([&](channel& parent) {
+        endpoint far(d.open());
+        std::vector<std::byte> heap(4096);
+        const auto region = must(far.domain.register_memory(heap, vinic::access::remote_write));
+        auto listener = must(far.nic.listen("far"));
+        parent.say(to_words(region.remote()));
+        far.accept_from(listener);
+        (void)parent.hear();
+    });
+    const auto far = remote_from(other.hear());
+    auto vi = p.left.another_vi();
+    (void)must(vi.connect("far", patience));
+    const auto copies = [&] { return vinic::device::counted_by(p.glass->vi(vi.number()))[abi::tx_foreign_copies]; };
+    must(vi.post_write(p.left.at(0, 4096), far, 1));
+    EXPECT_EQ(p.left.next().status, status::success);
+    EXPECT_TRUE(comes_true([&] { return copies() == 1; }));
+    must(p.left.vi.post_write(p.left.at(0, 4096), p.right.memory.remote(), 2));
+    EXPECT_EQ(p.left.next().status, status::success);
+    EXPECT_EQ(p.of(p.left, abi::tx_foreign_copies), 0u) << "device memory";
+    other.say("over");
+    EXPECT_EQ(other.exit_code(), 0);
+}
+
 TEST(counters, of_unsignalled_sends_and_of_those_that_nobody_polls_for_are_right_at_the_end) {
     const directory d;
     counted_pair p(d);

@@ -266,8 +266,9 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
         case why::failed:
             if (connected) {
                 const bool died = end.how == status::connection_lost;
-                break_link(v, died ? abi::break_reason::peer_died : abi::break_reason::local_error,
-                           abi::break_reason::remote_error, &end.how);
+                using reason = abi::break_reason;
+                break_link(v, died && !end.initiator_gone ? reason::peer_died : reason::local_error,
+                           died && end.initiator_gone ? reason::peer_died : reason::remote_error, &end.how);
             }
             break;  // or somebody else broke it before: then the message is flushed with those behind it
         case why::broken:

@@ -178,13 +178,15 @@ void executor::complete(vi& v, vi& to, const transfer& t, enum status s, std::ui
 }
 
 /// `theirs`: the function of the other side's memory.
-executor::outcome executor::stopped(const vi& v, function& theirs, copied how, bool outward) const noexcept {
+executor::outcome executor::stopped(const vi& v, function& theirs, copied how, bool outward) noexcept {
     switch (how) {
         case copied::unmapped_to:
         case copied::unmapped_from:
             return (how == copied::unmapped_to) == outward ? fail_for_memory(v, theirs, status::remote_protection)
                                                            : fail_for_memory(v, *v.owner, status::local_protection);
-        case copied::process_gone:
+        case copied::gone_to:
+        case copied::gone_from:
+            tally_.initiator_gone = (how == copied::gone_to) != outward;
             return fail(v, status::connection_lost);
         default:
             return fail(v, status::unreachable_memory);

@@ -49,6 +49,7 @@ struct lease_end {
     };
     why reason = why::empty;
     enum status how = status::success;
+    bool initiator_gone = false;  ///< connection_lost because the process that posted it is, and not its peer's
     std::uint64_t bytes = 0;
     std::uint32_t descriptors = 0;
     function* receiver = nullptr;  ///< who was sent `received_bytes`
@@ -115,7 +116,7 @@ private:
     [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
-    [[nodiscard]] outcome stopped(const vi& v, function& theirs, copied how, bool outward) const noexcept;
+    [[nodiscard]] outcome stopped(const vi& v, function& theirs, copied how, bool outward) noexcept;
     [[nodiscard]] static outcome fail(const vi& v, enum status s) noexcept;
     [[nodiscard]] static outcome fail_for_memory(const vi& v, function& whose, enum status s) noexcept;
     [[nodiscard]] outcome refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,

@@ -14,14 +14,15 @@ namespace vinic::controller {
 
 namespace {
 
-copied from_errno(int e, copied unmapped) noexcept {
+/// Of the side that is written to (`to`), or read from.
+copied from_errno(int e, bool to) noexcept {
     switch (e) {
         case 0:
             return copied::all;
         case ESRCH:
-            return copied::process_gone;  // its connection has not been seen to close yet
+            return to ? copied::gone_to : copied::gone_from;  // its connection has not been seen to close yet
         case EFAULT:
-            return unmapped;
+            return to ? copied::unmapped_to : copied::unmapped_from;
         default:
             return copied::unreachable;
     }
@@ -65,20 +66,17 @@ copied copy(const place& to, const piece& to_piece, const place& from, const pie
     }
     if (to_piece.direct != nullptr) {
         return from_errno(
-            vinic::device::read_foreign(pid_of(from), from_piece.address, to_piece.direct, bytes, words, ends),
-            copied::unmapped_from);
+            vinic::device::read_foreign(pid_of(from), from_piece.address, to_piece.direct, bytes, words, ends), false);
     }
     if (const int e = vinic::device::write_held(pid_of(to), to_piece.address, words); e != 0) {
-        return from_errno(e, copied::unmapped_to);
+        return from_errno(e, true);
     }
     if (from_piece.direct != nullptr) {
-        return from_errno(os::write_process(pid_of(to), to_piece.address, from_piece.direct, bytes),
-                          copied::unmapped_to);
+        return from_errno(os::write_process(pid_of(to), to_piece.address, from_piece.direct, bytes), true);
     }
     const vinic::device::foreign_errors errors =
         vinic::device::move_foreign_both(pid_of(to), to_piece.address, pid_of(from), from_piece.address, bytes);
-    return errors.from != 0 ? from_errno(errors.from, copied::unmapped_from)
-                            : from_errno(errors.to, copied::unmapped_to);
+    return errors.from != 0 ? from_errno(errors.from, false) : from_errno(errors.to, true);
 }
 
 }  // namespace vinic::controller

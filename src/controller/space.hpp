@@ -60,7 +60,7 @@ struct piece {
 [[nodiscard]] piece first_piece(const place& p, std::uint64_t max) noexcept;
 
 /// How a copy between two pieces ended.
-enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone };
+enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, gone_to, gone_from };
 
 /// Copies `bytes` between pieces of at least that length; foreign ones by system call.  `words` and `ends` as for
 /// word_copy::put().

@@ -22,9 +22,8 @@ place inline_place(const memory& m, const std::byte* data, std::uint64_t bytes) 
 }  // namespace
 
 /// A connection that is broken already ended first: with a peer that dies its keys go, and what refuses them is not it.
-outcome route::fail(enum status senders) noexcept {
-    if (reliable &&
-        !break_link(*device, *from, connected, abi::break_reason::local_error, abi::break_reason::remote_error)) {
+outcome route::fail(enum status senders, abi::break_reason mine, abi::break_reason peers) noexcept {
+    if (reliable && !break_link(*device, *from, connected, mine, peers)) {
         return status_of(moved::broken, true);
     }
     return senders;
@@ -104,13 +103,24 @@ enum status route::status_of(moved how, bool outward) const noexcept {
             return outward ? status::local_protection : status::remote_protection;
         case moved::unreachable:
             return status::unreachable_memory;
-        case moved::process_gone:
+        case moved::gone_to:
+        case moved::gone_from:
             return status::connection_lost;
         case moved::broken:
             break;
     }
     const std::uint64_t s = from->state.load_acquire();
     return abi::reason_of(s) == abi::break_reason::peer_died ? status::connection_lost : status::flushed;
+}
+
+outcome route::stopped(moved how, bool outward) noexcept {
+    const enum status s = status_of(how, outward);
+    if (how != moved::gone_to && how != moved::gone_from) {
+        return fail(s);
+    }
+    // A process that is gone, and that nobody has seen to be dead yet: to the other side it died.
+    return (how == moved::gone_to) == outward ? fail(s, abi::break_reason::peer_died)
+                                              : fail(s, abi::break_reason::local_error, abi::break_reason::peer_died);
 }
 
 outcome route::run(const operation& op) noexcept {

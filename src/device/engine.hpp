@@ -237,9 +237,10 @@ private:
                                  std::uint32_t immediate, std::uint32_t bytes) noexcept;
     /// A remote access was refused before a descriptor was used; `refusals` is the target's counter.
     [[nodiscard]] outcome refuse_access(abi::word64& refusals) noexcept;
-    [[nodiscard]] outcome fail(enum status senders) noexcept;
+    [[nodiscard]] outcome fail(enum status senders, abi::break_reason mine = abi::break_reason::local_error,
+                               abi::break_reason peers = abi::break_reason::remote_error) noexcept;
     /// What a move that did not bring all means for the operation.
-    [[nodiscard]] outcome stopped(moved how, bool outward) noexcept { return fail(status_of(how, outward)); }
+    [[nodiscard]] outcome stopped(moved how, bool outward) noexcept;
 
     /// Into memory that is foreign, wholly or in part.
     [[nodiscard]] outcome write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept;

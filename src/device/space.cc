@@ -12,14 +12,15 @@ namespace vinic::device {
 
 namespace {
 
-moved from_errno(int e, moved unmapped) noexcept {
+/// Of the side that is written to (`to`), or read from.
+moved from_errno(int e, bool to) noexcept {
     switch (e) {
         case 0:
             return moved::all;
         case ESRCH:
-            return moved::process_gone;
+            return to ? moved::gone_to : moved::gone_from;
         case EFAULT:
-            return unmapped;
+            return to ? moved::unmapped_to : moved::unmapped_from;
         default:
             return moved::unreachable;
     }
@@ -34,18 +35,18 @@ inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from,
     const std::uint32_t to_pid = m.process(to).pid.load_relaxed();
     const std::uint32_t from_pid = m.process(from).pid.load_relaxed();
     if (d.direct != nullptr) {
-        return from_errno(read_foreign(from_pid, s.address, d.direct, bytes, words, ends), moved::unmapped_from);
+        return from_errno(read_foreign(from_pid, s.address, d.direct, bytes, words, ends), false);
     }
     if (words.held() != 0) [[unlikely]] {
         if (const int e = write_held(to_pid, d.address, words); e != 0) {
-            return from_errno(e, moved::unmapped_to);
+            return from_errno(e, true);
         }
     }
     if (s.direct != nullptr) {
-        return from_errno(os::write_process(to_pid, d.address, s.direct, bytes), moved::unmapped_to);
+        return from_errno(os::write_process(to_pid, d.address, s.direct, bytes), true);
     }
     const foreign_errors errors = move_foreign_both(to_pid, d.address, from_pid, s.address, bytes);
-    return errors.from != 0 ? from_errno(errors.from, moved::unmapped_from) : from_errno(errors.to, moved::unmapped_to);
+    return errors.from != 0 ? from_errno(errors.from, false) : from_errno(errors.to, true);
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ struct piece {
 [[nodiscard]] piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept;
 
 /// How a move ended.
-enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, process_gone, broken };
+enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, gone_to, gone_from, broken };
 
 /// Moves min(to.length, from.length) bytes; where `from` ends before `to`, the next move is to follow it there, with
 /// the same `words`.  At least one side lies in this process or in the device.

@@ -54,5 +54,32 @@ TEST(killed_peer, is_no_bad_receiver_for_a_send_into_many_pieces) {
     RecordProperty("lost", lost);
 }
 
+/// Whether the kernel says so first, or whoever buries it: it is the same death.
+TEST(killed_peer, is_dead_for_who_writes_to_its_own_memory_before_anybody_has_looked) {
+    directory d;
+    process victim([&d](channel& parent) {
+        endpoint me(d.open());
+        std::vector<std::byte> heap(4096);
+        const auto region = must(me.domain.register_memory(heap, vinic::access::remote_write));
+        auto listener = must(me.nic.listen("victim"));
+        parent.say(to_words(region.remote()));
+        me.accept_from(listener);
+        parent.say("ready");
+        (void)parent.hear();
+    });
+    endpoint me(d.open());
+    const vinic::remote_address there = remote_from(victim.hear());
+    me.connect_to("victim");
+    victim.hear("ready");
+    must(me.vi.post_write(me.at(0, 64), there, 1));
+    EXPECT_EQ(me.next().status, vinic::status::success);
+    victim.kill_now();
+    must(me.vi.post_write(me.at(0, 64), there, 2));
+    EXPECT_EQ(me.next().status, vinic::status::connection_lost);
+    EXPECT_EQ(me.vi.statistics().cause, vinic::break_cause::peer_died);
+    must(me.vi.post_write(me.at(0, 64), there, 3));
+    EXPECT_EQ(me.next().status, vinic::status::connection_lost) << "posted in error";
+}
+
 }  // namespace
 }  // namespace multi

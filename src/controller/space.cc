@@ -28,9 +28,11 @@ copied from_errno(int e, bool to) noexcept {
     }
 }
 
+/// And in a pid namespace that this process sees: the kernel tells 0 of others.
 bool is_of_our_user(const place& p) noexcept {
     static const uid_t us = ::geteuid();
-    return p.owner->contexts[p.context].who.user == us;
+    const credentials& who = p.owner->contexts[p.context].who;
+    return who.user == us && who.process > 0;
 }
 
 std::uint32_t pid_of(const place& p) noexcept {

@@ -150,6 +150,31 @@ TEST(protection, of_a_receive_whose_memory_is_gone_is_counted_once_and_on_the_si
     }
 }
 
+TEST(protection, of_memory_of_a_process_in_another_pid_namespace_is_that_it_cannot_be_reached) {
+    constexpr std::uint32_t foreign_key = 11 << 8 | 1;
+    std::array<std::byte, 64> memory{};
+    const auto at = reinterpret_cast<std::uint64_t>(memory.data());
+    for (const bool is_seen : {true, false}) {
+        const auto nic = device::create(three_functions()).value();
+        ASSERT_TRUE(nic->start());
+        raw_client from(*nic, 1, 0);
+        raw_client to(*nic, 2, 0, is_seen ? ::getpid() : 0);
+        for (raw_client* c : {&from, &to}) {
+            ASSERT_EQ(c->register_all(own_key), errc::ok);
+            ASSERT_EQ(c->create(vi), errc::ok);
+        }
+        ASSERT_EQ(raw_client::connect(from, vi, to, vi), errc::ok);
+        ASSERT_EQ(to.call(abi::verb::register_region, {foreign_key, 1, 15, at, 64, abi::none64}).code, errc::ok);
+        const auto i = from.post(vi, opcode::write, own_key, 0, 64, at, foreign_key);
+        EXPECT_EQ(from.await_send(vi, i), is_seen ? status::success : status::unreachable_memory);
+        if (!is_seen) {
+            ASSERT_TRUE(from.await_link(vi, abi::link::error));
+            EXPECT_EQ(abi::reason_of(from.entry(vi).state.load_acquire()), abi::break_reason::local_error)
+                << "nobody died";
+        }
+    }
+}
+
 TEST(quotas, of_the_device_are_shared_by_its_functions_and_given_back) {
     device_options o = three_functions();
     o.vis_total = 3;

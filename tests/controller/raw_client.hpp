@@ -30,7 +30,8 @@ public:
     static constexpr std::uint64_t rings_offset = abi::first_chunk * abi::chunk_size;
     static constexpr std::uint64_t data_offset = rings_offset + (32ULL << 20);
 
-    raw_client(device& d, std::uint32_t function, std::uint32_t context)
+    /// `process`: as the device is told.
+    raw_client(device& d, std::uint32_t function, std::uint32_t context, pid_t process = ::getpid())
         : device_(d), function_(function), context_(context) {
         auto a = d.attach(function, ::getuid());
         // As the library does: memory of windows before may be about to be given back.
@@ -49,7 +50,7 @@ public:
             throw std::runtime_error("mapping a window");
         }
         base_ = static_cast<std::byte*>(p);
-        const auto e = d.enter(function, a->epoch, context, {::getpid(), ::getuid(), ::getgid()});
+        const auto e = d.enter(function, a->epoch, context, {process, ::getuid(), ::getgid()});
         if (!e) {
             throw std::runtime_error(e.error().message());
         }

@@ -66,6 +66,8 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         }
         to.receive_next.store_relaxed(r.fill);
         r.count_foreign_copies();
+    } else {
+        entry->counters[abi::tx_datagram_drops].add_single_writer(1);  // it has gone since we looked
     }
     to.receive_lock.store_release(0);
     finish(op.opcode, op.length, w.cookie, w.flags, o.how());

@@ -365,12 +365,10 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::atomic<std::uint32_t> flush_limit[2]{0, 0};
     std::atomic<enum status> flush_status{status::flushed};
 
-    std::mutex send_mutex;     // thread_safe only
-    std::mutex receive_mutex;  // thread_safe only
+    std::mutex send_mutex, receive_mutex;  // thread_safe only
     std::mutex connect_mutex;
     std::atomic<std::uint32_t> pending_request = abi::none32;  // changed under the device's control lock
-    std::atomic<std::uint32_t> overdue =
-        abi::none32;  ///< that request, if its time ended while the lock was not to be had
+    std::atomic<std::uint32_t> overdue = abi::none32;          // that one, if its time ended while the lock was held
     std::uint64_t request_deadline_ns = 0;
     std::vector<std::byte> rejection;
 };

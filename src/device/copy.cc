@@ -85,6 +85,9 @@ void copy_ascending_any(std::byte* to, const std::byte* from, std::size_t bytes)
 }
 
 void word_copy::put_part(std::byte* to, const std::byte* from, std::size_t bytes, bool ends) noexcept {
+    if (held_ > reinterpret_cast<std::uintptr_t>(to) % 8) {
+        held_ = 0;  // this does not follow; whoever says where its memory lies may say anything
+    }
     if (held_ != 0) {
         const std::size_t missing = 8 - reinterpret_cast<std::uintptr_t>(to) % 8;
         const std::size_t n = std::min(missing, bytes);

@@ -51,7 +51,8 @@ found_extent find_adopted(const std::byte* file, std::uint64_t file_bytes, const
         const std::uint64_t begin = extents[low - 1].address.load_relaxed();
         const std::uint64_t bytes = extents[low - 1].bytes.load_relaxed();
         const std::uint64_t offset = extents[low - 1].offset.load_relaxed();
-        if (address - begin < bytes && bytes <= file_bytes && offset <= file_bytes - bytes) {
+        const bool whole_pages = (begin | bytes | offset) % abi::page_size == 0;
+        if (whole_pages && address - begin < bytes && bytes <= file_bytes && offset <= file_bytes - bytes) {
             f.inside = true;
             f.offset = offset + (address - begin);
             f.until = begin + bytes;
@@ -65,7 +66,7 @@ found_extent find_adopted(const std::byte* file, std::uint64_t file_bytes, const
 found_extent find_extent(std::byte* file, std::uint64_t file_bytes, const abi::process_entry& p, std::uint32_t owner,
                          std::uint64_t address) noexcept {
     const std::uint64_t base = p.base.load_relaxed();
-    if (address - base < file_bytes) {
+    if (base % abi::page_size == 0 && address - base < file_bytes) {
         return find_native(file, owner, address, address - base);
     }
     found_extent f;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <random>
 
+#include "device/extents.hpp"
 #include "raw_client.hpp"
 
 namespace vinic::controller {
@@ -33,11 +34,11 @@ abi::vi_description unreliable() {
 
 /// A thief and its friend, connected; a victim whose memory is full of one byte, and who has told them its key.
 struct Theft {
-    Theft() {
+    explicit Theft(const abi::vi_description& d = unreliable()) {
         EXPECT_TRUE(nic->start());
         for (raw_client* c : {&thief, &friendly}) {
             EXPECT_EQ(c->register_all(own_key), errc::ok);
-            EXPECT_EQ(c->create(vi, unreliable()), errc::ok);
+            EXPECT_EQ(c->create(vi, d), errc::ok);
         }
         EXPECT_EQ(raw_client::connect(thief, vi, friendly, vi), errc::ok);
         EXPECT_EQ(victim.register_all(secret_key), errc::ok);
@@ -108,6 +109,46 @@ TEST(protection, the_same_key_opens_what_its_own_function_has_registered) {
     ASSERT_EQ(t.thief.await_send(vi, at), status::success);
     EXPECT_EQ(t.friendly.data(64, 1)[0], std::byte{0x77});
     EXPECT_EQ(t.victim.data(64, 1)[0], secret);
+}
+
+/// A tenant writes the tables that say where its memory lies.  Pieces that do not follow each other bring nothing of
+/// the engine's own memory into its window, and nothing lands beside them.
+TEST(protection, of_the_engine_holds_against_tables_of_odd_pieces) {
+    constexpr std::uint32_t odd_key = 12 << 8 | 1;
+    constexpr std::uint64_t odd = 1ULL << 40;
+    constexpr std::uint64_t first = raw_client::data_offset + 4096;
+    constexpr std::uint64_t second = raw_client::data_offset + 8192;
+    constexpr std::byte sent{0x77};
+    for (const std::uint64_t bytes : {1U, 7U, 8U, 9U, 4096U}) {
+        for (const std::uint64_t shift : {0U, 1U, 4U}) {
+            for (const opcode o : {opcode::read, opcode::fetch_add}) {
+                const bool is_honest = bytes == 4096 && shift == 0;
+                Theft t(raw_client::description(vi));
+                std::ranges::fill(t.thief.data(0, 16384), secret);
+                std::ranges::fill(t.friendly.data(0, 64), sent);
+                vinic::device::adopted_table table;
+                table.offset = raw_client::data_offset + 65536;
+                table.count = 2;
+                auto* e = t.thief.at<abi::extent>(table.offset);
+                e[0].address.store_relaxed(odd);
+                e[0].bytes.store_relaxed(bytes);
+                e[0].offset.store_relaxed(first + shift);
+                e[1].address.store_relaxed(odd + bytes);
+                e[1].bytes.store_relaxed(4096);
+                e[1].offset.store_relaxed(second);
+                t.thief.at<abi::process_entry>(abi::processes_offset)[0].adopted.store_release(table.word(1));
+                ASSERT_EQ(t.thief.call(abi::verb::register_region, {odd_key, 1, 15, odd, 4096, abi::none64}).code,
+                          errc::ok);
+                const auto i = t.thief.post(vi, o, odd_key, odd - raw_client::data_offset, o == opcode::read ? 64 : 8,
+                                            raw_client::data_offset, own_key);
+                EXPECT_EQ(t.thief.await_send(vi, i) == status::success, is_honest);
+                const auto seen = t.thief.data(0, 16384);
+                EXPECT_EQ(std::ranges::all_of(seen, [](std::byte b) { return b == secret; }), !is_honest)
+                    << bytes << ' ' << shift;
+                EXPECT_TRUE(std::ranges::all_of(seen, [](std::byte b) { return b == secret || b == sent; }));
+            }
+        }
+    }
 }
 
 /// Whose memory it is counts it, and nobody else does.

@@ -86,6 +86,34 @@ TEST(word_copy, moves_what_it_holds_with_the_memory_that_it_belongs_to) {
     EXPECT_EQ(first[0], std::byte{0});
 }
 
+/// Where memory lies is said by its owner, who may lie: each piece by itself is inside, and nothing beside it is
+/// touched.
+TEST(word_copy, of_pieces_that_do_not_follow_each_other_stores_inside_of_each_and_nowhere_else) {
+    constexpr std::size_t piece_most = 16;
+    std::mt19937 random(9);
+    std::byte from[piece_most];
+    std::memset(from, 0x5a, sizeof from);
+    struct {
+        word_copy words;
+        std::byte behind[64]{};
+    } engine;
+    for (int i = 0; i < 200'000; ++i) {
+        alignas(64) std::byte to[room]{};
+        const std::size_t at = 64 + random() % 64;
+        const std::size_t n = 1 + random() % piece_most;
+        const std::size_t word = at / 8 * 8;  // bytes before the piece, if the one before was in the same word
+        const bool ends = random() % 4 == 0;
+        engine.words.put(to + at, from, n, ends);
+        ASSERT_LE(engine.words.held(), 7u);
+        for (std::size_t k = 0; k < room; ++k) {
+            ASSERT_TRUE(to[k] == std::byte{0} || (to[k] == from[0] && k >= word && k < at + n)) << k << ' ' << at;
+        }
+        for (const std::byte b : engine.behind) {
+            ASSERT_EQ(b, std::byte{0});
+        }
+    }
+}
+
 TEST(copying, any_length_to_any_alignment_stores_these_bytes_and_no_other) {
     for (std::size_t bytes = 0; bytes <= 4200; bytes += bytes < 300 ? 1 : 97) {
         for (std::size_t offset = 64; offset < 128; offset += bytes < 300 ? 1 : 5) {

@@ -17,7 +17,7 @@ constexpr std::size_t deliveries_of_a_turn = 4;
 
 // -- receivers that are not ready -------------------------------------------------------------------
 
-bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
+bool engines::wait_for_receiver(vi& v, bool receiver_off, std::uint64_t now_ns) noexcept {
     vi& to = *v.peer;
     if (v.d.receiver_wait_ns == 0) {
         to.entry->drops[abi::rx_no_descriptor].fetch_add(1);
@@ -26,9 +26,10 @@ bool engines::wait_for_receiver(vi& v, std::uint64_t now_ns) noexcept {
         break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);
         return false;
     }
+    v.waits_for_function = receiver_off;
     to.entry->receive_attention.store_relaxed(1);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the client's between posting and attention
-    if (to.owner->allowed.load(std::memory_order_relaxed) && to.has_receive()) {
+    if (is_ready_for(v, to)) {
         to.entry->receive_attention.store_relaxed(0);
         return true;
     }

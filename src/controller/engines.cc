@@ -148,7 +148,7 @@ void engines::heed(const rung& r, std::uint64_t now_ns) {
 
 void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
     vi& sender = *receiver.peer;
-    if (receiver.owner->allowed.load(std::memory_order_relaxed) && receiver.has_receive()) {
+    if (is_ready_for(sender, receiver)) {
         receiver.entry->receive_attention.store_relaxed(0);
         end_wait(sender);
         scheduler.ready({sender.owner->number, sender.index}, now_ns);
@@ -261,7 +261,7 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
             s.more = connected;
             break;
         case why::waits:
-            s.more = connected && wait_for_receiver(v, now_ns);
+            s.more = connected && wait_for_receiver(v, end.receiver_off, now_ns);
             break;
         case why::failed:
             if (connected) {

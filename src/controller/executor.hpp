@@ -43,12 +43,13 @@ struct lease_end {
     enum class why : std::uint8_t {
         empty,   ///< nothing more is posted
         more,    ///< the lease is used up
-        waits,   ///< the receiver has no descriptor; nothing was done for the message at the head
+        waits,   ///< the receiver is not ready; nothing was done for the message at the head
         failed,  ///< the message at the head ended with `how`, and the connection breaks
         broken,  ///< the connection broke meanwhile
     };
     why reason = why::empty;
     enum status how = status::success;
+    bool receiver_off = false;    ///< waits: for the receiver's function, which may not move anything
     bool initiator_gone = false;  ///< connection_lost because the process that posted it is, and not its peer's
     std::uint64_t bytes = 0;
     std::uint32_t descriptors = 0;

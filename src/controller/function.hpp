@@ -84,6 +84,7 @@ struct vi {
     std::uint64_t request = 0;       ///< its ticket, 0 = none
     // A message whose receiver is not ready.
     bool waits = false;
+    bool waits_for_function = false;                                ///< and not for a descriptor
     std::uint64_t wait_end_ns = 0;                                  ///< 0: no limit
     using limited_waits = std::set<std::pair<std::uint64_t, vi*>>;  ///< by when they end
     limited_waits::node_type wait_node;                             ///< its own, while it is not in the list
@@ -188,6 +189,12 @@ struct function {
         return index < abi::vi_count ? vis[index].load(std::memory_order_acquire) : nullptr;
     }
 };
+
+/// Whether a sender that waits has what it waits for.
+[[nodiscard]] inline bool is_ready_for(const vi& sender, const vi& receiver) noexcept {
+    return receiver.owner->allowed.load(std::memory_order_relaxed) &&
+           (sender.waits_for_function || receiver.has_receive());
+}
 
 inline void set_link(vi& v, abi::link l) noexcept {
     const bool was = v.link.load(std::memory_order_relaxed) == abi::link::connected;

@@ -308,6 +308,20 @@ TEST_P(DeviceTest, AFunctionWithoutBusMasterMovesNothingUntilItHasItAgain) {
     EXPECT_EQ(p.b.await_send(3, back), status::success);
 }
 
+/// No descriptor of the receiver has a part in it, so none must be posted before it goes on.
+TEST_P(DeviceTest, ARemoteOperationAtAFunctionWithoutBusMasterGoesOnWhenItHasItAgain) {
+    constexpr std::uint32_t command = 4;
+    constexpr std::uint32_t bus_master = 4;
+    Pair p(*nic);
+    for (int i = 0; i < 20; ++i) {
+        ASSERT_TRUE(nic->configure(2, command, 2, 0));
+        const std::uint32_t w = p.a.post(3, opcode::write, key, 0, 8, raw_client::data_offset, key);
+        std::this_thread::sleep_for(std::chrono::microseconds(100 * i));  // leased still, or it waits already
+        ASSERT_TRUE(nic->configure(2, command, 2, bus_master));
+        ASSERT_EQ(p.a.await_send(3, w), status::success) << i;
+    }
+}
+
 TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {
     const auto pf = nic->configuration(0);
     ASSERT_TRUE(pf);

@@ -211,8 +211,8 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
         const std::uint32_t before = t.done;
         const outcome o = stream(v, t, there, true);
         t.receive_at += t.done - before;
-        if (o.how ==
-            status::remote_protection) {  // the receiver's memory; whether reliable or not, its descriptor is used
+        // The receiver's memory; whether reliable or not, its descriptor is used.
+        if (o.how == status::remote_protection) {
             return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
         }
         if (o.what != verdict::done || o.how != status::success) {
@@ -333,7 +333,9 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     if (result.direct == nullptr || result.bytes != 8) {
         std::uint64_t there = 0;
         copied how = carry(mine, there, false);
-        how = how == copied::unmapped_from ? copied::unmapped_to : how != copied::all ? how : carry(mine, there, true);
+        // Both ways it is the initiator's memory that is unmapped, or gone.
+        how = how == copied::unmapped_from ? copied::unmapped_to : how == copied::gone_from ? copied::gone_to : how;
+        how = how == copied::all ? carry(mine, there, true) : how;
         if (how != copied::all) {
             return stopped(v, *to.owner, how, false);
         }
@@ -363,6 +365,7 @@ executor::outcome executor::execute(vi& v, transfer& t) noexcept {
         return fail(v, status::unreachable_memory);
     }
     if (!to.owner->allowed.load(std::memory_order_relaxed)) {
+        tally_.receiver_off = true;
         return verdict::waits;
     }
     switch (t.opcode) {

@@ -320,7 +320,11 @@ moved route::try_result(const place& sink) noexcept {
     word_copy words;
     const moved how = move(*device, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), sink,
                            words, from->state, connected, foreign_copies);
-    return how == moved::unmapped_from ? moved::unmapped_to : how != moved::all ? how : place_result(sink, value);
+    // Both ways it is the initiator's memory that is unmapped, or gone.
+    return how == moved::unmapped_from ? moved::unmapped_to
+           : how == moved::gone_from   ? moved::gone_to
+           : how != moved::all         ? how
+                                       : place_result(sink, value);
 }
 
 outcome route::atomic(const operation& op) noexcept {

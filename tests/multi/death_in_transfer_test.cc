@@ -76,9 +76,42 @@ TEST(killed_peer, is_dead_for_who_writes_to_its_own_memory_before_anybody_has_lo
     victim.kill_now();
     must(me.vi.post_write(me.at(0, 64), there, 2));
     EXPECT_EQ(me.next().status, vinic::status::connection_lost);
-    EXPECT_EQ(me.vi.statistics().cause, vinic::break_cause::peer_died);
+    EXPECT_TRUE(comes_true([&] { return me.vi.statistics().cause == vinic::break_cause::peer_died; }));
     must(me.vi.post_write(me.at(0, 64), there, 3));
     EXPECT_EQ(me.next().status, vinic::status::connection_lost) << "posted in error";
+}
+
+/// What the dead one had posted may be executed still; that it cannot be told of the result is no fault of its peer.
+TEST(killed_peer, is_dead_for_the_target_of_the_atomic_that_it_had_posted) {
+    directory d;
+    for (int round = 0; round < rounds; ++round) {
+        endpoint me(d.open());
+        auto listener = must(me.nic.listen("me"));
+        const vinic::remote_address there = me.memory.remote();
+        process victim([&d, there](channel& parent) {
+            endpoint mine(d.open());
+            std::vector<std::byte> heap(4096);
+            const auto region = must(mine.domain.register_memory(heap, vinic::access::local_write));
+            mine.connect_to("me");
+            must(mine.vi.post_send(mine.at(0, 600), 1));  // waits for a descriptor, and the atomic behind it
+            must(mine.vi.post_fetch_add({region, 0, 8}, there, 1, 2));
+            parent.say("posted");
+            (void)parent.hear();
+        });
+        me.accept_from(listener);
+        victim.hear("posted");
+        victim.kill_now();
+        must(me.vi.post_receive(me.at(1024, 1024), 1));
+        const vinic::completion c = me.next();
+        EXPECT_TRUE(c.status == vinic::status::success || c.status == vinic::status::connection_lost)
+            << vinic::name(c.status);
+        EXPECT_TRUE(comes_true([&] {
+            std::array<vinic::completion, 1> none;
+            (void)me.cq.poll(none);
+            return me.vi.state() == vinic::vi_state::error;
+        }));
+        EXPECT_EQ(me.vi.statistics().cause, vinic::break_cause::peer_died) << round;
+    }
 }
 
 }  // namespace

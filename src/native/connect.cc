@@ -72,19 +72,21 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
 /// anybody looks.  It stays so only while the lock is still held; and a connection that was made late stays a
 /// connection.
 abi::link vi_state::settled_link(std::uint64_t deadline) noexcept {
-    if (const std::uint32_t late = overdue; late != abi::none32 && late == pending_request) {
+    if (const std::uint64_t late = overdue; late == entry->state.load_acquire()) {
+        if (nic->memory->lock_of_dead()) {
+            nic->memory->unlock();
+        }
         const device::control_lock hold(*nic->memory, deadline);
-        const std::uint64_t state = entry->state.load_acquire();
-        if (hold && late == pending_request && abi::link_of(state) == abi::link::connecting) {
+        if (hold && late == entry->state.load_acquire()) {  // that attempt still, and no later one
             drop_request();
-            entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
+            entry->state.store_release(abi::make_state(abi::epoch_of(late) + 1, abi::link::idle));
         }
     }
     return abi::link_of(entry->state.load_acquire());
 }
 
 void vi_state::drop_request() noexcept {
-    overdue = abi::none32;
+    overdue = abi::none64;
     if (const std::uint32_t request = pending_request.exchange(abi::none32); request != abi::none32) {
         nic->memory->give(abi::requests, request);
     }
@@ -122,7 +124,7 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
     }
     if (const abi::link link = v.settled_link(detail::lock_deadline(detail::deadline_of(timeout)));
         link != abi::link::idle) {
-        if (const std::uint32_t late = v.overdue; late != abi::none32 && late == v.pending_request) {
+        if (v.overdue != abi::none64) {
             if (link == abi::link::connecting) {
                 return std::unexpected(v.nic->memory->fail_lock(errc::timed_out, "connecting"));
             }
@@ -139,8 +141,8 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
 }
 
 void become_connecting(detail::vi_state& v) noexcept {
-    v.entry->state.store_release(
-        abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::connecting));
+    v.attempt = abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::connecting);
+    v.entry->state.store_release(v.attempt);
 }
 
 /// Under the lock: the oldest pending request of somebody who is `remote` and wants `local`.
@@ -160,8 +162,8 @@ std::uint32_t find_counterpart(const device::memory& m, const abi::address_key& 
 
 /// Waits for a request's outcome, and gives the request up at the deadline.  `inside`: a cancelled thread ends here,
 /// and the request is as before.
-result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t deadline,
-                               const os::cancellation_off* inside = nullptr) {
+result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t attempt,
+                               std::uint64_t deadline, const os::cancellation_off* inside = nullptr) {
     device::memory& m = *v.nic->memory;
     for (;;) {
         if (inside != nullptr) {
@@ -183,7 +185,7 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
         if (now >= deadline) {
             const device::control_lock hold(m, detail::lock_deadline(deadline));
             if (!hold) {
-                v.overdue = request;
+                v.overdue = attempt;
                 return std::unexpected(m.fail_lock(errc::timed_out, "connecting"));
             }
             if (!withdraw(v, request)) {
@@ -256,8 +258,9 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
         m.name(name).arrivals.fetch_add(1);
         os::futex_wake(&m.name(name).arrivals.raw_);
     }
+    const std::uint64_t attempt = v.attempt;
     hold.unlock();  // so that disconnect() can end the waiting
-    return await(v, request, deadline);
+    return await(v, request, attempt, deadline);
 } catch (const std::exception& e) {
     return detail::caught(e, "connecting");
 }
@@ -352,7 +355,7 @@ result<peer_information> virtual_interface::connect_peer_done() try {
         done || done.error().code != errc::not_done || os::now_ns() < v.request_deadline_ns) {
         return done;
     }
-    return await(v, v.pending_request, 0);
+    return await(v, v.pending_request, v.attempt, 0);
 } catch (const std::exception& e) {
     return detail::caught(e, "connecting to a peer");
 }
@@ -371,8 +374,9 @@ result<peer_information> virtual_interface::connect_peer_wait() try {
     if (request == abi::none32) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "connecting to a peer: no request is pending"));
     }
+    const std::uint64_t attempt = v.attempt;
     hold.unlock();
-    return await(v, request, v.request_deadline_ns, &inside);
+    return await(v, request, attempt, v.request_deadline_ns, &inside);
 } catch (const std::exception& e) {
     return detail::caught(e, "connecting to a peer");
 }

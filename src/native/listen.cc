@@ -76,7 +76,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
     }
     device::memory& m = *nic->memory;
     if (vi != nullptr) {
-        (void)vi->settled_link();
+        (void)vi->settled_link(m.lock_deadline(p.ns));
     }
     {
         const device::control_lock hold(m, p);

@@ -368,7 +368,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::mutex send_mutex, receive_mutex;  // thread_safe only
     std::mutex connect_mutex;
     std::atomic<std::uint32_t> pending_request = abi::none32;  // changed under the device's control lock
-    std::atomic<std::uint32_t> overdue = abi::none32;          // that one, if its time ended while the lock was held
+    std::uint64_t attempt = 0;                                 // direct: the state word of the last one to connect
+    std::atomic<std::uint64_t> overdue = abi::none64;          // of one whose time ended while the lock was held
     std::uint64_t request_deadline_ns = 0;
     std::vector<std::byte> rejection;
 };
@@ -386,8 +387,7 @@ struct listener_state {
 struct request_state {
     std::shared_ptr<nic_state> nic;
     std::shared_ptr<listener_state> listener;  // destroying a listener fails its requests
-    std::uint32_t index = 0;
-    std::uint32_t generation = 0;
+    std::uint32_t index = 0, generation = 0;
     std::uint64_t ticket = 0;  // isolated
     peer_information peer;
     bool answered = false;

@@ -159,6 +159,19 @@ TEST(held_lock, of_a_neighbour_leaves_a_vi_idle_whose_connect_ended_meanwhile) {
     EXPECT_EQ(count(d).requests, 0u);
 }
 
+TEST(held_lock, of_a_neighbour_that_dies_leaves_a_vi_idle_whose_connect_ended_meanwhile) {
+    directory d;
+    sitter s(d);
+    endpoint me(d.open());
+    auto listener = must(me.nic.listen("server"));
+    std::thread connecting([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
+    EXPECT_TRUE(comes_true([&] { return count(d).requests == 1; }));
+    s.take();
+    connecting.join();
+    s.die();
+    EXPECT_TRUE(comes_true([&] { return me.vi.state() == vinic::vi_state::idle; })) << "and nobody polls meanwhile";
+}
+
 /// Its outcome is taken later; the one after it has nothing to take back.
 TEST(held_lock, ends_a_wait_for_a_peer_whose_answer_is_taken_late_and_the_next_attempt_is_a_new_one) {
     directory d;

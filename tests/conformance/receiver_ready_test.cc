@@ -108,6 +108,7 @@ TEST_P(reliable_sender, that_waits_a_limit_is_flushed_where_the_receiver_went_be
         vinic::completion none;
         for (int i = 0; i < 10'000; ++i) ASSERT_EQ(linked.left.receives.poll({&none, 1}), 0u);
         EXPECT_EQ(next(linked.left.sends).status, goes ? status::flushed : status::receiver_not_ready);
+        EXPECT_TRUE(comes_to(linked.left.vi, vinic::vi_state::error));
         EXPECT_EQ(linked.left.vi.statistics().cause,
                   goes ? vinic::break_cause::remote_disconnect : vinic::break_cause::local_error);
         EXPECT_EQ(linked.right.vi.statistics().no_descriptor, goes ? 0u : 1u);

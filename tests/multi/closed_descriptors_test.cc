@@ -51,7 +51,8 @@ void arm(endpoint& e) {
 
 /// All that a nic does with descriptors.
 void use_everything(pair& p, vinic::buffer& buffer) {
-    // First, so that whoever has lost its device finds that: a doorbell is not looked at before it is rung.
+    // A doorbell is not looked at each time before it is rung; by now whoever has lost its device finds that.
+    std::this_thread::sleep_for(25ms);
     (void)p.left.domain.create_vi(p.left.attributes());
     (void)p.right.domain.create_vi(p.right.attributes());
     (void)p.right.vi.post_receive(p.right.at(0, 64), 1);

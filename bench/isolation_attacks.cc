@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// isolation_attacks.cc -- attacks on doorbells, rings, mailboxes and resets; make_attack() knows all attacks by name.
 #include "bench/isolation_attacks.hpp"
 
 #include <sys/mman.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// isolation_client.cc -- the packets, words and rings that such a tenant writes, written by hand.
 #include "bench/isolation_client.hpp"
 
 #include <sys/mman.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// isolation_floods.cc -- the attacks that flood a device with messages, one class or recipe each.
 #include "bench/isolation_floods.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// isolation_victims.cc -- the victims one by one: ping-pong (V1), streams (V2 to V6), a newcomer (V7).
 #include "bench/isolation_victims.hpp"
 
 #include <time.h>
@@ -47,6 +49,21 @@ constexpr victim_shape shapes[] = {
     {"V4", 96, 512, 512, false, 32}, {"V5", 32, 512, 2048, false, 64}, {"V6", 8, 2048, 4096, true, 64},
 };
 
+/// The processor time of a process.
+clockid_t clock_of(int process) {
+    clockid_t clock{};
+    if (::clock_getcpuclockid(process, &clock) != 0) {
+        throw std::runtime_error("there is no vinicd with process id " + std::to_string(process));
+    }
+    return clock;
+}
+
+double seconds_on(clockid_t clock) {
+    timespec t{};
+    (void)::clock_gettime(clock, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
 /// One end: a function, and its VIs with a completion queue for each direction.
 struct end {
     end(const std::string& device, const victim_shape& shape)
@@ -76,10 +93,7 @@ struct end {
 class pair_of_ends : public victim {
 public:
     pair_of_ends(const victim_shape& shape, const std::string& near, const std::string& far, int device_process)
-        : shape_(shape), a_(near, shape), b_(far, shape) {
-        if (::clock_getcpuclockid(device_process, &device_clock_) != 0) {
-            throw std::runtime_error("there is no vinicd with process id " + std::to_string(device_process));
-        }
+        : shape_(shape), a_(near, shape), b_(far, shape), device_clock_(clock_of(device_process)) {
         const std::string name = "victim-" + std::to_string(os::now_ns());
         listener l = must(b_.nic.listen(name));
         for (std::uint32_t i = 0; i < shape.vis; ++i) {
@@ -110,19 +124,10 @@ protected:
         return (vi * shape_.slots + slot % shape_.slots) * shape_.bytes;
     }
 
-    /// Processor time of the device so far.
-    [[nodiscard]] double device_seconds() const {
-        timespec t{};
-        (void)::clock_gettime(device_clock_, &t);
-        return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-    }
-
     victim_shape shape_;
     end a_;
     end b_;
-
-private:
-    clockid_t device_clock_ = 0;
+    clockid_t device_clock_;
 };
 
 // -- V1 -----------------------------------------------------------------------------------------
@@ -135,7 +140,7 @@ public:
     victim_result run(std::chrono::nanoseconds time) override {
         victim_result r;
         r.begun_ns = os::now_ns();
-        const double device_before = device_seconds();
+        const double device_before = seconds_on(device_clock_);
         const std::uint64_t end = r.begun_ns + static_cast<std::uint64_t>(time.count());
         while (os::now_ns() < end) {
             std::this_thread::sleep_for(500us);
@@ -149,7 +154,7 @@ public:
             }
         }
         r.seconds = static_cast<double>(os::now_ns() - r.begun_ns) * 1e-9;
-        r.device_seconds = device_seconds() - device_before;
+        r.device_seconds = seconds_on(device_clock_) - device_before;
         return r;
     }
 
@@ -219,7 +224,7 @@ public:
             turn(r, true);
         }
         r.begun_ns = os::now_ns();
-        const double device_before = device_seconds();
+        const double device_before = seconds_on(device_clock_);
         const std::uint64_t before = finished_;
         const std::uint64_t end = r.begun_ns + static_cast<std::uint64_t>(time.count());
         std::uint64_t now = r.begun_ns;
@@ -238,7 +243,7 @@ public:
             seen = finished_;
         }
         r.seconds = static_cast<double>(now - r.begun_ns) * 1e-9;
-        r.device_seconds = device_seconds() - device_before;
+        r.device_seconds = seconds_on(device_clock_) - device_before;
         r.messages = finished_ - before;
         r.bytes = r.messages * shape_.bytes;
         // All that was posted ends, whatever the others do: this is how a victim notices a lost message.
@@ -331,17 +336,12 @@ private:
 /// V7: a program that begins and ends, over and over.
 class newcomer : public victim {
 public:
-    newcomer(std::string device, int device_process) : device_(std::move(device)) {
-        if (::clock_getcpuclockid(device_process, &device_clock_) != 0) {
-            throw std::runtime_error("there is no vinicd with process id " + std::to_string(device_process));
-        }
-    }
+    newcomer(std::string device, int device_process)
+        : device_(std::move(device)), device_clock_(clock_of(device_process)) {}
     victim_result run(std::chrono::nanoseconds time) override {
         victim_result r;
         r.begun_ns = os::now_ns();
-        timespec before{};
-        timespec after{};
-        (void)::clock_gettime(device_clock_, &before);
+        const double device_before = seconds_on(device_clock_);
         const std::uint64_t end = r.begun_ns + static_cast<std::uint64_t>(time.count());
         std::uint64_t now = r.begun_ns;
         for (std::uint64_t begun = now; now < end; begun = now, ++r.messages) {
@@ -352,10 +352,8 @@ public:
             now = os::now_ns();
             r.longest_gap_ns = std::max(r.longest_gap_ns, now - begun);
         }
-        (void)::clock_gettime(device_clock_, &after);
         r.seconds = static_cast<double>(now - r.begun_ns) * 1e-9;
-        r.device_seconds = static_cast<double>(after.tv_sec - before.tv_sec) +
-                           static_cast<double>(after.tv_nsec - before.tv_nsec) * 1e-9;
+        r.device_seconds = seconds_on(device_clock_) - device_before;
         return r;
     }
 
@@ -376,7 +374,7 @@ private:
         virtual_interface vi;
     };
     std::string device_;
-    clockid_t device_clock_{};
+    clockid_t device_clock_;
 };
 
 }  // namespace

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * example.c -- the functions that the examples share; example.h says what they are for.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include "example.h"
 

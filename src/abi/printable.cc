@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// printable.cc -- which characters act on the text around them, and how they are escaped.
 #include "abi/printable.hpp"
 
 #include <algorithm>

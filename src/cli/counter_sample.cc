@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// counter_sample.cc -- reads until nothing moved between a VI and the device's totals meanwhile.
 #include "cli/counter_sample.hpp"
 
 #include <chrono>

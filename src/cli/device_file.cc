@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// device_file.cc -- opening, bounded reading, listing and removing device files.
 #include "cli/device_file.hpp"
 
 #include <dirent.h>

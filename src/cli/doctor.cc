@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// doctor.cc -- runs the groups of examinations one after the other.
 #include "cli/doctor.hpp"
 
 #include <array>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// function_client.cc -- the socket to vinicd, and how a refusal or a broken connection is told.
 #include "cli/function_client.hpp"
 
 #include <poll.h>

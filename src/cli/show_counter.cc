@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// show_counter.cc -- samples, differences and rates, and their three forms: table, JSON, OpenMetrics.
 #include "cli/show_counter.hpp"
 
 #include <chrono>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// tables.cc -- walks the tables of a device file, and believes none of their numbers.
 #include "cli/tables.hpp"
 
 #include <bit>

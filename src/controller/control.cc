@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// control.cc -- takes requests out of mailboxes, hands each to its verb, and writes the answer.
 #include "controller/control.hpp"
 
 #include "controller/names.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// device.cc -- making, starting and stopping a device, and giving a function a new window.
 #include "controller/device.hpp"
 
 #include <charconv>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// engines.cc -- an engine's turn: doorbells, scheduler, lease, and what the lease has left.
 #include "controller/engines.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// executor.cc -- fetching and checking a descriptor, and ending an operation at both sides.
 #include "controller/executor.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// kicks.cc -- the event descriptors, and the epoll set that a thread of the device sleeps in.
 #include "controller/kicks.hpp"
 
 #include <sys/epoll.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// memory_account.cc -- asking the kernel how much of the limit is left, when what is known does not suffice.
 #include "controller/memory_account.hpp"
 
 #include "controller/window.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// notices.cc -- writes a function's notice board, and wakes everybody who waits for it.
 #include "controller/notices.hpp"
 
 #include "controller/notify.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// notify.cc -- sets ready bits and wakes sleepers, at once or when the vector is due.
 #include "controller/notify.hpp"
 
 #include "controller/executor.hpp"

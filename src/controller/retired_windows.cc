@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// retired_windows.cc -- the list of those windows, the emptiers' turns, and replacing one that is stuck.
 #include "controller/retired_windows.hpp"
 
 #include <algorithm>

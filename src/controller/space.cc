@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// space.cc -- the address looked up piece by piece, and the copy between two pieces.
 #include "controller/space.hpp"
 
 #include <unistd.h>

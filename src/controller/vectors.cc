@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// vectors.cc -- which queues wait in which vector, and when a vector delivers.
 #include "controller/vectors.hpp"
 
 #include <algorithm>

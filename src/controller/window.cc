@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// window.cc -- creates the memory file, seals and maps it, and asks how much of it is there.
 #include "controller/window.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// window_remainder.cc -- gives back one piece, and finds the next.
 #include "controller/window_remainder.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// arena.cc -- free spans of the chunks that this process owns: taken, given, joined, returned.
 #include "device/arena.hpp"
 
 #include <cstring>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// belief.cc -- looks at owner, group, mode, links and access list of an open file.
 #include "device/belief.hpp"
 
 #include <grp.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// copy.cc -- wide stores where the CPU has them, and a word that lies across two parts of a message.
 #include "device/copy.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// counters.cc -- the table itself, proved complete, and reading the counters of a VI or a device.
 #include "device/counters.hpp"
 
 #include <string_view>

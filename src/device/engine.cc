@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// engine.cc -- the operations that are not a small send: long sends, writes, reads, atomics, and how each fails.
 #include "device/engine.hpp"
 
 #include <algorithm>

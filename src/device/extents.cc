@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// extents.cc -- looking an address up in either kind, and marking the pages of buffers.
 #include "device/extents.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// foreign.cc -- the bounce buffer of reads, and how far the kernel may store by itself.
 #include "device/foreign.hpp"
 
 #include <algorithm>

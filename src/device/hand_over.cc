@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// hand_over.cc -- the send queue in shared memory, and each step of the hand-over and back.
 #include "device/hand_over.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// link.cc -- ready bits, wake-ups, the store that breaks, and waiting for engines to be outside.
 #include "device/link.hpp"
 
 #include <thread>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// opening.cc -- waits for byte 0 with a patience that grows while the others make progress.
 #include "device/opening.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// processes.cc -- finds the dead, and clears away what a process owned, table by table.
 #include "device/processes.hpp"
 
 #include <utility>

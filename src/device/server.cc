@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// server.cc -- parses the address, looks users up, and examines who listens and what window came.
 #include "device/server.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// space.cc -- the walk: next piece of either side, and the copy or system call for the two.
 #include "device/space.hpp"
 
 #include <algorithm>

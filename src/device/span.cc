@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// span.cc -- parses a span, and decides which one counts: option, environment, or what the file system holds.
 #include "device/span.hpp"
 
 #include <sys/statvfs.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// adoption.cc -- finds what lies in the file already, moves the rest in, and publishes the table of it.
 #include "native/adoption.hpp"
 
 #include <sys/stat.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// call.cc -- from an exception to an error.
 #include "native/call.hpp"
 
 #include <cerrno>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// port.cc -- sends a request, waits for the answer in slices, rings, and notices that the device has gone.
 #include "native/port.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// registry.cc -- the registry itself, and questions about the memory of all open nics.
 #include "native/registry.hpp"
 
 #include "native/state.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// file.cc -- the system calls, and how kernels and file systems differ in them.
 #include "os/file.hpp"
 
 #include <fcntl.h>

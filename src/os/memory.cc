@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// memory.cc -- reads both from /proc.
 #include "os/memory.hpp"
 
 #include <fcntl.h>

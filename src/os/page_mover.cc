@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// page_mover.cc -- the steps of a move, both directions, and copies of pages for a fork.
 #include "os/page_mover.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// self_view.cc -- reads /proc/self, and tells what is known to be harmless.
 #include "os/self_view.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// sync.cc -- the system calls behind them, and how the scheduler is asked to treat a thread.
 #include "os/sync.hpp"
 
 #include <linux/futex.h>

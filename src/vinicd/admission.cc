@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// admission.cc -- the accounts' figures, places given and taken, and work charged.
 #include "vinicd/admission.hpp"
 
 #include <algorithm>

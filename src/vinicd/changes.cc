@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// changes.cc -- writes a change in words, and adds a function as the options say.
 #include "vinicd/changes.hpp"
 
 #include "vinicd/machine_memory.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// control_group.cc -- reads the memory limits of the cgroup and of those above it.
 #include "vinicd/control_group.hpp"
 
 #include <fstream>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// counters.cc -- the table of names and meanings.
 #include "vinicd/counters.hpp"
 
 #include <array>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// events.cc -- the queue, and the events' names.
 #include "vinicd/events.hpp"
 
 #include <sys/eventfd.h>

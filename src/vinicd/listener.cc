@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// listener.cc -- locks, clears away what was left, binds, or takes over the socket that systemd hands over.
 #include "vinicd/listener.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// log.cc -- where lines go, what stands in front of them, and how many of one kind there may be.
 #include "vinicd/log.hpp"
 
 #include <sys/stat.h>

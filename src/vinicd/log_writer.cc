@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// log_writer.cc -- the queue and the thread that writes.
 #include "vinicd/log_writer.hpp"
 
 #include <poll.h>

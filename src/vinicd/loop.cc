@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// loop.cc -- one epoll set, and a list of times.
 #include "vinicd/loop.hpp"
 
 #include <sys/epoll.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// machine_memory.cc -- three quarters of what machine and cgroup have, divided among the functions.
 #include "vinicd/machine_memory.hpp"
 
 #include <unistd.h>

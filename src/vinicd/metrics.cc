@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// metrics.cc -- the HTTP server; openmetrics.cc writes the text.
 #include "vinicd/metrics.hpp"
 
 #include <arpa/inet.h>

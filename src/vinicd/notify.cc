@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// notify.cc -- reads systemd's variables, and sends to its socket.
 #include "vinicd/notify.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// options.cc -- the two tables, a parser for each kind of value, and what holds for a function.
 #include "vinicd/options.hpp"
 
 #include <grp.h>

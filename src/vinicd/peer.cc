@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// peer.cc -- asks the kernel who it is, and the options what that user may do.
 #include "vinicd/peer.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// program.cc -- the life of the program: start, events, signals, reload, drain, end.
 #include "vinicd/program.hpp"
 
 #include <poll.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// tenancies.cc -- remembers who was given which window, and finds those whose right is over.
 #include "vinicd/tenancies.hpp"
 
 #include <algorithm>

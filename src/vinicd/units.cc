@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// units.cc -- tables of units, parsing, and the shortest exact way to write a number.
 #include "vinicd/units.hpp"
 
 #include <algorithm>

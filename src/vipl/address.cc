@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// address.cc -- from VIPL addresses and attributes to native ones and back; connect.hpp declares them.
 #include <algorithm>
 #include <cstring>
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// door.cc -- shares a listener among those who wait at it, and closes it behind the last.
 #include "vipl/door.hpp"
 
 #include <mutex>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// monitor.cc -- the thread, the queue of errors that it reports, and VipErrorCallback.
 #include "vipl/monitor.hpp"
 
 #include <array>

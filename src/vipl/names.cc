@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// names.cc -- parses the tables, answers from them, and the VipNS calls.
 #include "vipl/names.hpp"
 
 #include <unistd.h>

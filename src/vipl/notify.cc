@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// notify.cc -- the thread, what it sleeps on, and the calls that register a handler.
 #include "vipl/notify.hpp"
 
 #include <poll.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// regions.cc -- records in runs, and a larger table when they no longer fit.
 #include "vipl/regions.hpp"
 
 namespace vipl {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// settings.cc -- reads the variables, and turns a name into the address of a device.
 #include "vipl/settings.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// scribble.cc -- the original device, the overwriting, and every command that looks.
 #include "scribble.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// errnos.cc -- the table of calls and errors.
 #include "faults/errnos.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// peer.cc -- a server that accepts one connection at a time and answers what it gets.
 #include "faults/peer.hpp"
 
 #include <cstring>

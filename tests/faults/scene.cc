@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// scene.cc -- one play of a scenario in a child, what it demands, and what it may leave behind.
 #include "faults/scene.hpp"
 
 #include <dirent.h>

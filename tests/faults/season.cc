@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// season.cc -- chooses the faults, and plays one after the other.
 #include "faults/season.hpp"
 
 #include <gtest/gtest.h>

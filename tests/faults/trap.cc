@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// trap.cc -- the handler of SIGSYS, and the gate by which its own calls pass.
 #include "faults/trap.hpp"
 
 #include <pthread.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// addresses.cc -- makes such words from bytes, and checks how each call takes them.
 #include "addresses.hpp"
 
 #include <algorithm>

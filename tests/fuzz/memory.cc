@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// memory.cc -- areas of every kind, and what each byte must be.
 #include "memory.hpp"
 
 #include <sys/mman.h>

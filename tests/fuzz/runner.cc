@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// runner.cc -- the loop over steps, and comparing; runner_object.cc makes and closes objects.
 #include "runner.hpp"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// torture_support.cc -- starting, asking and ending the daemon, the crowd, and the raw client.
 #include "torture_support.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// census.cc -- counts entries of every table, and storage.
 #include "multi/census.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// endpoint.cc -- patterns of bytes, making an endpoint, connecting, and waiting for completions.
 #include "multi/endpoint.hpp"
 
 #include <array>

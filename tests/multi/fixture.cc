@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// fixture.cc -- makes the directory, or starts a vinicd in it, and clears both away.
 #include "multi/fixture.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// process.cc -- fork, the socket for words, and the ends that a child may come to.
 #include "multi/process.hpp"
 
 #include <poll.h>

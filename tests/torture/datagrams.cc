@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// datagrams.cc -- sends them to random seats, and checks those that come; participant.hpp declares it.
 #include <cstring>
 #include <stdexcept>
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// link.cc -- posts at random, and checks each completion against what was posted.
 #include "torture/link.hpp"
 
 #include <atomic>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// mesh.cc -- the phases, the deaths, and the audit of every connection that is over.
 #include "torture/mesh.hpp"
 
 #include <sys/mman.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// participant.cc -- the loop of a participant, its connections and its acceptor.
 #include "torture/participant.hpp"
 
 #include <sys/mman.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// scenarios.cc -- what each subject does, and the processes that live through it.
 #include "torture/scenarios.hpp"
 
 #include <sys/mman.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// step.cc -- tracing, breakpoints, and choosing where to kill next.
 #include "torture/step.hpp"
 
 #include <sys/ptrace.h>

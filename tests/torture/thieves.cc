@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// thieves.cc -- the processes that steal, one for each core.
 #include "torture/thieves.hpp"
 
 #include <sched.h>

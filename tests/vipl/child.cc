@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// child.cc -- fork and exec with a role, its log, and how it ends.
 #include "child.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// fixture.cc -- addresses, error logs, endpoints and pairs, and VIPL's numbers by name.
 #include "fixture.hpp"
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A C program outside vinic that uses VIPL: it connects two VIs of its own and sends a message. */
+ * vipl.c -- a C program outside vinic that uses VIPL: it connects two VIs of its own and sends a message.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

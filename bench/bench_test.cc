@@ -29,7 +29,7 @@ core_pair two_cores() {
     return {cores.front(), cores.back()};
 }
 
-TEST(Summary, OfOneToAThousandHasThePercentilesOfItsDefinition) {
+TEST(summary, of_one_to_a_thousand_has_the_percentiles_of_its_definition) {
     std::vector<std::uint32_t> samples(1000);
     std::iota(samples.rbegin(), samples.rend(), 1u);
     const summary s = summarise(samples);
@@ -44,7 +44,7 @@ TEST(Summary, OfOneToAThousandHasThePercentilesOfItsDefinition) {
     EXPECT_DOUBLE_EQ(s.scaled(0.5).p99, 495);
 }
 
-TEST(Summary, OfOneSampleIsThatSample) {
+TEST(summary, of_one_sample_is_that_sample) {
     std::array<std::uint32_t, 1> one{7};
     const summary s = summarise(one);
     EXPECT_DOUBLE_EQ(s.p50, 7);
@@ -52,9 +52,9 @@ TEST(Summary, OfOneSampleIsThatSample) {
     EXPECT_DOUBLE_EQ(s.deviation, 0);
 }
 
-TEST(Summary, OfNothingIsZero) { EXPECT_EQ(summarise({}).count, 0u); }
+TEST(summary, of_nothing_is_zero) { EXPECT_EQ(summarise({}).count, 0u); }
 
-TEST(Pattern, FindsEveryChangedByteAndNothingElse) {
+TEST(pattern, finds_every_changed_byte_and_nothing_else) {
     for (const std::size_t size : {1u, 7u, 8u, 9u, 4096u, 4099u}) {
         std::vector<std::byte> bytes(size);
         fill_pattern(bytes, 3);
@@ -68,7 +68,7 @@ TEST(Pattern, FindsEveryChangedByteAndNothingElse) {
     }
 }
 
-TEST(Pattern, LeavesOutWhatLiesBeforeFrom) {
+TEST(pattern, leaves_out_what_lies_before_from) {
     std::vector<std::byte> bytes(64);
     fill_pattern(bytes, 1);
     bytes[3] ^= std::byte{1};
@@ -76,7 +76,7 @@ TEST(Pattern, LeavesOutWhatLiesBeforeFrom) {
     EXPECT_TRUE(find_difference(bytes, 1, 0));
 }
 
-TEST(SendWindow, NeverCountsMoreThanItsDepthAndSignalsEveryNthAndTheLast) {
+TEST(send_window, never_counts_more_than_its_depth_and_signals_every_nth_and_the_last) {
     send_window window(8, 4);
     std::vector<bool> signalled;
     for (int i = 0; i < 8; ++i) {
@@ -94,7 +94,7 @@ TEST(SendWindow, NeverCountsMoreThanItsDepthAndSignalsEveryNthAndTheLast) {
     EXPECT_TRUE(window.empty());
 }
 
-TEST(Place, FindsTheOtherMappingOfTheSameBytes) {
+TEST(place, finds_the_other_mapping_of_the_same_bytes) {
     const int file = memfd_create("bench-test", MFD_CLOEXEC);
     ASSERT_GE(file, 0);
     ASSERT_EQ(ftruncate(file, 8192), 0);
@@ -113,13 +113,13 @@ TEST(Place, FindsTheOtherMappingOfTheSameBytes) {
     EXPECT_FALSE(find_mapping(place, 128));
 }
 
-TEST(Place, OfPrivateMemoryIsNowhere) {
+TEST(place, of_private_memory_is_nowhere) {
     std::vector<std::byte> bytes(64);
     EXPECT_EQ(place_of(bytes).file, 0u);
     EXPECT_FALSE(find_mapping(file_place{}, 64));
 }
 
-TEST(Pair, MeetsAndHandsOverACacheLine) {
+TEST(pair, meets_and_hands_over_a_cache_line) {
     std::size_t samples = 0;
     run_pair(two_cores(), [&](session& with) {
         const summary trips = hand_off(with, 1000);
@@ -138,7 +138,7 @@ std::string sentence_of(const std::function<void(session&)>& work) {
     return {};
 }
 
-TEST(Pair, TellsWhyTheTargetFailed) {
+TEST(pair, tells_why_the_target_failed) {
     EXPECT_EQ(sentence_of([](session& with) {
                   if (!with.initiator()) {
                       throw failure("no such thing");
@@ -148,7 +148,7 @@ TEST(Pair, TellsWhyTheTargetFailed) {
               "target: no such thing");
 }
 
-TEST(Pair, TellsWhyTheInitiatorFailedAndTheTargetDoesNotHang) {
+TEST(pair, tells_why_the_initiator_failed_and_the_target_does_not_hang) {
     EXPECT_EQ(sentence_of([](session& with) {
                   if (with.initiator()) {
                       throw failure("broken here");
@@ -158,7 +158,7 @@ TEST(Pair, TellsWhyTheInitiatorFailedAndTheTargetDoesNotHang) {
               "broken here");
 }
 
-TEST(Pair, NoticesATargetThatVanishes) {
+TEST(pair, notices_a_target_that_vanishes) {
     EXPECT_FALSE(sentence_of([](session& with) {
                      if (!with.initiator()) {
                          _exit(3);
@@ -170,17 +170,17 @@ TEST(Pair, NoticesATargetThatVanishes) {
                  }).empty());
 }
 
-TEST(Cores, AnotherCoreThanAllowedIsRefused) {
+TEST(cores, that_are_not_allowed_are_refused) {
     EXPECT_THROW((void)choose_cores({allowed_cores().back() + 1, 0}), failure);
 }
 
-TEST(Clock, ATickIsPlausible) {
+TEST(clock, has_a_plausible_tick) {
     const double tick_ns = nanoseconds_per_tick();
     EXPECT_GT(tick_ns, 0.05);
     EXPECT_LT(tick_ns, 100);
 }
 
-TEST(Median, IsTheMiddleOne) {
+TEST(median, is_the_middle_one) {
     EXPECT_DOUBLE_EQ(median({3, 1, 2}), 2);
     EXPECT_DOUBLE_EQ(median({}), 0);
 }

@@ -129,7 +129,7 @@ protected:
     pair linked{options(), handles::two};
 };
 
-TEST_P(whole_words, of_writes_of_every_short_length_at_every_alignment) {
+TEST_P(whole_words, are_stored_by_writes_of_every_short_length_at_every_alignment) {
     int turn = 0;
     for (std::size_t bytes = 2; bytes <= 64; ++bytes) {
         for (std::size_t offset = 0; offset < 8; ++offset) {
@@ -140,7 +140,7 @@ TEST_P(whole_words, of_writes_of_every_short_length_at_every_alignment) {
     }
 }
 
-TEST_P(whole_words, of_writes_that_programs_poll) {
+TEST_P(whole_words, are_what_a_program_sees_that_polls_a_write) {
     for (const std::size_t bytes : {2u, 4u, 8u, 12u, 65u, 4096u, 4099u, 65536u, 300000u}) {
         for (const std::size_t offset : {0u, 4u}) {
             for (const std::size_t word : {2u, 4u, 8u}) {
@@ -152,7 +152,7 @@ TEST_P(whole_words, of_writes_that_programs_poll) {
     }
 }
 
-TEST_P(whole_words, of_what_a_receive_places) {
+TEST_P(whole_words, are_what_a_receive_places) {
     int turn = 0;
     for (const std::size_t bytes : {2u, 3u, 4u, 7u, 8u, 15u, 23u, 48u, 49u, 64u, 100u, 4096u, 65536u}) {
         for (std::size_t offset = 0; offset < 8; ++offset) {
@@ -163,7 +163,7 @@ TEST_P(whole_words, of_what_a_receive_places) {
     }
 }
 
-TEST_P(whole_words, of_a_gather_list_whose_pieces_are_no_words) {
+TEST_P(whole_words, are_stored_from_a_gather_list_whose_pieces_are_not_words) {
     constexpr std::size_t bytes = 24;
     std::vector<vinic::segment> list;
     for (std::size_t i = 0; i < bytes; ++i) {
@@ -180,7 +180,7 @@ TEST_P(whole_words, of_a_gather_list_whose_pieces_are_no_words) {
     }
 }
 
-TEST_P(whole_words, of_what_a_read_brings) {
+TEST_P(whole_words, are_what_a_read_brings) {
     if (GetParam() == vinic::reliability::unreliable) {
         GTEST_SKIP() << "reads are for reliable VIs";
     }
@@ -198,7 +198,7 @@ TEST_P(whole_words, of_what_a_read_brings) {
 
 INSTANTIATE_TEST_SUITE_P(levels, whole_words, testing::ValuesIn(all_levels), level_name);
 
-TEST(whole_words, of_writes_from_memory_that_only_the_kernel_reaches) {
+TEST(whole_words, are_stored_from_memory_that_only_the_kernel_reaches) {
     // The source's backing is the sender's affair; the target is the device's own memory.
     endpoint_options from;
     from.kind = memory_kind::shared;

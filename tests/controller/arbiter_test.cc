@@ -91,7 +91,7 @@ rig<Rules> half_guaranteed(std::uint32_t functions) {
     return r;
 }
 
-TEST(arbiter, half_guaranteed_a_twentieth_capped_and_the_rest_to_the_greedy) {
+TEST(arbiter, gives_half_guaranteed_a_twentieth_capped_and_the_rest_to_the_greedy) {
     for (const std::uint32_t functions : {8U, 64U}) {
         const auto r = half_guaranteed<hclock_rules>(functions);
         EXPECT_NEAR(r.share(0, functions / 4), 0.5, 0.0005) << functions;

@@ -22,9 +22,9 @@ constexpr std::uint32_t slow = 1;
 constexpr std::uint32_t other = 2;
 constexpr std::uint64_t an_hour_ns = 3'600'000'000'000;
 
-class DeparturesTest : public testing::TestWithParam<std::uint32_t> {
+class departures : public testing::TestWithParam<std::uint32_t> {
 protected:
-    DeparturesTest() {
+    departures() {
         device_options o;
         o.functions = 4;
         o.yield = true;
@@ -38,7 +38,7 @@ protected:
         });
         EXPECT_TRUE(nic->start());
     }
-    ~DeparturesTest() override {
+    ~departures() override {
         (void)nic->reset(slow);  // or the end would wait for it, too
         nic->settle();
     }
@@ -75,7 +75,7 @@ protected:
     std::vector<event> told;
 };
 
-TEST_P(DeparturesTest, OneWithLastWordsKeepsNobodyWaiting) {
+TEST_P(departures, with_last_words_keep_nobody_waiting) {
     leave_words_unsaid();
     for (int i = 0; i < 3; ++i) {
         raw_client a(*nic, other, 0);
@@ -102,7 +102,7 @@ TEST_P(DeparturesTest, OneWithLastWordsKeepsNobodyWaiting) {
     EXPECT_EQ(nic->status(slow)->contexts, 0u) << "but is nobody's any more";
 }
 
-TEST_P(DeparturesTest, AResetEndsLastWords) {
+TEST_P(departures, have_no_last_words_after_a_reset) {
     leave_words_unsaid();
     EXPECT_EQ(nic->enter(slow, nic->status(slow)->epoch, 0, {}).error().code, errc::busy);
     ASSERT_TRUE(nic->reset(slow));
@@ -111,7 +111,7 @@ TEST_P(DeparturesTest, AResetEndsLastWords) {
     EXPECT_TRUE(nic->attach(slow, ::getuid()));
 }
 
-TEST_P(DeparturesTest, WhatWasPostedAndNotRungArrivesWhenItsProcessDies) {
+TEST_P(departures, deliver_what_a_dying_process_had_posted_and_not_rung) {
     raw_client to(*nic, other, 0);
     ASSERT_EQ(to.register_all(key), errc::ok);
     raw_client from(*nic, slow, 0);
@@ -138,7 +138,7 @@ TEST_P(DeparturesTest, WhatWasPostedAndNotRungArrivesWhenItsProcessDies) {
     }
 }
 
-TEST_P(DeparturesTest, WhoAttachedBeforeAResetDoesNotEnterAfterIt) {
+TEST_P(departures, a_client_that_attached_before_a_reset_does_not_enter_after_it) {
     const auto early = nic->attach(other, ::getuid()).value();
     ASSERT_TRUE(nic->reset(other));
     EXPECT_NE(nic->status(other)->epoch, early.epoch) << "at once";
@@ -152,7 +152,7 @@ TEST_P(DeparturesTest, WhoAttachedBeforeAResetDoesNotEnterAfterIt) {
     EXPECT_EQ(seen, std::byte{0});
 }
 
-TEST_P(DeparturesTest, WhoComesWhereSomebodyHasJustGoneIsNotTakenForHim) {
+TEST_P(departures, a_client_that_comes_where_another_has_just_gone_is_not_taken_for_it) {
     constexpr int rounds = 1000;
     raw_client stays(*nic, other, 1);
     const auto a = nic->attach(other, ::getuid()).value();
@@ -174,7 +174,7 @@ TEST_P(DeparturesTest, WhoComesWhereSomebodyHasJustGoneIsNotTakenForHim) {
     EXPECT_EQ(count(event_kind::died), rounds / 2);
 }
 
-TEST_P(DeparturesTest, WhoNeverEnteredLeavesNothingBehind) {
+TEST_P(departures, a_client_that_never_entered_leaves_nothing_behind) {
     const auto early = nic->attach(other, ::getuid()).value();
     const int kept = ::dup(early.window.get());
     const std::vector<std::byte> much(1 << 20, std::byte{1});
@@ -188,7 +188,7 @@ TEST_P(DeparturesTest, WhoNeverEnteredLeavesNothingBehind) {
     ::close(kept);
 }
 
-TEST_P(DeparturesTest, WhatWasPostedWhileEnginesMightNotWorkIsFoundWhereverItIs) {
+TEST_P(departures, what_was_posted_while_engines_might_not_work_is_found_wherever_it_is) {
     raw_client c(*nic, other, 0);
     ASSERT_EQ(c.register_all(key), errc::ok);
     for (std::uint32_t vi = 0; vi < 80; ++vi) {
@@ -207,7 +207,7 @@ TEST_P(DeparturesTest, WhatWasPostedWhileEnginesMightNotWorkIsFoundWhereverItIs)
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, DeparturesTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, departures, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace vinic::controller

@@ -51,9 +51,9 @@ struct no_memory {
     ~no_memory() { failing.store(false); }
 };
 
-class DeviceMemoryTest : public testing::TestWithParam<std::uint32_t> {
+class device_memory : public testing::TestWithParam<std::uint32_t> {
 protected:
-    DeviceMemoryTest() {
+    device_memory() {
         is_tester = true;
         device_options o;
         o.functions = 4;
@@ -81,7 +81,7 @@ protected:
     std::vector<std::unique_ptr<raw_client>> clients;
 };
 
-TEST_P(DeviceMemoryTest, requests_that_need_memory_are_refused_and_succeed_later) {
+TEST_P(device_memory, requests_that_need_memory_are_refused_and_succeed_later) {
     connect(3, 4, 0);
     raw_client& a = client(1);
     abi::address_key name{};
@@ -116,7 +116,7 @@ TEST_P(DeviceMemoryTest, requests_that_need_memory_are_refused_and_succeed_later
     EXPECT_GT(refused.load(), 0u);
 }
 
-TEST_P(DeviceMemoryTest, a_message_that_outlives_its_lease_breaks_its_connection_and_no_other) {
+TEST_P(device_memory, a_message_that_outlives_its_lease_breaks_its_connection_and_no_other) {
     connect(3, 4, 0);
     connect(1, 2, 1);
     constexpr std::uint32_t bytes = 64 << 20;
@@ -135,7 +135,7 @@ TEST_P(DeviceMemoryTest, a_message_that_outlives_its_lease_breaks_its_connection
     EXPECT_EQ(client(1).await_send(2, i), status::success);
 }
 
-TEST_P(DeviceMemoryTest, waiting_for_a_receiver_and_dropping_a_context_need_none) {
+TEST_P(device_memory, waiting_for_a_receiver_and_dropping_a_context_need_none) {
     connect(3, 4, 0);
     abi::vi_description d = raw_client::description(1);
     d.receiver_wait_ns = 50'000'000;
@@ -158,7 +158,7 @@ TEST_P(DeviceMemoryTest, waiting_for_a_receiver_and_dropping_a_context_need_none
     expect_others_go_on();
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, DeviceMemoryTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, device_memory, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace vinic::controller

@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::uint32_t key = 7 << 8 | 1;
 
-struct DeviceTest : testing::TestWithParam<std::uint32_t> {
-    DeviceTest() {
+struct isolated_device : testing::TestWithParam<std::uint32_t> {
+    isolated_device() {
         device_options o;
         o.functions = 3;
         o.scheduling.engines = GetParam();
@@ -47,7 +47,7 @@ void fill(std::span<std::byte> bytes, unsigned seed) {
     }
 }
 
-TEST_P(DeviceTest, AMessageOfAnyLengthArrives) {
+TEST_P(isolated_device, delivers_a_message_of_any_length) {
     Pair p(*nic);
     for (const std::uint32_t bytes : {0u, 1u, 8u, 48u, 49u, 4096u, 65536u, 65537u, 3u << 20}) {
         fill(p.a.data(0, bytes), bytes);
@@ -66,7 +66,7 @@ TEST_P(DeviceTest, AMessageOfAnyLengthArrives) {
     }
 }
 
-TEST_P(DeviceTest, AMessageWaitsForItsReceiver) {
+TEST_P(isolated_device, lets_a_message_wait_for_its_receiver) {
     Pair p(*nic);
     const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -75,7 +75,7 @@ TEST_P(DeviceTest, AMessageWaitsForItsReceiver) {
     EXPECT_EQ(p.a.await_send(3, s), status::success);
 }
 
-TEST_P(DeviceTest, AWaitEndsWhenItsLimitDoes) {
+TEST_P(isolated_device, ends_a_wait_when_its_limit_is_over) {
     auto d = raw_client::description(3);
     d.receiver_wait_ns = 5'000'000;
     Pair p(*nic, d);
@@ -86,7 +86,7 @@ TEST_P(DeviceTest, AWaitEndsWhenItsLimitDoes) {
     EXPECT_EQ(p.b.entry(3).drops[abi::rx_no_descriptor].load_acquire(), 1u);
 }
 
-TEST_P(DeviceTest, RemoteMemoryIsWrittenReadAndCounted) {
+TEST_P(isolated_device, writes_reads_and_counts_in_remote_memory) {
     Pair p(*nic);
     fill(p.a.data(0, 1 << 20), 1);
     const std::uint64_t there = raw_client::data_offset + (8 << 20);
@@ -120,7 +120,7 @@ struct Refusal {
     status expected;
 };
 
-TEST_P(DeviceTest, WhatIsNotAllowedIsRefusedAndBreaksTheConnection) {
+TEST_P(isolated_device, refuses_what_is_not_allowed_and_breaks_the_connection) {
     const std::uint64_t end = (4ULL << 30) - raw_client::data_offset;
     const Refusal refusals[] = {
         {"no such local key", opcode::send, key + 1, 0, 8, 0, 0, status::local_protection},
@@ -141,7 +141,7 @@ TEST_P(DeviceTest, WhatIsNotAllowedIsRefusedAndBreaksTheConnection) {
     }
 }
 
-TEST_P(DeviceTest, AnotherContextsThingsCannotBeNamed) {
+TEST_P(isolated_device, lets_nobody_name_what_another_context_has) {
     Pair p(*nic);
     raw_client c(*nic, 1, 9);  // the same function as a, another process
     EXPECT_EQ(c.call(abi::verb::destroy_vi, {3}).code, errc::invalid_handle);
@@ -155,7 +155,7 @@ TEST_P(DeviceTest, AnotherContextsThingsCannotBeNamed) {
     EXPECT_EQ(p.a.link_of(3), abi::link::connected);
 }
 
-TEST_P(DeviceTest, WhoLeavesBreaksHisConnectionsAndNobodyElses) {
+TEST_P(isolated_device, breaks_the_connections_of_a_client_that_leaves_and_no_other) {
     Pair p(*nic);
     raw_client d(*nic, 3, 0);
     ASSERT_EQ(d.register_all(key), errc::ok);
@@ -174,7 +174,7 @@ TEST_P(DeviceTest, WhoLeavesBreaksHisConnectionsAndNobodyElses) {
     EXPECT_EQ(p.b.link_of(3), abi::link::connected);
 }
 
-TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
+TEST_P(isolated_device, begins_anew_with_a_function_that_was_reset) {
     Pair p(*nic);
     std::memset(p.a.data(0, 64).data(), 0x5a, 64);
     ASSERT_TRUE(nic->reset(1));
@@ -186,7 +186,7 @@ TEST_P(DeviceTest, AFunctionThatWasResetBeginsAnew) {
     EXPECT_EQ(nic->status(1)->counters.resets, 1u);
 }
 
-TEST_P(DeviceTest, ALongDatagramTakesSeveralLeasesAndArrivesWhole) {
+TEST_P(isolated_device, takes_several_leases_for_a_long_datagram_and_delivers_it_whole) {
     auto d = raw_client::description(4);
     d.flags |= abi::is_datagram;
     d.reliability = 0;
@@ -215,7 +215,7 @@ TEST_P(DeviceTest, ALongDatagramTakesSeveralLeasesAndArrivesWhole) {
     EXPECT_TRUE(b.await_receive(4, 2));
 }
 
-TEST_P(DeviceTest, ADatagramReceiverMayFlushWhileALongOneComes) {
+TEST_P(isolated_device, lets_a_receiver_flush_while_a_long_datagram_comes) {
     auto d = raw_client::description(4);
     d.flags |= abi::is_datagram;
     d.reliability = 0;
@@ -236,7 +236,7 @@ TEST_P(DeviceTest, ADatagramReceiverMayFlushWhileALongOneComes) {
     }
 }
 
-TEST_P(DeviceTest, AWindowIsNotGivenToTheNextUserAfterOneWhoNeverEntered) {
+TEST_P(isolated_device, gives_the_next_user_a_new_window_even_after_one_who_never_entered) {
     const auto first = nic->attach(1, ::getuid() + 1);
     ASSERT_TRUE(first);
     const int kept = ::dup(first->window.get());
@@ -248,7 +248,7 @@ TEST_P(DeviceTest, AWindowIsNotGivenToTheNextUserAfterOneWhoNeverEntered) {
     ::close(kept);
 }
 
-TEST_P(DeviceTest, QuotasEndWithAnErrorAndGiveWhatIsGivenBack) {
+TEST_P(isolated_device, ends_a_quota_with_an_error_and_gives_again_what_was_given_back) {
     device_options o;
     o.functions = 1;
     o.defaults.vis_max = 3;
@@ -272,7 +272,7 @@ TEST_P(DeviceTest, QuotasEndWithAnErrorAndGiveWhatIsGivenBack) {
     EXPECT_EQ(small->enter(1, small->status(1)->epoch, 1, {}).error().code, errc::limit_reached);
 }
 
-TEST_P(DeviceTest, AMailboxAnswersEachRequestOnce) {
+TEST_P(isolated_device, answers_each_request_of_a_mailbox_once) {
     Pair p(*nic);
     abi::mailbox& box = *p.a.at<abi::mailbox>(abi::mailbox_offset(0));
     ASSERT_EQ(p.a.call(abi::verb::quiesce, {}).code, errc::ok);
@@ -290,7 +290,7 @@ TEST_P(DeviceTest, AMailboxAnswersEachRequestOnce) {
     EXPECT_EQ(p.a.call(abi::verb::quiesce, {}).code, errc::ok) << "and goes on";
 }
 
-TEST_P(DeviceTest, AFunctionWithoutBusMasterMovesNothingUntilItHasItAgain) {
+TEST_P(isolated_device, moves_nothing_for_a_function_without_bus_master_until_it_has_it_again) {
     constexpr std::uint32_t command = 4;
     constexpr std::uint32_t bus_master = 4;
     Pair p(*nic);
@@ -309,7 +309,7 @@ TEST_P(DeviceTest, AFunctionWithoutBusMasterMovesNothingUntilItHasItAgain) {
 }
 
 /// No descriptor of the receiver has a part in it, so none must be posted before it goes on.
-TEST_P(DeviceTest, ARemoteOperationAtAFunctionWithoutBusMasterGoesOnWhenItHasItAgain) {
+TEST_P(isolated_device, lets_a_remote_operation_go_on_at_a_function_that_has_bus_master_again) {
     constexpr std::uint32_t command = 4;
     constexpr std::uint32_t bus_master = 4;
     Pair p(*nic);
@@ -322,7 +322,7 @@ TEST_P(DeviceTest, ARemoteOperationAtAFunctionWithoutBusMasterGoesOnWhenItHasItA
     }
 }
 
-TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {
+TEST_P(isolated_device, reads_and_writes_configuration_spaces_within_bounds) {
     const auto pf = nic->configuration(0);
     ASSERT_TRUE(pf);
     EXPECT_EQ(pf->size(), 4096u);
@@ -333,7 +333,7 @@ TEST_P(DeviceTest, ConfigurationSpacesAreReadAndWrittenWithinBounds) {
     EXPECT_EQ(*nic->configuration(0), *pf) << "a VF's write";
 }
 
-TEST_P(DeviceTest, AnEventDescriptorThatIsDrainedOrMadeBlockingHurtsNobodyElse) {
+TEST_P(isolated_device, serves_the_others_when_an_event_descriptor_is_drained_or_made_blocking) {
     Pair p(*nic);
     const auto mine = nic->attach(3, ::getuid());
     ASSERT_TRUE(mine);
@@ -355,7 +355,7 @@ TEST_P(DeviceTest, AnEventDescriptorThatIsDrainedOrMadeBlockingHurtsNobodyElse) 
     }
 }
 
-TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {
+TEST_P(isolated_device, cuts_off_a_function_that_breaks_the_rules_all_the_time_until_a_reset) {
     std::atomic<int> told{0};
     nic->on_event([&](const event& e) { told += e.kind == event_kind::misbehaved && e.function == 3 ? 1 : 0; });
     Pair p(*nic);
@@ -384,7 +384,7 @@ TEST_P(DeviceTest, WhoBreaksTheRulesAllTheTimeIsCutOffUntilAReset) {
     EXPECT_TRUE(nic->attach(3, ::getuid()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, DeviceTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, isolated_device, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace vinic::controller

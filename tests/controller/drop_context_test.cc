@@ -22,9 +22,9 @@ abi::address_key name_of(const std::string& text) {
 }
 
 /// Two processes of function 1, one of function 2.
-class DropContextTest : public testing::Test {
+class dropped_context : public testing::Test {
 protected:
-    DropContextTest() {
+    dropped_context() {
         device_options o;
         o.functions = 2;
         o.yield = true;
@@ -75,7 +75,7 @@ protected:
     std::unique_ptr<raw_client> other;
 };
 
-TEST_F(DropContextTest, everything_that_it_had_is_ended_and_what_its_sibling_has_stays) {
+TEST_F(dropped_context, everything_that_it_had_is_ended_and_what_its_sibling_has_stays) {
     fill();
     EXPECT_EQ(listen(*sibling, 1000), errc::ok);
     EXPECT_EQ(sibling
@@ -111,7 +111,7 @@ TEST_F(DropContextTest, everything_that_it_had_is_ended_and_what_its_sibling_has
 }
 
 /// It may poll while its function is taken from it, and must not take that for a disconnect of its own.
-TEST_F(DropContextTest, a_living_owner_never_reads_a_reason_that_is_not_the_devices_end) {
+TEST_F(dropped_context, a_living_owner_never_reads_a_reason_that_is_not_the_devices_end) {
     fill();
     std::uint32_t misled = 0;
     std::thread polls([&] {
@@ -132,7 +132,7 @@ TEST_F(DropContextTest, a_living_owner_never_reads_a_reason_that_is_not_the_devi
     EXPECT_EQ(misled, 0u);
 }
 
-TEST_F(DropContextTest, others_ask_and_are_answered_while_it_goes) {
+TEST_F(dropped_context, others_ask_and_are_answered_while_it_goes) {
     fill();
     std::atomic<bool> over{false};
     std::uint64_t answered = 0;
@@ -150,7 +150,7 @@ TEST_F(DropContextTest, others_ask_and_are_answered_while_it_goes) {
     EXPECT_EQ(nic->status(1)->contexts, 1u);
 }
 
-TEST_F(DropContextTest, requests_are_taken_in_order_and_end_with_their_name) {
+TEST_F(dropped_context, requests_are_taken_in_order_and_end_with_their_name) {
     EXPECT_EQ(listen(*going, 1), errc::ok);
     EXPECT_EQ(listen(*going, 11), errc::ok);
     for (std::uint32_t i = 0; i < 4; ++i) {

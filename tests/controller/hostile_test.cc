@@ -247,9 +247,9 @@ std::uint64_t exchange(raw_client& a, raw_client& b, std::uint64_t seed, std::ch
     return messages;
 }
 
-class HostileTest : public testing::TestWithParam<std::uint32_t> {};
+class hostile_tenant : public testing::TestWithParam<std::uint32_t> {};
 
-TEST_P(HostileTest, NothingATenantWritesReachesAnother) {
+TEST_P(hostile_tenant, writes_nothing_that_reaches_another) {
     const std::uint64_t seed = std::random_device{}();
     SCOPED_TRACE("seed " + std::to_string(seed));
     device_options o;
@@ -291,7 +291,7 @@ TEST_P(HostileTest, NothingATenantWritesReachesAnother) {
     RecordProperty("messages", std::to_string(messages));
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, HostileTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, hostile_tenant, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace vinic::controller

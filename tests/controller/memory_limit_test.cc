@@ -16,9 +16,9 @@ constexpr std::uint64_t limit = 64 * mib;
 constexpr std::uint32_t hog = 1;
 constexpr std::uint32_t neighbour = 2;
 
-class MemoryLimitTest : public testing::TestWithParam<std::uint32_t> {
+class function_memory_limit : public testing::TestWithParam<std::uint32_t> {
 protected:
-    MemoryLimitTest() {
+    function_memory_limit() {
         device_options o;
         o.functions = 3;
         o.yield = true;
@@ -46,7 +46,7 @@ protected:
     std::unique_ptr<device> nic;
 };
 
-TEST_P(MemoryLimitTest, TheDeviceMakesNoMorePagesThanAFunctionMayHold) {
+TEST_P(function_memory_limit, keeps_the_device_from_making_more_pages_than_a_function_may_hold) {
     raw_client c(*nic, hog, 0);
     raw_client n(*nic, neighbour, 0);
     ASSERT_EQ(c.register_all(key), errc::ok);
@@ -71,7 +71,7 @@ TEST_P(MemoryLimitTest, TheDeviceMakesNoMorePagesThanAFunctionMayHold) {
     EXPECT_EQ(c.create(30), errc::out_of_memory) << "or lowered: what is there stays";
 }
 
-TEST_P(MemoryLimitTest, AReceiverWithoutMemoryBreaksTheConnectionAndNothingElse) {
+TEST_P(function_memory_limit, breaks_the_connection_of_a_receiver_without_memory_and_nothing_else) {
     raw_client from(*nic, neighbour, 0);
     raw_client to(*nic, hog, 0);
     raw_client third(*nic, 3, 0);
@@ -98,7 +98,7 @@ TEST_P(MemoryLimitTest, AReceiverWithoutMemoryBreaksTheConnectionAndNothingElse)
               status::success);
 }
 
-TEST_P(MemoryLimitTest, LeavingAndComingBackHoldsNothing) {
+TEST_P(function_memory_limit, is_not_used_up_by_leaving_and_coming_back) {
     std::vector<int> kept;
     for (int i = 0; i < 6; ++i) {
         kept.push_back(::dup(nic->attach(hog, ::getuid())->window.get()));
@@ -119,7 +119,7 @@ TEST_P(MemoryLimitTest, LeavingAndComingBackHoldsNothing) {
     }
 }
 
-TEST_P(MemoryLimitTest, WhatADescriptorsTablesLeadToCountsAsWell) {
+TEST_P(function_memory_limit, counts_what_a_descriptors_tables_lead_to_as_well) {
     // A region of the whole address space: each message is looked up where the client says, page after page.
     raw_client c(*nic, hog, 0);
     constexpr std::uint32_t everywhere = 8 << 8 | 1;
@@ -145,7 +145,7 @@ TEST_P(MemoryLimitTest, WhatADescriptorsTablesLeadToCountsAsWell) {
     EXPECT_LE(nic->status(hog)->memory_bytes, most());
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, MemoryLimitTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, function_memory_limit, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace vinic::controller

@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::uint32_t mine = 2;
 
-struct NoticesTest : testing::Test {
-    NoticesTest() {
+struct notice_board : testing::Test {
+    notice_board() {
         device_options o;
         o.functions = 3;
         o.yield = true;
@@ -39,7 +39,7 @@ abi::notice_words in_force(const raw_client& c) {
 
 constexpr auto as_number = [](abi::notice n) { return static_cast<std::uint32_t>(n); };
 
-TEST_F(NoticesTest, WhatIsInForceIsThereFromTheStartOn) {
+TEST_F(notice_board, says_from_the_start_what_is_in_force) {
     ASSERT_TRUE(nic->set_service(mine, {.guarantee = 1000, .cap = 2000, .weight = 3, .priority = 4}));
     ASSERT_TRUE(nic->reset(mine));
     nic->settle();
@@ -52,7 +52,7 @@ TEST_F(NoticesTest, WhatIsInForceIsThereFromTheStartOn) {
     EXPECT_EQ(w.priority, 4u);
 }
 
-TEST_F(NoticesTest, AChangeIsToldToItsFunctionOnly) {
+TEST_F(notice_board, tells_of_a_change_to_its_function_only) {
     const raw_client c(*nic, mine, 0);
     const raw_client other(*nic, 1, 0);
     ASSERT_TRUE(nic->set_service(mine, {.guarantee = 5, .cap = 6, .weight = 7, .priority = 1}));
@@ -74,7 +74,7 @@ TEST_F(NoticesTest, AChangeIsToldToItsFunctionOnly) {
     EXPECT_EQ(board_of(c).count.load_acquire(), 1u);
 }
 
-TEST_F(NoticesTest, TheLastSixteenAreKept) {
+TEST_F(notice_board, keeps_the_last_sixteen) {
     const raw_client c(*nic, mine, 0);
     for (std::uint32_t i = 1; i <= 40; ++i) {
         ASSERT_TRUE(nic->set_service(mine, {.weight = 100 + i}));
@@ -87,7 +87,7 @@ TEST_F(NoticesTest, TheLastSixteenAreKept) {
     }
 }
 
-TEST_F(NoticesTest, ResetRemovalAndTheEndAreToldBeforeTheyHappen) {
+TEST_F(notice_board, tells_of_reset_removal_and_the_end_before_they_happen) {
     raw_client gone(*nic, mine, 0);
     gone.hold_entry();
     ASSERT_TRUE(nic->reset(mine));
@@ -111,7 +111,7 @@ TEST_F(NoticesTest, ResetRemovalAndTheEndAreToldBeforeTheyHappen) {
     EXPECT_EQ(notice(last, 1)->kind, as_number(abi::notice::device_stopping));
 }
 
-TEST_F(NoticesTest, WhoScribblesHereMisleadsNobodyElse) {
+TEST_F(notice_board, that_is_scribbled_over_misleads_no_other_function) {
     const raw_client c(*nic, mine, 0);
     const raw_client other(*nic, 1, 0);
     for (std::uint32_t i = 0; i < 100; ++i) {
@@ -128,7 +128,7 @@ TEST_F(NoticesTest, WhoScribblesHereMisleadsNobodyElse) {
     EXPECT_EQ(nic->status(mine)->options.quality.weight, 101u);
 }
 
-TEST_F(NoticesTest, WhoBreaksTheRulesIsToldBeforeHeIsCutOff) {
+TEST_F(notice_board, tells_a_function_that_breaks_the_rules_before_it_is_cut_off) {
     device_options o;
     o.functions = 1;
     o.yield = true;

@@ -54,8 +54,8 @@ struct Receiver {
     raw_client client;
 };
 
-struct NotificationTest : testing::TestWithParam<std::uint32_t> {
-    NotificationTest() {
+struct notification : testing::TestWithParam<std::uint32_t> {
+    notification() {
         device_options o;
         o.functions = 3;
         o.scheduling.engines = GetParam();
@@ -82,7 +82,7 @@ struct NotificationTest : testing::TestWithParam<std::uint32_t> {
     std::optional<Receiver> receiver;
 };
 
-TEST_P(NotificationTest, AMaskedVectorIsPendingAndUnmaskingDelivers) {
+TEST_P(notification, a_masked_vector_is_pending_and_unmasking_delivers) {
     receiver->entry().vector.store_release(2);
     receiver->arm();
     send();
@@ -108,7 +108,7 @@ TEST_P(NotificationTest, AMaskedVectorIsPendingAndUnmaskingDelivers) {
     EXPECT_EQ(receiver->wakes(), 3u) << "once";
 }
 
-TEST_P(NotificationTest, AQueueThatNobodySleepsOnIsNotPending) {
+TEST_P(notification, a_queue_that_nobody_sleeps_on_is_not_pending) {
     ASSERT_EQ(receiver->set(0, abi::vector_masked), errc::ok);
     send();
     EXPECT_EQ(receiver->pending(0), 0u);
@@ -117,7 +117,7 @@ TEST_P(NotificationTest, AQueueThatNobodySleepsOnIsNotPending) {
     EXPECT_EQ(receiver->wakes(), 0u);
 }
 
-TEST_P(NotificationTest, MsiXMaskEnableAndBusMasterHoldAllVectorsOfTheirFunction) {
+TEST_P(notification, msi_x_mask_enable_and_bus_master_hold_all_vectors_of_their_function) {
     const std::uint32_t control = pci::msix + 2;
     const struct {
         std::uint32_t offset;
@@ -148,7 +148,7 @@ TEST_P(NotificationTest, MsiXMaskEnableAndBusMasterHoldAllVectorsOfTheirFunction
     }
 }
 
-TEST_P(NotificationTest, APeriodDelaysTheWakeUpAndNeverSwallowsIt) {
+TEST_P(notification, a_period_delays_the_wake_up_and_never_swallows_it) {
     constexpr std::uint64_t period_ns = 20'000'000;
     ASSERT_EQ(receiver->set(0, 0, 0, period_ns), errc::ok);
     for (std::uint32_t i = 1; i <= 5; ++i) {
@@ -161,7 +161,7 @@ TEST_P(NotificationTest, APeriodDelaysTheWakeUpAndNeverSwallowsIt) {
     }
 }
 
-TEST_P(NotificationTest, ACountEndsThePeriod) {
+TEST_P(notification, a_count_ends_the_period) {
     ASSERT_EQ(receiver->set(0, 0, 3, 1'000'000'000), errc::ok);
     receiver->arm();
     const std::uint64_t begun = os::now_ns();
@@ -175,7 +175,7 @@ TEST_P(NotificationTest, ACountEndsThePeriod) {
     EXPECT_EQ(receiver->wakes(), 1u);
 }
 
-TEST_P(NotificationTest, GarbageInTheWindowOrTheRequestReachesNothing) {
+TEST_P(notification, garbage_in_the_window_or_the_request_reaches_nothing) {
     for (const std::uint32_t vector : {4u, 64u, 1u << 31, ~0u}) {
         receiver->entry().vector.store_release(vector);
         const std::uint32_t before = receiver->wakes();
@@ -201,7 +201,7 @@ TEST_P(NotificationTest, GarbageInTheWindowOrTheRequestReachesNothing) {
     EXPECT_EQ(receiver->client.at<abi::identity_page>(abi::identity_offset)->vectors.load_acquire(), 4u);
 }
 
-TEST_P(NotificationTest, WhoLeavesTakesWhatWaitsForHimAlong) {
+TEST_P(notification, a_client_that_leaves_takes_along_what_waits_for_it) {
     raw_client sibling(*nic, 2, 0);
     ASSERT_EQ(receiver->set(1, abi::vector_masked), errc::ok);
     receiver->entry().vector.store_release(1);
@@ -214,7 +214,7 @@ TEST_P(NotificationTest, WhoLeavesTakesWhatWaitsForHimAlong) {
     EXPECT_EQ(left.r[1], std::uint64_t{abi::vector_masked}) << "the function is still in use";
 }
 
-TEST_P(NotificationTest, ABreakWhileAllEnginesSleepIsToldWhenItsPeriodIsOver) {
+TEST_P(notification, a_break_while_all_engines_sleep_is_told_when_its_period_is_over) {
     ASSERT_EQ(receiver->set(0, 0, 0, 3'000'000), errc::ok);
     receiver->arm();
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -222,7 +222,7 @@ TEST_P(NotificationTest, ABreakWhileAllEnginesSleepIsToldWhenItsPeriodIsOver) {
     EXPECT_TRUE(receiver->await_wakes(1));
 }
 
-TEST_P(NotificationTest, AResetAndANewTenantBeginWithOpenVectors) {
+TEST_P(notification, a_reset_and_a_new_tenant_begin_with_open_vectors) {
     for (const bool by_reset : {true, false}) {
         ASSERT_EQ(receiver->set(1, abi::vector_masked, 3, 1000), errc::ok);
         if (by_reset) {
@@ -236,7 +236,7 @@ TEST_P(NotificationTest, AResetAndANewTenantBeginWithOpenVectors) {
     }
 }
 
-TEST_P(NotificationTest, AFunctionThatWasRemovedComesBackWithOpenVectors) {
+TEST_P(notification, a_function_that_was_removed_comes_back_with_open_vectors) {
     ASSERT_EQ(receiver->set(0, abi::vector_masked), errc::ok);
     receiver->arm();
     send();
@@ -254,7 +254,7 @@ TEST_P(NotificationTest, AFunctionThatWasRemovedComesBackWithOpenVectors) {
 }
 
 /// Whatever is set meanwhile, who sleeps is woken: nobody looks by himself here.
-TEST_P(NotificationTest, NoWakeUpIsLostWhileSettingsChange) {
+TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
     const std::uint64_t seed = std::random_device{}();
     SCOPED_TRACE("seed " + std::to_string(seed));
     raw_client other(*nic, 2, 6);
@@ -301,7 +301,7 @@ TEST_P(NotificationTest, NoWakeUpIsLostWhileSettingsChange) {
     administrator.join();
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, NotificationTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, notification, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace vinic::controller

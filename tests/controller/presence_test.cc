@@ -15,8 +15,8 @@ namespace {
 constexpr std::uint32_t key = 7 << 8 | 1;
 constexpr std::uint32_t guest = 3;
 
-struct PresenceTest : testing::Test {
-    PresenceTest() {
+struct presence : testing::Test {
+    presence() {
         device_options o;
         o.functions = 4;
         o.scheduling.engines = 2;
@@ -57,7 +57,7 @@ void exchange(raw_client& a, raw_client& b, std::uint32_t vi, std::byte mark) {
     ASSERT_EQ(b.data(1 << 20, 1).front(), mark);
 }
 
-TEST_F(PresenceTest, OneThatWasRemovedIsNowhere) {
+TEST_F(presence, a_function_that_was_removed_is_nowhere) {
     ASSERT_TRUE(nic->remove(guest));
     nic->settle();
     EXPECT_FALSE(nic->has(guest));
@@ -77,7 +77,7 @@ TEST_F(PresenceTest, OneThatWasRemovedIsNowhere) {
     nic->stop();  // has no window to write to
 }
 
-TEST_F(PresenceTest, ThePfStaysAndWhatIsThereIsNotAdded) {
+TEST_F(presence, the_pf_stays_and_what_is_there_is_not_added) {
     EXPECT_EQ(nic->remove(0).error().code, errc::invalid_argument);
     EXPECT_TRUE(nic->has(0));
     EXPECT_EQ(nic->remove(5).error().code, errc::unknown_address);
@@ -87,7 +87,7 @@ TEST_F(PresenceTest, ThePfStaysAndWhatIsThereIsNotAdded) {
     EXPECT_EQ(added.load() + removed.load(), 0);
 }
 
-TEST_F(PresenceTest, OneThatIsAddedIsAsIfNew) {
+TEST_F(presence, a_function_that_is_added_is_as_if_new) {
     std::uint32_t epoch = 0;
     {
         raw_client a(*nic, guest, 0);
@@ -117,7 +117,7 @@ TEST_F(PresenceTest, OneThatIsAddedIsAsIfNew) {
     EXPECT_EQ(nic->status(guest)->counters.tx_messages, 1u);
 }
 
-TEST_F(PresenceTest, AnOldEpochDoesNotEnterTheNewOne) {
+TEST_F(presence, an_old_epoch_does_not_enter_the_new_one) {
     const auto before = nic->attach(guest, ::getuid()).value();
     ASSERT_TRUE(nic->remove(guest));
     nic->settle();
@@ -127,7 +127,7 @@ TEST_F(PresenceTest, AnOldEpochDoesNotEnterTheNewOne) {
     EXPECT_TRUE(nic->enter(guest, now.epoch, 0, {}));
 }
 
-TEST_F(PresenceTest, ItsGuaranteeIsFreeForOthersAndItStaysAwayWithoutOne) {
+TEST_F(presence, its_guarantee_is_free_for_others_and_it_stays_away_without_one) {
     const std::uint64_t all = nic->options().scheduling.bytes_per_second * nic->options().scheduling.engines;
     ASSERT_TRUE(nic->set_service(guest, {.guarantee = all}));
     EXPECT_EQ(nic->set_service(1, {.guarantee = all}).error().code, errc::invalid_argument);
@@ -141,7 +141,7 @@ TEST_F(PresenceTest, ItsGuaranteeIsFreeForOthersAndItStaysAwayWithoutOne) {
     EXPECT_EQ(attaching(guest), errc::ok);
 }
 
-TEST_F(PresenceTest, AResetOfThePfsVfsDoesNotBringItBack) {
+TEST_F(presence, a_reset_of_the_pfs_vfs_does_not_bring_it_back) {
     ASSERT_TRUE(nic->remove(guest));
     nic->settle();
     constexpr std::uint32_t control = pci::sriov + pci::sriov_control;
@@ -152,7 +152,7 @@ TEST_F(PresenceTest, AResetOfThePfsVfsDoesNotBringItBack) {
 }
 
 /// One VF goes and comes 200 times while two others exchange messages, and its own clients are in the middle of some.
-TEST_F(PresenceTest, OthersDoNotNotice) {
+TEST_F(presence, others_do_not_notice) {
     raw_client a(*nic, 1, 0);
     raw_client b(*nic, 2, 0);
     pair_up(a, b, 1);
@@ -202,7 +202,7 @@ TEST_F(PresenceTest, OthersDoNotNotice) {
     EXPECT_EQ(added.load(), 200);
 }
 
-TEST_F(PresenceTest, ItsGuaranteeIsFreeAtOnceAlthoughItIsStillBeingTakenAway) {
+TEST_F(presence, its_guarantee_is_free_at_once_although_it_is_still_being_taken_away) {
     const std::uint64_t all = nic->options().scheduling.bytes_per_second * nic->options().scheduling.engines;
     for (int i = 0; i < 20; ++i) {
         ASSERT_TRUE(nic->set_service(guest, {.guarantee = all}));
@@ -215,7 +215,7 @@ TEST_F(PresenceTest, ItsGuaranteeIsFreeAtOnceAlthoughItIsStillBeingTakenAway) {
     }
 }
 
-TEST_F(PresenceTest, ServiceAndMemoryAreSetTogetherOrNotAtAll) {
+TEST_F(presence, service_and_memory_are_set_together_or_not_at_all) {
     const auto before = nic->status(guest)->options;
     EXPECT_FALSE(nic->set(guest, {.weight = 7}, 1 << 20)) << "too little memory";
     EXPECT_FALSE(nic->set(guest, {.guarantee = ~std::uint64_t{0}}, 64ULL << 20)) << "too much guaranteed";

@@ -33,7 +33,7 @@ std::uint64_t blocks(int fd) {
     return static_cast<std::uint64_t>(s.st_blocks) * 512;
 }
 
-TEST(RetiredWindowsTest, ASmallOneDoesNotWaitForALargeOne) {
+TEST(retired_windows, a_small_one_does_not_wait_for_a_large_one) {
     retired_windows all(2);
     memory_account large(window_bytes);
     memory_account small(window_bytes);
@@ -59,7 +59,7 @@ TEST(RetiredWindowsTest, ASmallOneDoesNotWaitForALargeOne) {
     EXPECT_EQ(all.waiting(large) + all.waiting(small), 0u);
 }
 
-TEST(RetiredWindowsTest, OneThatSomebodyStillMapsHoldsNothing) {
+TEST(retired_windows, one_that_somebody_still_maps_holds_nothing) {
     retired_windows all(1);
     memory_account account(window_bytes);
     window w = filled(64 * mib, 8 * mib);
@@ -80,7 +80,7 @@ TEST(RetiredWindowsTest, OneThatSomebodyStillMapsHoldsNothing) {
     ::close(kept);
 }
 
-TEST(RetiredWindowsTest, WhoIsInItWhenItIsTakenAwayMaySayFarewell) {
+TEST(retired_windows, a_client_that_is_in_one_when_it_is_taken_away_may_say_farewell) {
     using pace = retired_windows::pace;
     constexpr std::uint64_t ms = 1'000'000;
     constexpr std::uint64_t end = 1000 * ms;
@@ -114,7 +114,7 @@ TEST(RetiredWindowsTest, WhoIsInItWhenItIsTakenAwayMaySayFarewell) {
     }
 }
 
-TEST(RetiredWindowsTest, WhoHasOneOpenKeepsItUntilItIsInTheWay) {
+TEST(retired_windows, a_process_that_has_one_open_keeps_it_until_it_is_in_the_way) {
     using pace = retired_windows::pace;
     retired_windows all(1);
     memory_account account(window_bytes);
@@ -134,7 +134,7 @@ TEST(RetiredWindowsTest, WhoHasOneOpenKeepsItUntilItIsInTheWay) {
     ::close(kept);
 }
 
-TEST(RetiredWindowsTest, AnAccountLetsMakeWhatItsLimitLeaves) {
+TEST(retired_windows, an_account_lets_the_device_make_what_its_limit_leaves) {
     window w = window::create(1, window_bytes).value();
     memory_account account(64 * mib);
     memory_allowance mine;
@@ -159,7 +159,7 @@ TEST(RetiredWindowsTest, AnAccountLetsMakeWhatItsLimitLeaves) {
     EXPECT_TRUE(account.take(1, w));
 }
 
-TEST(RetiredWindowsTest, ALimitThatWasLoweredHoldsAtOnceWhoeverIsJustLooking) {
+TEST(retired_windows, a_limit_that_was_lowered_holds_at_once_whoever_is_just_looking) {
     const window w = filled(64 * mib, 8 * mib);
     memory_account account(64 * mib);
     std::atomic<bool> ended = false;

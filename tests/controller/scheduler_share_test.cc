@@ -80,7 +80,7 @@ TEST(scheduler_share, the_number_of_vis_and_queues_buys_nothing) {
     EXPECT_LE(max_over_min(s.shares(1, 2)), 1.001);
 }
 
-TEST(scheduler_share, weights_one_two_and_four) {
+TEST(scheduler_share, weights_one_two_and_four_give_shares_in_that_ratio) {
     simulation s({});
     for (std::uint32_t f = 1; f <= 3; ++f) {
         s.function(f, {.weight = 1U << (f - 1)});

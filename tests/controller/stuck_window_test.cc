@@ -87,7 +87,7 @@ private:
     std::thread writer_;
 };
 
-class StuckWindowTest : public testing::TestWithParam<std::uint32_t> {
+class stuck_window : public testing::TestWithParam<std::uint32_t> {
 protected:
     void SetUp() override {
         if (!unending_write::is_possible()) {
@@ -145,7 +145,7 @@ protected:
     std::unique_ptr<device> nic;
 };
 
-TEST_P(StuckWindowTest, ItsFunctionAloneMeetsIt) {
+TEST_P(stuck_window, is_met_by_its_function_alone) {
     auto first = leave_stuck_window();
     come_and_go();
     EXPECT_GE(retired(bad), mib) << "it is charged";
@@ -162,7 +162,7 @@ TEST_P(StuckWindowTest, ItsFunctionAloneMeetsIt) {
     come_and_go();
 }
 
-TEST_P(StuckWindowTest, TheDeviceEndsAllTheSame) {
+TEST_P(stuck_window, does_not_keep_the_device_from_ending) {
     const auto stuck = leave_stuck_window();
     come_and_go();
     nic->stop();
@@ -173,11 +173,11 @@ TEST_P(StuckWindowTest, TheDeviceEndsAllTheSame) {
     EXPECT_TRUE(comes_true([&] { return threads() <= threads_before; }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, StuckWindowTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(engines, stuck_window, testing::Values(1, 2));
 
 // -- without a device ---------------------------------------------------------------------------
 
-TEST(RetiredWindowsThreadsTest, SmallOnesDoNotWaitForALargeOneEvenIfThatIsKept) {
+TEST(retired_windows_threads, serve_small_windows_while_a_large_one_is_stuck) {
     if (!unending_write::is_possible()) {
         GTEST_SKIP() << "userfaultfd: " << std::strerror(errno);
     }
@@ -200,7 +200,7 @@ TEST(RetiredWindowsThreadsTest, SmallOnesDoNotWaitForALargeOneEvenIfThatIsKept) 
     EXPECT_GE(slow.retired(), 8 * mib);
 }
 
-TEST(RetiredWindowsThreadsTest, OneThatKeptTheOthersOnceGetsAThreadOfItsOwn) {
+TEST(retired_windows_threads, give_a_window_that_kept_the_others_once_a_thread_of_its_own) {
     if (!unending_write::is_possible()) {
         GTEST_SKIP() << "userfaultfd: " << std::strerror(errno);
     }

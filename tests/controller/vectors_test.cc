@@ -12,7 +12,7 @@ namespace {
 
 using woken = std::vector<std::uint32_t>;
 
-struct Vectors : testing::Test {
+struct vectors_of_a_function : testing::Test {
     static constexpr std::uint32_t function = 3;
     delivery_times times;
     /// In slices, as the device does.
@@ -46,14 +46,14 @@ struct Vectors : testing::Test {
     }
 };
 
-TEST_F(Vectors, an_open_one_wakes_at_once) {
+TEST_F(vectors_of_a_function, an_open_one_wakes_at_once) {
     EXPECT_TRUE(vectors.is_open(2));
     EXPECT_EQ(arrive(2, 7, 100), woken{7}) << "opened between two looks";
     EXPECT_EQ(vectors.status(2).pending, 0U);
     EXPECT_EQ(times.next(), delivery_times::never);
 }
 
-TEST_F(Vectors, a_masked_one_keeps_each_queue_once_and_delivers_on_unmask) {
+TEST_F(vectors_of_a_function, a_masked_one_keeps_each_queue_once_and_delivers_on_unmask) {
     ASSERT_EQ(set(1, true), errc::ok);
     EXPECT_FALSE(vectors.is_open(1));
     for (const std::uint32_t cq : {5U, 9U, 5U, 9U, 5U}) {
@@ -69,7 +69,7 @@ TEST_F(Vectors, a_masked_one_keeps_each_queue_once_and_delivers_on_unmask) {
     EXPECT_EQ(due(100), woken()) << "once";
 }
 
-TEST_F(Vectors, a_period_begins_with_the_first_and_ends_for_all) {
+TEST_F(vectors_of_a_function, a_period_begins_with_the_first_and_ends_for_all) {
     ASSERT_EQ(set(0, false, 0, 50), errc::ok);
     EXPECT_EQ(arrive(0, 1, 1000), woken());
     EXPECT_EQ(arrive(0, 2, 1049), woken());
@@ -82,7 +82,7 @@ TEST_F(Vectors, a_period_begins_with_the_first_and_ends_for_all) {
     EXPECT_EQ(times.next(), 2050U) << "the next one is as long";
 }
 
-TEST_F(Vectors, a_count_ends_it_sooner) {
+TEST_F(vectors_of_a_function, a_count_ends_it_sooner) {
     ASSERT_EQ(set(0, false, 3, 50), errc::ok);
     EXPECT_EQ(arrive(0, 1, 1000), woken());
     EXPECT_EQ(arrive(0, 1, 1001), woken());
@@ -95,7 +95,7 @@ TEST_F(Vectors, a_count_ends_it_sooner) {
     EXPECT_EQ(arrive(0, 1, 1004), woken{1}) << "each is the first";
 }
 
-TEST_F(Vectors, what_finds_no_room_stays_due) {
+TEST_F(vectors_of_a_function, what_finds_no_room_stays_due) {
     ASSERT_EQ(set(0, false, 3, 50), errc::ok);
     EXPECT_EQ(arrive(0, 1, 1000), woken());
     EXPECT_EQ(arrive(0, 2, 1000), woken());
@@ -107,7 +107,7 @@ TEST_F(Vectors, what_finds_no_room_stays_due) {
     EXPECT_EQ(times.of(function), delivery_times::never);
 }
 
-TEST_F(Vectors, one_that_always_has_something_leaves_room_to_others) {
+TEST_F(vectors_of_a_function, one_that_always_has_something_leaves_room_to_others) {
     for (const std::uint32_t v : {0U, 1U}) {
         ASSERT_EQ(set(v, false, 0, 10), errc::ok);
     }
@@ -120,7 +120,7 @@ TEST_F(Vectors, one_that_always_has_something_leaves_room_to_others) {
     EXPECT_TRUE(told);
 }
 
-TEST_F(Vectors, a_function_that_may_not_speak_keeps_everything) {
+TEST_F(vectors_of_a_function, a_function_that_may_not_speak_keeps_everything) {
     ASSERT_EQ(set(1, false, 1, 50), errc::ok);
     vectors.enable(false, times);
     EXPECT_FALSE(vectors.is_open(0));
@@ -137,7 +137,7 @@ TEST_F(Vectors, a_function_that_may_not_speak_keeps_everything) {
     EXPECT_EQ(vectors.status(2).pending, 1U);
 }
 
-TEST_F(Vectors, a_queue_that_changes_its_vector_waits_in_one) {
+TEST_F(vectors_of_a_function, a_queue_that_changes_its_vector_waits_in_one) {
     ASSERT_EQ(set(0, true), errc::ok);
     ASSERT_EQ(set(1, true), errc::ok);
     for (std::uint32_t i = 0; i < 1000; ++i) {
@@ -151,7 +151,7 @@ TEST_F(Vectors, a_queue_that_changes_its_vector_waits_in_one) {
     EXPECT_EQ(due(100), woken{8});
 }
 
-TEST_F(Vectors, a_context_that_left_is_told_nothing) {
+TEST_F(vectors_of_a_function, a_context_that_left_is_told_nothing) {
     ASSERT_EQ(set(1, true), errc::ok);
     for (std::uint32_t cq = 0; cq < 10; ++cq) {
         EXPECT_EQ(arrive(1, cq, 100, 16, cq % 2), woken());
@@ -168,7 +168,7 @@ TEST_F(Vectors, a_context_that_left_is_told_nothing) {
     EXPECT_EQ(due(100), woken());
 }
 
-TEST_F(Vectors, what_could_keep_a_wake_up_for_ever_is_refused) {
+TEST_F(vectors_of_a_function, what_could_keep_a_wake_up_for_ever_is_refused) {
     constexpr std::uint64_t second = 1'000'000'000;
     EXPECT_EQ(set(3, false, 65535, second), errc::ok);
     EXPECT_EQ(set(3, true, 1), errc::ok);

@@ -92,7 +92,7 @@ public:
     VIP_VI_HANDLE vi = nullptr;
 };
 
-TEST(vipl_faults, of_a_whole_connection) {
+TEST(every_vipl_fault, of_a_whole_connection_is_told_and_leaves_nothing) {
     with_every_fault(
         [](scene& s) {
             ::setenv("VINIC_SHM_DIR", s.where().path().c_str(), 1);

@@ -128,20 +128,20 @@ void live_and_close(scene& s, vinic::adopt how, bool by_closing) {
     fill_device(s, me, mine, 13);
 }
 
-TEST(memory_faults, of_a_foreign_region) {
+TEST(every_memory_fault, of_a_foreign_region_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { live_and_close(s, vinic::adopt::no, true); }, with_eyes);
 }
-TEST(memory_faults, of_an_adopted_region_that_is_closed) {
+TEST(every_memory_fault, of_an_adopted_region_that_is_closed_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { live_and_close(s, vinic::adopt::force, true); }, with_eyes);
 }
-TEST(memory_faults, of_an_adopted_region_that_is_destroyed) {
+TEST(every_memory_fault, of_an_adopted_region_that_is_destroyed_is_told_and_loses_nothing) {
     with_every_fault([](scene& s) { live_and_close(s, vinic::adopt::force, false); }, and_may_stay);
 }
-TEST(memory_faults, of_a_region_that_is_adopted_if_that_is_safe) {
+TEST(every_memory_fault, of_a_region_that_is_adopted_if_that_is_safe_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { live_and_close(s, vinic::adopt::safe, true); }, with_eyes);
 }
 
-TEST(memory_faults, of_two_regions_that_overlap) {
+TEST(every_memory_fault, of_two_regions_that_overlap_is_told_and_leaves_nothing) {
     with_every_fault(
         [](scene& s) {
             pages mine(s);
@@ -165,7 +165,7 @@ TEST(memory_faults, of_two_regions_that_overlap) {
 /// A child sees what was there, and nothing that it writes is seen by its
 /// parent or the peer, nor the other way round. A child that cannot be kept
 /// apart must end before it does harm, or the fork must fail.
-TEST(memory_faults, of_fork) {
+TEST(every_memory_fault, of_fork_is_told_and_leaves_nothing) {
     with_every_fault(
         [](scene& s) {
             pages mine(s);

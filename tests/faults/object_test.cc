@@ -10,18 +10,18 @@
 namespace faults {
 namespace {
 
-TEST(faults, of_opening_a_device_that_others_use) {
+TEST(every_fault, of_opening_a_device_that_others_use_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) {
         const auto nic = s.open();
         s.demand(static_cast<bool>(nic), "it is open");
     });
 }
 
-TEST(faults, of_making_a_device_and_removing_it) {
+TEST(every_fault, of_making_a_device_and_removing_it_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { const auto nic = s.open(); }, {.alone = true});
 }
 
-TEST(faults, of_taking_over_what_a_killed_process_has_left) {
+TEST(every_fault, of_taking_over_what_a_killed_process_has_left_is_told_and_leaves_nothing) {
     if (std::getenv("VINIC_MULTI_VINICD") != nullptr) {
         GTEST_SKIP() << "a vinicd clears away what is left, and nobody takes it over";
     }
@@ -45,7 +45,7 @@ TEST(faults, of_taking_over_what_a_killed_process_has_left) {
          }});
 }
 
-TEST(faults, of_device_memory) {
+TEST(every_fault, of_device_memory_is_told_and_leaves_nothing) {
     with_every_fault(
         [](scene& s) {
             auto nic = s.open();
@@ -73,7 +73,7 @@ TEST(faults, of_device_memory) {
         {.sample = 40});
 }
 
-TEST(faults, of_completion_queues_and_vis) {
+TEST(every_fault, of_completion_queues_and_vis_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) {
         auto nic = s.open();
         auto domain = s.attempt("making a domain", [&] { return nic.create_domain(); });
@@ -96,7 +96,7 @@ TEST(faults, of_completion_queues_and_vis) {
     });
 }
 
-TEST(faults, of_a_descriptor_for_completions) {
+TEST(every_fault, of_a_descriptor_for_completions_is_told_and_leaves_nothing) {
     with_every_fault(
         [](scene& s) {
             auto nic = s.open();
@@ -110,7 +110,7 @@ TEST(faults, of_a_descriptor_for_completions) {
         {.makes_threads = true});
 }
 
-TEST(faults, of_names) {
+TEST(every_fault, of_names_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) {
         auto nic = s.open();
         auto domain = s.attempt("making a domain", [&] { return nic.create_domain(); });

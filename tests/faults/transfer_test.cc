@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t outgoing = side::outgoing;
 constexpr std::size_t incoming = side::incoming;
 
-TEST(faults, of_messages_there_and_back) {
+TEST(every_fault, of_messages_there_and_back_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) {
         side me(s);
         me.connect();
@@ -73,17 +73,17 @@ void move_bytes(scene& s, bool foreign_here, bool foreign_there) {
     s.attempt("disconnecting", [&] { return me.vi.disconnect(); });
 }
 
-TEST(faults, of_moving_device_memory) {
+TEST(every_fault, of_moving_device_memory_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { move_bytes(s, false, false); });
 }
-TEST(faults, of_moving_into_foreign_memory) {
+TEST(every_fault, of_moving_into_foreign_memory_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { move_bytes(s, false, true); });
 }
 
-TEST(faults, of_moving_from_foreign_memory) {
+TEST(every_fault, of_moving_from_foreign_memory_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { move_bytes(s, true, false); });
 }
-TEST(faults, of_moving_foreign_memory_to_foreign_memory) {
+TEST(every_fault, of_moving_foreign_memory_to_foreign_memory_is_told_and_leaves_nothing) {
     with_every_fault([](scene& s) { move_bytes(s, true, true); });
 }
 

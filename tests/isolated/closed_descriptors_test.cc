@@ -87,7 +87,7 @@ TEST(client_that_may_open_no_file_any_more, hears_that_its_device_died) {
 }
 
 /// The bad twin: whose device dies hears nothing of descriptors.
-TEST(client_that_has_closed_its_descriptors, is_not_he_whose_device_died) {
+TEST(client_that_has_closed_its_descriptors, is_told_otherwise_than_one_whose_device_died) {
     directory d;
     endpoint me(d.open());
     d.kill_vinicd();

@@ -125,7 +125,7 @@ TEST(notices, need_nobody_who_reads_them) {
     EXPECT_EQ(must(nic.next_event(multi::patience)).service.weight, 99u);
 }
 
-TEST(notices, that_somebody_scribbled_over_hurt_his_own_function_only) {
+TEST(notices, that_somebody_scribbled_over_hurt_that_function_only) {
     daemon d;
     auto nic = must(vinic::nic::open(d.address("vf0")));
     auto spared = must(vinic::nic::open(d.address("vf1")));

@@ -190,7 +190,7 @@ TEST_P(transfer_memory, of_another_process_is_reached_by_write_read_and_send) {
     EXPECT_EQ(peer.exit_code(), 0);
 }
 
-TEST(transfer, of_more_than_a_gibibyte_in_one_message) {
+TEST(transfer, moves_more_than_a_gibibyte_in_one_message) {
     if (std::getenv("VINIC_LONG") == nullptr) {
         GTEST_SKIP() << "takes 2.2 GiB of memory; VINIC_LONG=1 runs it";
     }

@@ -53,7 +53,7 @@ TEST(checklist, item_03_a_timeout_of_zero_is_invalid) {
 }
 
 /// 4.
-TEST(checklist, item_04_done_on_an_empty_queue) {
+TEST(checklist, item_04_done_on_an_empty_queue_is_a_descriptor_error) {
     const pair p;
     for (auto* done : {&VipSendDone, &VipRecvDone}) {
         VIP_DESCRIPTOR* d = p.left.descriptor(0);
@@ -63,7 +63,7 @@ TEST(checklist, item_04_done_on_an_empty_queue) {
 }
 
 /// 5. Disconnect flushes, the drain loop ends, then everything can be destroyed.
-TEST(checklist, item_05_drain_and_destroy) {
+TEST(checklist, item_05_what_was_drained_can_be_destroyed) {
     VIP_NIC_HANDLE n = nullptr;
     VIP_CQ_HANDLE cq = nullptr;
     VIP_PROTECTION_HANDLE tag = nullptr;
@@ -133,7 +133,7 @@ TEST(checklist, item_06_a_peer_that_disconnects_is_seen_and_its_data_can_still_b
 }
 
 /// 7.
-TEST(checklist, item_07_memory_handles) {
+TEST(checklist, item_07_each_registration_gives_a_handle_of_its_own) {
     nic n;
     VIP_PROTECTION_HANDLE tag = nullptr;
     must(VipCreatePtag(n, &tag));
@@ -187,7 +187,7 @@ TEST(checklist, item_08_tail_word_is_visible_last) {
 }
 
 /// 9.
-TEST(checklist, item_09_immediate_data) {
+TEST(checklist, item_09_immediate_data_is_written_only_where_it_was_sent) {
     pair p;
     const std::uint32_t untouched = 0x11223344;
     for (const bool carries : {true, false, true}) {

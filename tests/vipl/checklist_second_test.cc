@@ -12,7 +12,7 @@ namespace vipl_test {
 namespace {
 
 /// 10.
-TEST(checklist, item_10_messages_without_segments_and_without_bytes) {
+TEST(checklist, item_10_messages_may_be_without_segments_and_without_bytes) {
     pair p;
     VIP_DESCRIPTOR* acknowledgement = p.right.post_receive(p.right.write(0, 0, {}));
     VIP_DESCRIPTOR* empty = p.right.post_receive(p.right.write(1, 0, {p.right.at(0, 64)}));
@@ -26,7 +26,7 @@ TEST(checklist, item_10_messages_without_segments_and_without_bytes) {
 }
 
 /// 11. (cq_test.cc has more of it.)
-TEST(checklist, item_11_completion_queue_of_several_vis) {
+TEST(checklist, item_11_a_completion_queue_serves_several_vis) {
     nic here;
     nic there;
     const completion_queue cq(here, 2);
@@ -58,7 +58,7 @@ TEST(checklist, item_11_completion_queue_of_several_vis) {
 }
 
 /// 12. One process opens the device twice and uses the two handles from two threads.
-TEST(checklist, item_12_two_nic_handles_two_threads) {
+TEST(checklist, item_12_two_threads_use_a_nic_handle_each) {
     pair p;
     constexpr std::uint32_t count = 2000;
     for (std::size_t i = 0; i < 64; ++i) {
@@ -87,7 +87,7 @@ TEST(checklist, item_12_two_nic_handles_two_threads) {
 }
 
 /// 13. A VI whose attributes were zeroed matches any memory of its NIC handle.
-TEST(checklist, item_13_a_vi_without_a_tag) {
+TEST(checklist, item_13_a_vi_without_a_tag_may_use_all_memory_of_its_nic_handle) {
     pair p;
     must(VipDisconnect(p.left.vi));
     must(VipDisconnect(p.right.vi));
@@ -129,7 +129,7 @@ TEST(checklist, item_14_names_leave_discriminators_alone) {
 }
 
 /// 15.
-TEST(checklist, item_15_disconnect_twice) {
+TEST(checklist, item_15_disconnecting_twice_succeeds) {
     pair p;
     EXPECT_EQ(VipDisconnect(p.left.vi), VIP_SUCCESS);
     EXPECT_EQ(VipDisconnect(p.left.vi), VIP_SUCCESS);
@@ -140,7 +140,7 @@ TEST(checklist, item_15_disconnect_twice) {
 }
 
 /// 16. Strictly in the order of posting, also with RDMA reads among them and with errors.
-TEST(checklist, item_16_strict_order) {
+TEST(checklist, item_16_descriptors_complete_strictly_in_order) {
     pair p;
     for (std::size_t i = 0; i < 30; ++i) {
         p.right.post_receive(p.right.write(i, 0, {p.right.at(0, 64)}));

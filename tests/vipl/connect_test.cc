@@ -165,7 +165,7 @@ TEST_F(connection, discriminators_are_compared_by_length_and_content) {
     EXPECT_EQ(waiting.get(), VIP_TIMEOUT);
 }
 
-TEST_F(connection, the_longest_discriminators) {
+TEST_F(connection, discriminators_may_be_as_long_as_the_nic_says) {
     const std::string longest(server_nic.attributes().MaxDiscriminatorLen, '\xee');
     endpoint client(client_nic);
     endpoint server(server_nic);
@@ -184,7 +184,7 @@ TEST_F(connection, the_longest_discriminators) {
     EXPECT_EQ(answer.get(), VIP_SUCCESS);
 }
 
-TEST_F(connection, reject) {
+TEST_F(connection, a_client_that_is_rejected_is_told_and_may_ask_again) {
     endpoint client(client_nic);
     asking a(client, server_nic, discriminator);
     const taking t(server_nic, discriminator);
@@ -264,7 +264,7 @@ TEST_F(connection, request_wants_an_idle_vi) {
     EXPECT_EQ(VipConnectRequest(p.left.vi, here.get(), there.get(), 100, &a), VIP_INVALID_STATE);
 }
 
-TEST_F(connection, a_server_that_does_not_answer) {
+TEST_F(connection, a_server_that_does_not_answer_is_waited_for_until_the_time_is_over) {
     endpoint client(client_nic);
     endpoint server(server_nic);
     asking a(client, server_nic, discriminator, 60);
@@ -365,7 +365,7 @@ TEST_F(connection, a_vi_connects_with_another_of_the_same_handle) {
     EXPECT_EQ(client.state(), VIP_STATE_CONNECTED);
 }
 
-TEST_F(connection, disconnect_and_connect_again) {
+TEST_F(connection, can_be_ended_and_made_again) {
     endpoint client(client_nic);
     endpoint server(server_nic);
     for (int i = 0; i < 10; ++i) {

@@ -27,7 +27,7 @@ protected:
     nic there;
 };
 
-TEST_F(cq, create_resize_destroy) {
+TEST_F(cq, is_created_resized_and_destroyed_within_its_limits) {
     VIP_CQ_HANDLE c = wild_handle();
     const VIP_ULONG most = here.attributes().MaxCQEntries;
     EXPECT_EQ(VipCreateCQ(nullptr, 8, &c), VIP_INVALID_PARAMETER);
@@ -48,7 +48,7 @@ TEST_F(cq, create_resize_destroy) {
     EXPECT_EQ(VipResizeCQ(c, 8), VIP_INVALID_PARAMETER);
 }
 
-TEST_F(cq, an_empty_one) {
+TEST_F(cq, that_is_empty_says_so_and_ends_a_wait_in_time) {
     const completion_queue c(here);
     VIP_VI_HANDLE v = wild_handle();
     VIP_BOOLEAN receive = VIP_FALSE;
@@ -160,7 +160,7 @@ TEST_F(cq, never_loses_an_entry_however_small_it_was_asked_for) {
     EXPECT_TRUE(is_empty(c));
 }
 
-TEST_F(cq, several_vis) {
+TEST_F(cq, serves_several_vis) {
     constexpr std::size_t count = 40;  // more queues than a small native queue would serve
     const completion_queue c(here, 16);
     std::vector<std::unique_ptr<endpoint>> served;
@@ -196,7 +196,7 @@ TEST_F(cq, several_vis) {
     EXPECT_TRUE(is_empty(c));
 }
 
-TEST_F(cq, resize_under_load) {
+TEST_F(cq, may_be_resized_under_load) {
     const completion_queue c(here, 4);
     endpoint e(here, both(c));
     endpoint peer(there);
@@ -293,7 +293,7 @@ TEST_F(cq, wait_on_a_queue_that_has_one_is_allowed) {
     EXPECT_EQ(next_entry(c), (cq_entry{e.vi, VIP_TRUE}));
 }
 
-TEST_F(cq, separate_queues_for_sends_and_receives) {
+TEST_F(cq, may_be_one_for_sends_and_another_for_receives) {
     const completion_queue sends(here);
     const completion_queue receives(here);
     endpoint_options o;

@@ -20,9 +20,13 @@ protected:
 };
 VIPL_ALL_LEVELS(dialects);
 
-TEST_P(dialects, control_segment_and_descriptor_segments) { EXPECT_STREQ(exchange_in_dialect_a(&from, &to), nullptr); }
-TEST_P(dialects, control_and_data) { EXPECT_STREQ(exchange_in_dialect_b(&from, &to), nullptr); }
-TEST_P(dialects, both_in_one_program) {
+TEST_P(dialects, with_control_and_descriptor_segments_exchange_messages) {
+    EXPECT_STREQ(exchange_in_dialect_a(&from, &to), nullptr);
+}
+TEST_P(dialects, with_control_and_data_segments_exchange_messages) {
+    EXPECT_STREQ(exchange_in_dialect_b(&from, &to), nullptr);
+}
+TEST_P(dialects, work_together_in_one_program) {
     EXPECT_STREQ(exchange_in_dialect_a(&from, &to), nullptr);
     EXPECT_STREQ(exchange_in_dialect_b(&to, &from), nullptr);
     EXPECT_STREQ(exchange_in_dialect_a(&to, &from), nullptr);

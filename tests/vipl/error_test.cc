@@ -32,7 +32,7 @@ VIPL_ALL_LEVELS(errors);
 
 // -- descriptors that cannot be queued --------------------------------------------------------
 
-TEST_P(errors, posting_a_descriptor_that_is_none) {
+TEST_P(errors, of_posting_what_is_not_a_descriptor_are_told) {
     error_log heard(p.left_nic);
     VIP_DESCRIPTOR* good = p.left.write(0, 0, {p.left.at(0, 8)});
     EXPECT_EQ(VipPostSend(p.left.vi, nullptr, p.left.memory), VIP_INVALID_PARAMETER);
@@ -88,7 +88,7 @@ TEST_P(errors, a_descriptor_must_lie_in_the_registered_range) {
     must(VipDeregisterMem(p.left_nic, bytes.data(), handle));
 }
 
-TEST_P(errors, a_descriptor_of_another_tag) {
+TEST_P(errors, a_descriptor_of_another_tag_is_refused) {
     VIP_PROTECTION_HANDLE other = nullptr;
     must(VipCreatePtag(p.left_nic, &other));
     alignas(64) VIP_DESCRIPTOR d{};
@@ -103,7 +103,7 @@ TEST_P(errors, a_descriptor_of_another_tag) {
     expect_message(p);
 }
 
-TEST_P(errors, next_changed_while_posted) {
+TEST_P(errors, a_link_changed_while_posted_is_told_and_not_followed) {
     error_log heard(p.right_nic);
     const pair bystander(at_level(GetParam()));
     VIP_DESCRIPTOR* first = p.right.post_receive(p.right.write(0, 0, {p.right.at(0, 64)}));
@@ -125,7 +125,7 @@ TEST_P(errors, next_changed_while_posted) {
 
 // -- descriptors that are wrong inside --------------------------------------------------------
 
-TEST_P(errors, malformed_send_descriptors) {
+TEST_P(errors, malformed_send_descriptors_are_format_errors) {
     const struct {
         const char* name;
         std::uint16_t control;
@@ -152,7 +152,7 @@ TEST_P(errors, malformed_send_descriptors) {
     }
 }
 
-TEST_P(errors, malformed_receive_descriptors) {
+TEST_P(errors, malformed_receive_descriptors_are_format_errors) {
     for (const std::uint16_t control : std::initializer_list<std::uint16_t>{
              VIP_CONTROL_OP_RDMAWRITE, VIP_CONTROL_OP_RDMAREAD, VIP_CONTROL_OP_RESERVED, 0x0100}) {
         VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, control, {p.right.at(0, 8)}));
@@ -164,7 +164,7 @@ TEST_P(errors, malformed_receive_descriptors) {
     EXPECT_EQ(p.right.finish_receive(r), done_receive | VIP_STATUS_FORMAT_ERROR);
 }
 
-TEST_P(errors, lengths_that_do_not_add_up) {
+TEST_P(errors, lengths_that_do_not_add_up_are_length_errors) {
     for (std::size_t segments = 0; segments < 4; ++segments) {
         SCOPED_TRACE(segments);
         pair q(at_level(GetParam()));
@@ -177,7 +177,7 @@ TEST_P(errors, lengths_that_do_not_add_up) {
     }
 }
 
-TEST_P(errors, a_message_above_the_vis_transfer_size) {
+TEST_P(errors, a_message_above_the_vis_transfer_size_is_a_length_error) {
     endpoint_options options = at_level(GetParam());
     options.transfer_bytes_max = 1000;
     for (const std::uint16_t operation :
@@ -192,7 +192,7 @@ TEST_P(errors, a_message_above_the_vis_transfer_size) {
     }
 }
 
-TEST_P(errors, segments_outside_of_registered_memory) {
+TEST_P(errors, segments_outside_of_registered_memory_are_protection_errors) {
     const struct {
         const char* name;
         std::ptrdiff_t offset;
@@ -229,7 +229,7 @@ TEST_P(errors, segments_outside_of_registered_memory) {
     }
 }
 
-TEST_P(errors, a_segment_of_memory_that_was_deregistered) {
+TEST_P(errors, a_segment_of_memory_that_was_deregistered_is_a_protection_error) {
     std::vector<char> bytes(64);
     VIP_MEM_ATTRIBUTES rights{p.right.tag, VIP_FALSE, VIP_FALSE};
     VIP_MEM_HANDLE handle = 0;
@@ -243,7 +243,7 @@ TEST_P(errors, a_segment_of_memory_that_was_deregistered) {
     expect_what_the_level_says(p);
 }
 
-TEST_P(errors, a_descriptor_whose_own_memory_was_deregistered) {
+TEST_P(errors, a_descriptor_whose_own_memory_was_deregistered_is_told_and_not_written_to) {
     auto bytes = std::make_unique<std::array<std::byte, 256>>();
     VIP_MEM_ATTRIBUTES rights{p.right.tag, VIP_FALSE, VIP_FALSE};
     VIP_MEM_HANDLE handle = 0;
@@ -266,7 +266,7 @@ TEST_P(errors, a_descriptor_whose_own_memory_was_deregistered) {
 
 // -- messages that find no place --------------------------------------------------------------
 
-TEST_P(errors, the_receive_queue_is_empty) {
+TEST_P(errors, an_empty_receive_queue_is_told_at_both_sides) {
     error_log here(p.left_nic);
     error_log there(p.right_nic);
     VIP_DESCRIPTOR* s = p.left.post_send(p.left.write(0, 0, {p.left.at(0, 8)}));
@@ -290,7 +290,7 @@ TEST_P(errors, the_receive_queue_is_empty) {
     }
 }
 
-TEST_P(errors, a_message_longer_than_the_receive) {
+TEST_P(errors, a_message_longer_than_the_receive_is_a_length_error) {
     fill(p.right.bytes(0, 256), 1);
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {p.right.at(0, 64), p.right.at(64, 63)}));
     VIP_DESCRIPTOR* s = p.left.post_send(p.left.write(0, 0, {p.left.at(0, 128)}));

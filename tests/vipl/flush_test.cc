@@ -140,7 +140,7 @@ TEST_P(flush, the_peer_may_be_gone_when_one_disconnects) {
     EXPECT_EQ(p.left.state(), VIP_STATE_IDLE);
 }
 
-TEST_P(flush, both_sides_at_once) {
+TEST_P(flush, is_right_when_both_sides_disconnect_at_once) {
     for (int i = 0; i < 30; ++i) {
         p.left.post_receive(p.left.write(0, 0, {p.left.at(0, 8)}));
         p.right.post_receive(p.right.write(0, 0, {p.right.at(0, 8)}));
@@ -157,7 +157,7 @@ TEST_P(flush, both_sides_at_once) {
 
 /// Whatever is under way when the connection ends: every descriptor comes back once, in order, and what the receiver
 /// got is a beginning of what was sent.
-TEST_P(flush, under_load) {
+TEST_P(flush, loses_nothing_under_load) {
     for (std::uint32_t round = 0; round < 10; ++round) {
         constexpr std::size_t count = 200;
         for (std::size_t i = 0; i < count; ++i) {

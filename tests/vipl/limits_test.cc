@@ -83,7 +83,7 @@ TEST_P(limits, flushed_sends_fill_the_queue_too) {
     }
 }
 
-TEST_P(limits, many_descriptors_of_many_segments) {
+TEST_P(limits, many_descriptors_of_many_segments_arrive) {
     pair p(at_level(GetParam()));
     const std::size_t segments = p.left_nic.attributes().MaxSegmentsPerDesc;
     ASSERT_LE(sizeof(VIP_CONTROL_SEGMENT) + segments * sizeof(VIP_DATA_SEGMENT), endpoint::wide_bytes);
@@ -107,7 +107,7 @@ TEST_P(limits, many_descriptors_of_many_segments) {
     }
 }
 
-TEST_P(limits, a_large_transfer) {
+TEST_P(limits, a_large_transfer_arrives_whole) {
     constexpr std::size_t bytes = std::size_t{64} << 20;
     endpoint_options o = at_level(GetParam());
     o.transfer_bytes_max = bytes;
@@ -138,7 +138,7 @@ TEST_P(limits, a_large_transfer) {
     must(VipDeregisterMem(p.right_nic, to.get(), to_handle));
 }
 
-TEST(limits_of_the_nic, many_vis_and_completion_queues) {
+TEST(limits_of_the_nic, allow_many_vis_and_completion_queues) {
     nic n;
     constexpr std::size_t count = 300;
     ASSERT_GE(n.attributes().MaxVI, count);
@@ -171,7 +171,7 @@ TEST(limits_of_the_nic, vis_come_and_go) {
     }
 }
 
-TEST(limits_of_the_nic, many_regions) {
+TEST(limits_of_the_nic, allow_many_regions) {
     nic n;
     constexpr std::size_t count = 3000;
     ASSERT_GE(n.attributes().MaxRegisterRegions, count);
@@ -189,7 +189,7 @@ TEST(limits_of_the_nic, many_regions) {
     }
 }
 
-TEST(limits_of_the_nic, a_large_block_that_is_hardly_touched) {
+TEST(limits_of_the_nic, allow_a_large_block_that_is_hardly_touched) {
     nic n;
     constexpr std::size_t bytes = std::size_t{256} << 20;
     ASSERT_GE(n.attributes().MaxRegisterBlockBytes, bytes);

@@ -13,7 +13,7 @@
 namespace vipl_test {
 namespace {
 
-TEST(ptag, create_and_destroy) {
+TEST(ptag, is_created_and_destroyed_once) {
     nic n;
     VIP_PROTECTION_HANDLE tag = nullptr;
     EXPECT_EQ(VipCreatePtag(n, nullptr), VIP_INVALID_PARAMETER);
@@ -58,7 +58,7 @@ TEST(ptag, is_busy_while_a_vi_or_memory_carries_it) {
     EXPECT_EQ(VipDestroyPtag(n, tag), VIP_SUCCESS);
 }
 
-TEST(ptag, many_of_them) {
+TEST(ptag, may_be_one_of_many) {
     nic n;
     std::vector<VIP_PROTECTION_HANDLE> tags(200);
     for (auto& t : tags) {
@@ -108,7 +108,7 @@ TEST_F(memory, register_refuses_memory_that_is_not_there) {
     ::munmap(static_cast<char*>(hole) + 2 * 4096, 4096);
 }
 
-TEST_F(memory, any_memory_any_alignment) {
+TEST_F(memory, of_any_kind_and_alignment_can_be_registered) {
     const int id = ::shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0600);
     ASSERT_GE(id, 0);
     void* system_v = ::shmat(id, nullptr, 0);

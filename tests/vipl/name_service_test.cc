@@ -57,7 +57,7 @@ TEST_F(name_service, local_names_are_this_nic) {
     EXPECT_EQ(look_up("localhost"), here) << "look-ups read the tables anew";
 }
 
-TEST_F(name_service, bad_parameters) {
+TEST_F(name_service, refuses_bad_parameters) {
     net_address a;
     char name[] = "localhost";
     VIP_ULONG length = sizeof name;
@@ -73,7 +73,7 @@ TEST_F(name_service, bad_parameters) {
     EXPECT_EQ(VipNSGetHostByAddr(n, a.get(), name, nullptr), VIP_INVALID_PARAMETER);
 }
 
-TEST_F(name_service, environment_table) {
+TEST_F(name_service, reads_the_table_of_the_environment) {
     const with_environment table("VINIC_VIPL_HOSTS",
                                  "one=02:00:00:00:00:01; two = 02:00:00:00:00:AB ;;one=02-00-00-00-00-03;"
                                  "localhost=02:00:00:00:00:04");
@@ -88,7 +88,7 @@ TEST_F(name_service, environment_table) {
     EXPECT_EQ(look_up("One"), unknown);
 }
 
-TEST_F(name_service, malformed_environment_tables) {
+TEST_F(name_service, refuses_malformed_tables_of_the_environment) {
     for (const char* text : {"one", "one=", "one=02:00", "=02:00:00:00:00:01", "one=02:00:00:00:00:0g",
                              "one=02:00:00:00:00:01:02", "good=02:00:00:00:00:01;bad"}) {
         SCOPED_TRACE(text);
@@ -100,7 +100,7 @@ TEST_F(name_service, malformed_environment_tables) {
     EXPECT_EQ(VipNSInit(n, nullptr), VIP_SUCCESS) << "set right, it works again";
 }
 
-TEST_F(name_service, hosts_file) {
+TEST_F(name_service, reads_the_hosts_file) {
     hosts_file file(
         "# hosts of the test\n\n02:00:00:00:00:01  a b.example  # two names\n\t02:00:00:00:00:02\tc\r\n"
         "02:00:00:00:00:03 a\n");
@@ -122,7 +122,7 @@ TEST_F(name_service, hosts_file) {
     EXPECT_EQ(look_up("z"), unknown);
 }
 
-TEST_F(name_service, malformed_hosts_files) {
+TEST_F(name_service, refuses_malformed_hosts_files) {
     char missing[] = "/nonexistent/hosts";
     testing::internal::CaptureStderr();
     EXPECT_EQ(VipNSInit(n, missing), VIP_ERROR_NAMESERVICE);
@@ -133,7 +133,7 @@ TEST_F(name_service, malformed_hosts_files) {
     EXPECT_NE(testing::internal::GetCapturedStderr().find("line 1"), std::string::npos) << "a line says where";
 }
 
-TEST_F(name_service, any_name_mode) {
+TEST_F(name_service, takes_any_name_for_this_nic_if_it_is_told_to) {
     const with_environment any("VINIC_VIPL_ANY_NAME", "1");
     const with_environment table("VINIC_VIPL_HOSTS", "one=02:00:00:00:00:01");
     ASSERT_EQ(VipNSInit(n, nullptr), VIP_SUCCESS);
@@ -142,7 +142,7 @@ TEST_F(name_service, any_name_mode) {
     EXPECT_EQ(look_up("whatever.example", 1), unknown);
 }
 
-TEST_F(name_service, by_address) {
+TEST_F(name_service, finds_names_by_address) {
     const with_environment table("VINIC_VIPL_HOSTS", "one=02:00:00:00:00:01;uno=02:00:00:00:00:01");
     ASSERT_EQ(VipNSInit(n, nullptr), VIP_SUCCESS);
     const std::uint8_t host[6] = {2, 0, 0, 0, 0, 1};

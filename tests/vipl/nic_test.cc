@@ -208,7 +208,7 @@ TEST(nic, an_unknown_host_of_its_own_is_a_resource_error) {
     EXPECT_EQ(handle, nullptr);
 }
 
-TEST(nic, many_handles_at_once) {
+TEST(nic, may_have_many_handles_at_once) {
     std::vector<std::unique_ptr<nic>> all;
     for (int i = 0; i < 40; ++i) {
         all.push_back(std::make_unique<nic>());

@@ -68,7 +68,7 @@ protected:
     pair p;
 };
 
-TEST_F(notify, bad_parameters) {
+TEST_F(notify, refuses_bad_parameters) {
     const completion_queue c(p.left_nic);
     endpoint_options o;
     o.send_cq = o.receive_cq = c;
@@ -84,7 +84,7 @@ TEST_F(notify, bad_parameters) {
     EXPECT_EQ(VipCQNotify(c, nullptr, nullptr), VIP_INVALID_PARAMETER);
 }
 
-TEST_F(notify, receive_that_is_there_already) {
+TEST_F(notify, tells_of_a_receive_that_is_done_already) {
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {}));
     send();
     ASSERT_EQ(VipRecvNotify(p.right.vi, heard.context(7), &calls::of_vi), VIP_SUCCESS);
@@ -98,7 +98,7 @@ TEST_F(notify, receive_that_is_there_already) {
     EXPECT_EQ(d, nullptr);
 }
 
-TEST_F(notify, receive_that_comes_later_and_only_once) {
+TEST_F(notify, tells_once_of_a_receive_that_is_done_later) {
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {}));
     VIP_DESCRIPTOR* second = p.right.post_receive(p.right.write(1, 0, {}));
     ASSERT_EQ(VipRecvNotify(p.right.vi, heard.context(1), &calls::of_vi), VIP_SUCCESS);
@@ -111,7 +111,7 @@ TEST_F(notify, receive_that_comes_later_and_only_once) {
     EXPECT_EQ(heard.count(), 1u);
 }
 
-TEST_F(notify, registered_before_anything_is_posted) {
+TEST_F(notify, may_be_registered_before_anything_is_posted) {
     ASSERT_EQ(VipRecvNotify(p.right.vi, heard.context(1), &calls::of_vi), VIP_SUCCESS);
     std::this_thread::sleep_for(quiet_time);
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {}));
@@ -136,7 +136,7 @@ TEST_F(notify, registrations_queue_up) {
     }
 }
 
-TEST_F(notify, sends) {
+TEST_F(notify, tells_of_sends) {
     p.right.post_receive(p.right.write(0, 0, {}));
     must(VipSendNotify(p.left.vi, heard.context(3), &calls::of_vi));
     VIP_DESCRIPTOR* s = p.left.post_send(p.left.write(0, 0, {}));
@@ -146,7 +146,7 @@ TEST_F(notify, sends) {
     EXPECT_EQ(s->CS.Status, done_send);
 }
 
-TEST_F(notify, errors_too) {
+TEST_F(notify, tells_of_errors_too) {
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {}));
     must(VipRecvNotify(p.right.vi, heard.context(1), &calls::of_vi));
     must(VipDisconnect(p.left.vi));
@@ -154,7 +154,7 @@ TEST_F(notify, errors_too) {
     EXPECT_EQ(r->CS.Status, done_receive | VIP_STATUS_DESC_FLUSHED_ERROR);
 }
 
-TEST_F(notify, a_completion_queue) {
+TEST_F(notify, tells_of_entries_in_a_completion_queue) {
     const completion_queue c(p.right_nic);
     endpoint_options o;
     o.send_cq = o.receive_cq = c;

@@ -62,7 +62,7 @@ TEST_F(peers, done_tells_success_without_wait) {
     }
 }
 
-TEST_F(peers, bad_parameters) {
+TEST_F(peers, with_bad_parameters_are_refused) {
     endpoint e(left_nic);
     net_address too_long = right_nic.address(std::string(65, 'x'));
     EXPECT_EQ(VipConnectPeerRequest(e.vi, nullptr, right_address.get(), 10), VIP_INVALID_PARAMETER);
@@ -82,7 +82,7 @@ TEST_F(peers, want_an_idle_vi) {
     EXPECT_EQ(VipConnectPeerDone(p.left.vi, &attributes), VIP_INVALID_STATE);
 }
 
-TEST_F(peers, time_is_over) {
+TEST_F(peers, are_told_when_the_time_is_over) {
     endpoint e(left_nic);
     ASSERT_EQ(ask(e, left_address, right_address, 40), VIP_SUCCESS);
     EXPECT_EQ(VipConnectPeerWait(e.vi, &attributes), VIP_TIMEOUT);
@@ -163,7 +163,7 @@ TEST_F(peers, receives_posted_before_serve_the_connection) {
     EXPECT_EQ(right.finish_receive(pending), done_receive);
 }
 
-TEST_F(peers, of_one_nic_handle) {
+TEST_F(peers, may_be_of_one_nic_handle) {
     endpoint left(left_nic);
     endpoint right(left_nic);
     net_address other = left_nic.address("other-end");

@@ -35,21 +35,21 @@ protected:
     endpoint e{n};
 };
 
-TEST_F(process_ends, exit_in_an_error_handler) {
+TEST_F(process_ends, by_exit_in_an_error_handler) {
     child c("exit_in_error_handler");
     connect_with(c);
     must(VipDisconnect(e.vi));
     EXPECT_EQ(c.exit_code(), 42);
 }
 
-TEST_F(process_ends, abort_in_an_error_handler) {
+TEST_F(process_ends, by_abort_in_an_error_handler) {
     child c("abort_in_error_handler");
     connect_with(c);
     must(VipDisconnect(e.vi));
     EXPECT_EQ(c.exit_code(), 128 + SIGABRT);
 }
 
-TEST_F(process_ends, the_default_handler_writes_to_stderr) {
+TEST_F(process_ends, after_the_default_handler_has_written_to_stderr) {
     child c("default_error_handler");
     connect_with(c);
     must(VipDisconnect(e.vi));
@@ -58,7 +58,7 @@ TEST_F(process_ends, the_default_handler_writes_to_stderr) {
     EXPECT_EQ(c.exit_code(), 0);
 }
 
-TEST_F(process_ends, exit_in_a_notify_handler) {
+TEST_F(process_ends, by_exit_in_a_notify_handler) {
     child c("exit_in_notify_handler");
     connect_with(c);
     VIP_DESCRIPTOR* s = e.post_send(e.write(0, 0, {}));
@@ -78,7 +78,7 @@ TEST_F(process_ends, with_everything_open) {
     EXPECT_EQ(e.finish_receive(r), done_receive | VIP_STATUS_DESC_FLUSHED_ERROR);
 }
 
-TEST_F(process_ends, killed) {
+TEST_F(process_ends, when_it_is_killed_and_its_peer_hears_of_it) {
     for (int i = 0; i < 3; ++i) {
         child c("exit_in_error_handler");
         connect_with(c);
@@ -93,7 +93,7 @@ TEST_F(process_ends, killed) {
     }
 }
 
-TEST_F(process_ends, killed_while_somebody_waits_for_a_descriptor) {
+TEST_F(process_ends, when_it_is_killed_and_its_peer_waits_no_longer) {
     child c("exit_in_error_handler");
     connect_with(c);
     VIP_DESCRIPTOR* r = e.post_receive(e.write(0, 0, {}));
@@ -105,7 +105,7 @@ TEST_F(process_ends, killed_while_somebody_waits_for_a_descriptor) {
     killing.join();
 }
 
-TEST_F(process_ends, a_server_killed_before_it_answers) {
+TEST_F(process_ends, before_it_answers_as_a_server_and_its_client_hears_of_it) {
     child c("silent_server");
     c.words.say(discriminator);
     c.words.hear("waiting");
@@ -141,7 +141,7 @@ protected:
 VIPL_ALL_LEVELS(process_harms);
 
 /// The receive ends with an error, or the message was whole.
-TEST_P(process_harms, killed_in_the_middle_of_a_message) {
+TEST_P(process_harms, nobody_when_it_is_killed_in_the_middle_of_a_message) {
     constexpr std::size_t bytes = std::size_t{64} << 20;
     endpoint_options o = at_level(GetParam());
     o.transfer_bytes_max = bytes;
@@ -174,7 +174,7 @@ TEST_P(process_harms, killed_in_the_middle_of_a_message) {
 }
 
 /// A program that unmaps memory which it registered and posted harms itself only.
-TEST_P(process_harms, memory_that_was_unmapped) {
+TEST_P(process_harms, only_itself_when_it_unmaps_registered_memory) {
     endpoint e(n, at_level(GetParam()));
     endpoint bystander(n);
     endpoint friend_of_it(n);
@@ -204,7 +204,7 @@ TEST_P(process_harms, memory_that_was_unmapped) {
     must(VipDeregisterMem(n, p, handle));
 }
 
-TEST_P(process_harms, garbage_harms_nobody_else) {
+TEST_P(process_harms, nobody_else_with_garbage) {
     endpoint e(n, at_level(GetParam()));
     endpoint bystander(n, at_level(GetParam()));
     endpoint friend_of_it(n, at_level(GetParam()));

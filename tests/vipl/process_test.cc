@@ -32,7 +32,7 @@ protected:
 };
 VIPL_ALL_LEVELS(processes);
 
-TEST_P(processes, messages_there_and_back) {
+TEST_P(processes, send_messages_there_and_back) {
     child server("echo");
     say_level(server);
     server.words.say(discriminator);
@@ -54,7 +54,7 @@ TEST_P(processes, messages_there_and_back) {
     EXPECT_EQ(server.exit_code(), 0);
 }
 
-TEST_P(processes, several_clients_of_one_completion_queue) {
+TEST_P(processes, may_be_served_by_one_completion_queue) {
     constexpr std::size_t count = 3;
     const completion_queue cq(n);
     std::vector<std::unique_ptr<child>> children;
@@ -123,7 +123,7 @@ TEST_F(process, an_rdma_write_needs_no_call_of_its_target) {
     EXPECT_EQ(target.exit_code(), 0);
 }
 
-TEST_F(process, equals) {
+TEST_F(process, connects_with_another_as_its_equal) {
     child other("peer");
     endpoint e(n);
     net_address here = n.address("parent");
@@ -156,7 +156,7 @@ TEST_F(process, an_address_belongs_to_one_process_at_a_time) {
     EXPECT_EQ(VipConnectWait(n, here.get(), 0, remote.get(), &a, &request), VIP_TIMEOUT);
 }
 
-TEST_F(process, hosts_of_one_device) {
+TEST_F(process, may_be_one_of_several_hosts_of_a_device) {
     const std::string table = "alpha=02:00:00:00:00:01;beta=02:00:00:00:00:02";
     child beta("host", {{"VINIC_VIPL_HOST", "beta"}, {"VINIC_VIPL_HOSTS", table}});
     beta.words.say(discriminator);

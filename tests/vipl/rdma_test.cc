@@ -51,7 +51,7 @@ TEST_P(rdma_write, with_immediate_data_consumes_a_descriptor) {
     EXPECT_TRUE(matches(p.right.bytes(0, 64), 9)) << "the descriptor's own buffer is not touched";
 }
 
-TEST_P(rdma_write, of_no_bytes) {
+TEST_P(rdma_write, of_no_bytes_carries_immediate_data) {
     VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {}));
     VIP_DESCRIPTOR* s = p.left.write_rdma(0, VIP_CONTROL_OP_RDMAWRITE | VIP_CONTROL_IMMEDIATE, p.right.at(0, 0), {}, 3);
     p.left.post_send(s);
@@ -60,7 +60,7 @@ TEST_P(rdma_write, of_no_bytes) {
     EXPECT_EQ(r->CS.ImmediateData, 3u);
 }
 
-TEST_P(rdma_write, of_251_data_segments) {
+TEST_P(rdma_write, gathers_251_data_segments) {
     std::vector<piece> pieces;
     for (std::size_t i = 0; i < 251; ++i) {
         pieces.push_back(p.left.at(i * 16, 16));
@@ -87,7 +87,7 @@ const lack lacks[] = {{"right_on_the_vi", false, true, 0, 0},
                       {"range", true, true, 0, std::ptrdiff_t{1} << 30},
                       {"range_at_its_end", true, true, 0, endpoint::buffer_bytes - 8}};
 
-TEST_P(rdma_write, is_refused_without) {
+TEST_P(rdma_write, is_refused_without_right_handle_or_range) {
     for (const lack& l : lacks) {
         SCOPED_TRACE(l.name);
         endpoint_options target = at_level(GetParam());
@@ -189,7 +189,7 @@ TEST_P(rdma_read, fetches_and_scatters) {
     EXPECT_EQ(p.left.bytes(3000, 1)[0], 0);
 }
 
-TEST_P(rdma_read, is_refused_without) {
+TEST_P(rdma_read, is_refused_without_right_handle_or_range) {
     for (const lack& l : lacks) {
         SCOPED_TRACE(l.name);
         endpoint_options target = at_level(GetParam());

@@ -116,7 +116,7 @@ private:
     std::string directory_;
 };
 
-TEST_P(smoke, life_of_a_connection) {
+TEST_P(smoke, a_connection_lives_from_the_first_receive_to_the_last_flush) {
     side client(static_cast<VIP_RELIABILITY_LEVEL>(GetParam()));
     side server(static_cast<VIP_RELIABILITY_LEVEL>(GetParam()));
     VIP_DESCRIPTOR* done = nullptr;

@@ -38,7 +38,7 @@ TEST_P(threads, done_does_not_block_behind_wait) {
 }
 
 /// Each descriptor is returned once, whoever asks; several post at the same time.
-TEST_P(threads, one_vi_several_posters_and_takers) {
+TEST_P(threads, post_to_one_vi_and_take_from_one) {
     pair p(at_level(GetParam()));
     constexpr std::size_t posters = 3;
     constexpr std::size_t takers = 3;
@@ -81,7 +81,7 @@ TEST_P(threads, one_vi_several_posters_and_takers) {
 }
 
 /// Pairs of threads with VIs of their own on one NIC handle per side.
-TEST_P(threads, many_vis_of_one_handle) {
+TEST_P(threads, use_many_vis_of_one_handle) {
     nic left;
     nic right;
     std::vector<std::thread> all;
@@ -110,7 +110,7 @@ TEST_P(threads, many_vis_of_one_handle) {
 }
 
 /// Several threads serve one completion queue: each entry goes to one of them.
-TEST_P(threads, one_completion_queue_several_servers) {
+TEST_P(threads, serve_one_completion_queue_together) {
     nic here;
     nic there;
     const completion_queue cq(here);

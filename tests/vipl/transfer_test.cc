@@ -27,7 +27,7 @@ TEST_P(transfer, a_message_arrives) {
     EXPECT_EQ(p.right.bytes(1000, 1)[0], 0) << "no more than that";
 }
 
-TEST_P(transfer, many_sizes) {
+TEST_P(transfer, messages_of_many_sizes_arrive) {
     for (const std::uint32_t n : {1u, 2u, 7u, 8u, 63u, 64u, 65u, 127u, 255u, 256u, 257u, 4095u, 4096u, 4097u, 16300u,
                                   32768u, 65472u, 65535u, 65536u}) {
         VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {p.right.at(0, 65536)}));
@@ -40,7 +40,7 @@ TEST_P(transfer, many_sizes) {
     }
 }
 
-TEST_P(transfer, immediate_data) {
+TEST_P(transfer, immediate_data_arrives) {
     for (const std::uint32_t value : {0u, 1u, 0xdeadbeefu, 0x80000000u, 0xFFFFFFFFu}) {
         VIP_DESCRIPTOR* r = p.right.post_receive(p.right.write(0, 0, {p.right.at(0, 64)}, 0x5a5a5a5a));
         VIP_DESCRIPTOR* s = p.left.post_send(p.left.write(0, VIP_CONTROL_IMMEDIATE, {p.left.at(0, 4)}, value));
@@ -58,7 +58,7 @@ TEST_P(transfer, without_immediate_data_the_field_is_untouched) {
     EXPECT_EQ(r->CS.ImmediateData, 0x5a5a5a5au);
 }
 
-TEST_P(transfer, empty_messages) {
+TEST_P(transfer, empty_messages_arrive) {
     const struct {
         std::vector<piece> sent, received;
         std::uint16_t control;
@@ -111,7 +111,7 @@ TEST_P(transfer, segments_are_gathered_and_scattered) {
     }
 }
 
-TEST_P(transfer, segments_of_several_regions) {
+TEST_P(transfer, segments_may_lie_in_several_regions) {
     std::vector<char> other(300);
     VIP_MEM_ATTRIBUTES rights{p.left.tag, VIP_FALSE, VIP_FALSE};
     VIP_MEM_HANDLE handle = 0;
@@ -205,7 +205,7 @@ TEST_P(transfer, a_descriptor_can_be_posted_again) {
     }
 }
 
-TEST_P(transfer, both_directions_at_once) {
+TEST_P(transfer, both_directions_work_at_once) {
     for (endpoint* e : {&p.left, &p.right}) {
         for (std::size_t i = 0; i < 50; ++i) {
             e->post_receive(e->write(i, 0, {e->at(i * 64, 64)}));

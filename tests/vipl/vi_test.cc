@@ -288,7 +288,7 @@ TEST_F(vi, data_of_the_program_stays_with_it) {
     must(VipDestroyVi(v));
 }
 
-TEST_F(vi, done_on_an_empty_queue) {
+TEST_F(vi, done_on_an_empty_queue_is_a_descriptor_error) {
     endpoint e(n);
     VIP_DESCRIPTOR* d = e.descriptor(0);
     EXPECT_EQ(VipSendDone(e.vi, nullptr), VIP_INVALID_PARAMETER);

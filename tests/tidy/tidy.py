@@ -5,11 +5,13 @@
   layers   a folder includes only what stands below it
   length   a file stays under 400 lines, a function under 70
   spdx     a source file names its licence in its first lines
+  opening  below that a C or C++ file says what it is for: "name.cc -- ..."
   text     no tabs, no white space at the end of a line, no line over 120 columns, one newline at the end
   words    nothing is left to be done later
   calls    the library and the controller make system calls in os/, or where system_calls.txt says
   doors    a public call that returns a result lets no exception out
   tests    every test that docs/checklist.md names is there
+  names    C++ tests are written suite_in_snake_case.verb_phrase
 
 Longer files and functions are listed in ratchet.txt with the length they may have, and files with
 system calls in system_calls.txt; the lists may only become shorter.  Every rule is a function over
@@ -153,6 +155,17 @@ def spdx(path, lines):
         yield 1, "no SPDX-License-Identifier: Apache-2.0 in the first lines"
 
 
+OPENING = re.compile(r"(?://| \*) (\S+) -- \S")
+
+
+def opening(path, lines):
+    if not is_cxx(path):
+        return
+    found = OPENING.match(lines[2]) if len(lines) > 2 and lines[1] in ("//", " *") else None
+    if not found or found[1] != os.path.basename(path):
+        yield 3, f"the third line does not say what the file is for: '// {os.path.basename(path)} -- ...'"
+
+
 def text(path, lines):
     if not is_source(path):
         return
@@ -187,6 +200,19 @@ def doors(path, lines):
             head = next((l for l in lines[number - 1:] if l.endswith(("{", ";"))), "")
             if not head.endswith(" try {"):
                 yield number, "a public call that lets exceptions out: see src/native/call.hpp"
+
+
+TEST_NAMES = re.compile(r"(?:INSTANTIATE_)?(?:TYPED_)?TEST(?:_\w+)?\(([\w\s,]+)")
+
+
+def names(path, lines):
+    if not path.endswith((".cc", ".hpp")):
+        return
+    for number, line in enumerate(lines, 1):
+        # A list of names may go on in the next line.
+        found = TEST_NAMES.match(line) and TEST_NAMES.match(" ".join(lines[number - 1:number + 1]))
+        if found and re.search("[A-Z]", ",".join(found[1].split(",")[:2])):
+            yield number, "a test is a sentence in lower case: TEST(suite, verb_phrase)"
 
 
 def tests_of(lines):
@@ -268,7 +294,7 @@ def read_ratchet(path):
 
 
 def check_file(path, lines, ratchet):
-    for rule in (layers, spdx, text, words, doors):
+    for rule in (layers, spdx, opening, text, words, doors, names):
         yield from rule(path, lines)
     yield from length(path, lines, ratchet)
 

@@ -65,6 +65,27 @@ void h(
         self.assertEqual(list(tidy.functions(source.split("\n"))), [(3, 5), (11, 3)])
 
 
+class Opening(unittest.TestCase):
+    def test_a_file_says_what_it_is_for(self):
+        licence = "// SPDX-License-Identifier: Apache-2.0\n"
+        self.assertEqual(found(tidy.opening, "src/os/a.cc", licence + "//\n// a.cc -- what it adds to a.hpp."), [])
+        self.assertEqual(found(tidy.opening, "b.h", "/* SPDX */\n *\n * b.h -- what C programs see.\n */"), [])
+        self.assertEqual(found(tidy.opening, "a.py", "import os"), [])
+        for bad in ['#include "a.hpp"', '//\n#include "a.hpp"', "//\n// b.cc -- another file's.", "//\n// a.cc --",
+                    "//\n// What it adds to a.hpp.", "// a.cc -- too early.", ""]:
+            self.assertEqual(len(found(tidy.opening, "src/os/a.cc", licence + bad)), 1, bad)
+
+
+class Names(unittest.TestCase):
+    def test_tests_are_sentences_in_lower_case(self):
+        for good in ["TEST(suite, does_what_it_should) {", "TEST_P(suite,\n       does_what_it_should) {",
+                     "INSTANTIATE_TEST_SUITE_P(engines, suite, testing::Values(1));", "TESTING(Other, Thing)"]:
+            self.assertEqual(found(tidy.names, "tests/a_test.cc", good), [], good)
+        for bad in ["TEST(Suite, does_it) {", "TEST_F(suite, DoesIt) {", "TEST_P(suite,\n       DoesIt) {",
+                    "INSTANTIATE_TEST_SUITE_P(Engines, suite, testing::Values(1));"]:
+            self.assertEqual([number for number, _ in found(tidy.names, "tests/a_test.cc", bad)], [1], bad)
+
+
 class Doors(unittest.TestCase):
     def test_a_public_call_lets_no_exception_out(self):
         bad = "result<std::size_t> nic::f(int a,\n                          int b) const {\n}"

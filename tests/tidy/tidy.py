@@ -36,7 +36,7 @@ LAYERS = {
     "os": {"abi"},  # for the page and line sizes of the shared words
     "device": {"abi", "os"},
     "native": {"device", "abi", "os"},
-    "controller": {"device", "abi", "os"},  # of device only how bytes are copied
+    "controller": {"device", "abi", "os"},  # of device how bytes are copied, extents, foreign memory
     "vinicd": {"controller", "abi", "os"},
     "cli": {"vinicd", "native", "device", "abi", "os"},  # of vinicd how rates are written, and its limit of memory
     "bench": {"cli", "native", "controller", "device", "abi", "os"},  # shares the measuring code of `vinic bench`

@@ -93,7 +93,7 @@ enum class [[nodiscard]] rang : std::uint8_t {
 inline rang ring(std::byte* area, std::uint32_t colour, std::uint32_t vi) noexcept {
     const std::uint32_t leaf = vi / bits_per_word;
     const std::uint32_t summary = leaf / bits_per_word;
-    // Pairs with the device's exchange of the same word: who takes the bit sees the descriptor.  And a full
+    // Pairs with the device's exchange of the same word: an engine that takes the bit sees the descriptor.  And a full
     // fence: what is loaded below is not older than this.
     bell_word(area, bell_leaf_offset(colour, leaf)).fetch_or(bell_bit(vi));
     mark_bell(bell_word(area, bell_summary_offset(colour, summary)), bell_bit(leaf));

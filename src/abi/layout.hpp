@@ -71,7 +71,7 @@ struct process_entry {
     word64 start_time;     ///< field 22 of /proc/PID/stat, with pid a unique name
     word64 pid_namespace;  ///< inode of /proc/self/ns/pid: a pid means nothing elsewhere
     // Which virtual addresses of this process lie in the file: device/extents.hpp.
-    word64 base;     ///< where it maps the file; of its buffers native_pages tells
+    word64 base;     ///< where it maps the file; native_pages tells of its buffers
     word64 adopted;  ///< its table of adopted pages, packed: place, length, generation; 0: none
     word32 user;     ///< effective user id + 1, 0 = not told
     std::uint32_t reserved_;
@@ -89,9 +89,9 @@ struct extent {
 
 // -- protection ---------------------------------------------------------------------------------
 
-/// A domain's id is index | generation << 16, never 0; generations have 15 bits.  With the highest bit
-/// it is the open domain of the process whose owner word the rest is: its VIs match every region of that
-/// owner, and its regions every VI.
+/// A domain's id is index | generation << 16, never 0; generations have 15 bits.  With the highest bit it is the open
+/// domain of a process, and the rest is that process' owner word: its VIs match every region of that owner, and its
+/// regions every VI.
 inline constexpr std::uint32_t open_domain = 0x8000'0000u;
 static_assert(domain_count == 1u << 16);
 struct domain_entry {
@@ -216,7 +216,7 @@ struct device_header {
     word64 order;                            ///< next request_entry::order
     word64 deaths;                           ///< processes found dead
     word64 openings;                         ///< bumped by whoever holds byte 0, before mapping: by pwrite
-    word64 opener;                           ///< and his process number
+    word64 opener;                           ///< and the process number of the holder
     alignas(line_size) table_marks marks[table_kinds];
     word32 processes_backed;
     /// What destroyed VIs counted, so that device totals never go back.

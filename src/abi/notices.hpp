@@ -7,8 +7,8 @@
 //       sequence n + 1                           copies line m % 16 between two looks at its sequence
 //     count = n + 1, futex wake                  sleeps on count
 //
-//   Nobody answers and nobody is waited for: who reads too late finds that count has run away, and knows how many he
-//   has missed.  The device reads none of it, so whoever scribbles here misleads his own function only.
+//   Nobody answers and nobody is waited for: a client that reads too late finds that count has run away, and knows how
+//   many it has missed.  The device reads none of it, so a client that scribbles here misleads its own function only.
 #pragma once
 
 #include <atomic>

@@ -9,7 +9,7 @@
 //     line 3    notify        the owner's poller                      read by the peer at each message
 //     line 4    executing     the owner's posting thread              read by deregistration, break
 //     line 5    hand-over     sender and receiver, only while a message waits; and `receives`, which
-//                             the owner writes at each post and a sender reads when it knows no more
+//                             the owner writes at each post and a sender reads when it knows of no more
 //     line 6-11 counters      the owner; one line that peers write
 //
 //   Rings, in a chunk of the owner:
@@ -178,7 +178,7 @@ enum counter : std::uint32_t {
 };
 static_assert(counter_count == 38);
 
-/// What did not get into a VI, or into memory behind it: counted by whoever sent it.
+/// What did not get into a VI, or into memory behind it: counted by the sender.
 enum drop : std::uint32_t {
     rx_no_descriptor,
     rx_too_long,

@@ -58,7 +58,7 @@ struct identity_page {
     word32 vis_max;  ///< VIs that the function may have at a time
     word32 regions_max;
     word32 vectors;                                          ///< completion vectors, 1 to vectors_max
-    word64 memory_bytes;                                     ///< that the function may hold, touched by whomever
+    word64 memory_bytes;                                     ///< that the function may hold, no matter who touched it
     alignas(line_size) word32 context_epoch[context_count];  ///< 0 = the device serves no such context any more:
                                                              ///< nothing of it is touched from now on
     notice_board notices;
@@ -215,7 +215,7 @@ struct enter_request {
     std::uint32_t kind;  ///< packet::enter
     std::uint32_t context;
 };
-/// Said before an orderly close; the connection ends with it.  Whoever just hangs up may have died.
+/// Said before an orderly close; the connection ends with it.  A client that just hangs up may have died.
 struct leave_notice {
     std::uint32_t kind;  ///< packet::leave
     std::uint32_t context;

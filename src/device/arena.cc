@@ -68,7 +68,7 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
             continue;
         }
         const std::uint32_t first = c + 1 - want;
-        // Whoever finds the chunk owned may look at its bits.
+        // A process that finds the chunk owned may look at its bits.
         if (const int e =
                 os::allocate_storage(memory_.fd(), abi::native_pages_offset + first * abi::native_bytes_per_chunk,
                                      want * abi::native_bytes_per_chunk);

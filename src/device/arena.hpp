@@ -3,8 +3,8 @@
 // arena.hpp -- a process' own part of the device file.
 //
 //   The file is cut into chunks of 64 MiB; a chunk has one owner, named in a shared table.  Inside
-//   its chunks a process keeps its books in private memory, so a crash leaves nothing half-written:
-//   whoever buries the process takes all its chunks.
+//   its chunks a process keeps its books in private memory, so a crash leaves nothing half-written: the one who buries
+//   the process takes all its chunks.
 #pragma once
 
 #include <map>

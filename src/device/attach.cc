@@ -168,7 +168,7 @@ result<bool> memory::settle(const place& p, const open_options& options, const o
     }
     os::unlock_byte(fd_.get(), opening_byte);
     open_again(&p);
-    if (const control_lock hold(*this, farewell); hold) {  // else whoever polls buries them
+    if (const control_lock hold(*this, farewell); hold) {  // else the next process that polls buries them
         bury_the_dead(*this);
     }
     return true;
@@ -268,7 +268,7 @@ result<void> memory::initialise(const open_options& options) {
     if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < abi::page_size) {
         return std::unexpected(fail_storage(EFBIG, "writing the device's header"));
     }
-    // In one write: whoever ends here leaves an empty file, or one that says what it was going to be.
+    // In one write: a process that ends here leaves an empty file, or one that says what it was going to be.
     const first_words claim{0, 0, 0, 0, *span, abi::magic};
     std::vector<std::byte> page(abi::page_size);
     std::memcpy(page.data(), &claim, sizeof claim);

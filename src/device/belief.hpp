@@ -2,16 +2,16 @@
 //
 // belief.hpp -- which device files are believed.
 //
-//   Whoever can write a device file reads and changes what honest programs send through it, and leads their engines
-//   astray.  So a file is believed only where nobody else could have written it:
+//   A process that can write a device file reads and changes what honest programs send through it, and leads their
+//   engines astray.  So a file is believed only where nobody else could have written it:
 //
 //     own       a regular file with one link, of this process' user, mode 0600: or nobody asks further
 //     a group's asked for by name: a regular file with one link, of exactly this group, mode 0660, no access list.
-//               Only members (and root) can give a file to a group, so its owner is one of them; but for who may
+//               Only members (and root) can give a file to a group, so its owner is one of them; but for those who may
 //               make files in a directory of the group with the set-group-ID bit, on the same file system: no group
 //               whose devices are used should have one that others can write to
 //
-//   Judged is the open file, never its path.  The directory decides who can remove or rename files, no more.
+//   The open file is judged, never its path.  The directory decides who can remove or rename files, and nothing else.
 #pragma once
 
 #include <sys/stat.h>

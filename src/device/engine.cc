@@ -23,7 +23,8 @@ place inline_place(const memory& m, const std::byte* data, std::uint64_t bytes) 
 
 }  // namespace
 
-/// A connection that is broken already ended first: with a peer that dies its keys go, and what refuses them is not it.
+/// A connection that is broken already ended first: with a peer that dies its keys go, and their refusal is not the
+/// cause.
 outcome route::fail(enum status senders, abi::break_reason mine, abi::break_reason peers) noexcept {
     if (reliable && !break_link(*device, *from, connected, mine, peers)) {
         return status_of(moved::broken, true);
@@ -53,7 +54,7 @@ outcome route::give_up() noexcept {
 }
 
 outcome route::refuse_access(abi::word64& refusals) noexcept {
-    refusals.fetch_add(1);  // before the connection breaks: whoever sees it broken sees why
+    refusals.fetch_add(1);  // before the connection breaks: a program that sees it broken sees why
     if (!reliable) {
         to->drops[abi::rx_protection].fetch_add(1);
         return {};
@@ -344,7 +345,7 @@ outcome route::atomic(const operation& op) noexcept {
     if (p.direct == nullptr || p.bytes != 8) {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
     }
-    // Where the result goes is settled first: an atomic that has happened cannot be run again.
+    // Where the result goes is decided first: an atomic that has happened cannot be run again.
     place sink;
     if (!local_place(op, 0, sink)) {
         return fail(status::local_protection);

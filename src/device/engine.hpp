@@ -2,9 +2,9 @@
 //
 // engine.hpp -- executing one descriptor: fetch, check, move, complete.
 //
-//   A route leads from an initiating VI to its target.  Whoever holds the initiator's send queue
-//   runs it: the initiator's own process, or, after a hand-over, the receiver's.  All state that the
-//   two must agree on is in the abi; a route only caches positions.
+//   A route leads from an initiating VI to its target.  The process that holds the initiator's send queue runs it: the
+//   initiator's own or, after a hand-over, the receiver's.  All state that the two must agree on is in the abi; a route
+//   only caches positions.
 #pragma once
 
 #include "device/copy.hpp"
@@ -35,7 +35,7 @@ class outcome {
 public:
     constexpr outcome() noexcept = default;
     constexpr outcome(enum status s) noexcept : word_(static_cast<std::uint32_t>(s)) {}
-    /// The receiver has no descriptor (or it is no case for this path); nothing was done.
+    /// The receiver has no descriptor (or it is not a case for this path); nothing was done.
     [[nodiscard]] static constexpr outcome waiting() noexcept { return from(waits_word); }
     [[nodiscard]] constexpr bool waits() const noexcept { return word_ == waits_word; }
     [[nodiscard]] constexpr enum status how() const noexcept { return static_cast<enum status>(word_ & 0xff); }
@@ -81,7 +81,8 @@ struct receive_side {
 /// A stream wants the line of a completion before it comes to it: it takes about three messages' time.
 inline constexpr std::uint32_t completions_ahead = 3;
 
-/// Of VI v: an operation that succeeded.  By whoever holds v's send queue, for these words have one writer at a time.
+/// Counts an operation of VI v that succeeded.  For the holder of v's send queue: these words have one writer at a
+/// time.
 inline void count_sent(abi::vi_entry& v, enum opcode what, std::uint32_t length) noexcept {
     std::uint32_t first = abi::tx_send_messages;
     switch (what) {
@@ -187,7 +188,7 @@ struct route {
     /// The message at the head found no receive descriptor and may not wait, or not any longer.
     [[nodiscard]] outcome give_up() noexcept;
 
-    /// Likewise by whoever holds the queue.
+    /// Likewise for the holder of the queue.
     void count_foreign_copies() noexcept {
         if (foreign_copies != 0) {
             from->counters[abi::tx_foreign_copies].add_single_writer(foreign_copies);
@@ -260,7 +261,7 @@ private:
     [[nodiscard]] bool local_place(const operation& op, std::uint32_t segment, place& out) const noexcept;
     /// Likewise, or all of the inline data.
     [[nodiscard]] bool local_source(const operation& op, std::uint32_t segment, place& out) const noexcept;
-    /// Of local_source().
+    /// For how many segments local_source() may be asked.
     [[nodiscard]] static std::uint32_t sources_of(const operation& op) noexcept {
         return op.inline_data != nullptr ? 1u : op.segment_count;
     }

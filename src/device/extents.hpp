@@ -3,11 +3,11 @@
 // extents.hpp -- which addresses of a process lie in its device file: looked up by engines, at an address of a region
 // that does not lie there in one piece.
 //
-//   native      a process maps the whole file at process_entry::base, so its buffers lie at base + offset; of which
-//               pages they are one bit each tells (native_pages). The bits of a chunk are its owner's to write.
+//   native      a process maps the whole file at process_entry::base, so its buffers lie at base + offset; one bit for
+//               each page tells whether it is a buffer's (native_pages). The bits of a chunk are its owner's to write.
 //   adopted     pages elsewhere that were moved into the file: a sorted table, of which there are two. The owner
 //               writes the one that is not published, and publishes it by one store, so a reader never waits for an
-//               owner who is stopped, and looks again only if two tables came meanwhile.
+//               owner that is stopped, and looks again only if two tables came meanwhile.
 //
 //   What a region covers does not change while it is open: no page of it moves. So nothing here has to say that pages
 //   are moving.

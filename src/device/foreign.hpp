@@ -2,9 +2,9 @@
 //
 // foreign.hpp -- moves of which one side or both are memory that only the kernel reaches.
 //
-//   Into such memory the kernel stores as it likes.  Out of it, into memory that a program may watch, bytes come by
-//   way of a buffer, from which they are stored as copy.hpp promises; of a long move that is the last part, what lies
-//   before it the kernel stores there itself.
+//   Into such memory the kernel stores as it likes.  Out of it, into memory that a program may watch, bytes come by way
+//   of a buffer, from which they are stored as copy.hpp promises; of a long move only the last part, and the kernel
+//   stores itself what lies before that.
 //
 //   Outward moves (os::write_process) are made where they are called: see os/process_memory.hpp.
 #pragma once

@@ -2,8 +2,8 @@
 //
 // link.hpp -- telling a VI's owner that something happened, and breaking a connection.
 //
-//   Whoever signals another process' VI must keep it from being taken apart meanwhile: an engine is
-//   marked as executing, everybody else holds the control plane's lock.
+//   A thread that signals another process' VI must keep it from being taken apart meanwhile: an engine is marked as
+//   executing, everything else holds the control plane's lock.
 #pragma once
 
 #include "device/memory.hpp"

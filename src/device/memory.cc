@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// memory.cc -- a device's memory as a whole: which one an address means, what is said when it cannot be had, and its
+// memory.cc -- a device's memory as a whole: which one an address means, what is said when it cannot be opened, and its
 // end.
 #include "device/memory.hpp"
 

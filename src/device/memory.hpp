@@ -2,12 +2,12 @@
 //
 // memory.hpp -- one device's file: its life, its tables and its lock.
 //
-//   Life of the file.  Byte 0 of the file is locked while somebody opens or leaves; byte 1 + i for as
-//   long as process entry i is in use.  An opener that finds no process byte locked starts afresh;
-//   whoever leaves last removes the file.  Locks vanish with their process, so SIGKILL leaves
-//   nothing that a later opener would take for alive.  Only a file that is believed is opened at all: belief.hpp.
+//   Life of the file.  Byte 0 of the file is locked while somebody opens or leaves; byte 1 + i for as long as process
+//   entry i is in use.  An opener that finds no process byte locked starts afresh; the last process that leaves removes
+//   the file.  Locks vanish with their process, so SIGKILL leaves nothing that a later opener would take for alive.
+//   Only a file that is believed is opened at all: belief.hpp.
 //
-//     memory.cc          what an address means, and what is said when it cannot be had
+//     memory.cc          what an address means, and what is said when it cannot be opened
 //     attach.cc          the file's life                  entry.cc         the process' place in it
 //     control_lock.cc    the control plane's lock         tables.cc        entries of its tables
 //
@@ -134,8 +134,8 @@ public:
     void heavy_barrier() const noexcept { os::heavy_barrier(fenced_); }
     void light_barrier() const noexcept { os::light_barrier(fenced_); }
 
-    /// The control plane's lock: between processes, survives its holder's death.  False: its holder lives, and has
-    /// not let it go by the deadline (os::now_ns); fail_lock says who he is.
+    /// The control plane's lock: between processes, survives its holder's death.  False: its holder lives, and has not
+    /// let it go by the deadline (os::now_ns); fail_lock says who it is.
     [[nodiscard]] bool lock_until(std::uint64_t deadline_ns) noexcept;
     [[nodiscard]] bool try_lock() noexcept;
     /// Takes the lock over if its holder is dead; does not wait.
@@ -143,7 +143,7 @@ public:
     void unlock() noexcept;
     [[nodiscard]] error fail_lock(errc code, const std::string& doing) const;
     /// A deadline for the lock: after `patience_ns`, and almost at once while the last wait's holder still has it, so
-    /// that a stopped neighbour costs his patience once and not with every call.
+    /// that a stopped neighbour costs that patience once and not with every call.
     [[nodiscard]] std::uint64_t lock_deadline(std::uint64_t patience_ns) const noexcept;
 
     /// A free entry of table t, owned by this process, storage assured.  Under the lock.
@@ -207,8 +207,8 @@ private:
     std::string window_user_;  ///< who may serve it, beside root and ourselves
     std::uint32_t self_ = abi::none32;
     std::uint64_t pid_namespace_;
-    std::atomic<std::uint32_t> last_holder_ = 0;   ///< owner word of whom the last wait was in vain for
-    std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< and of whom a long one was
+    std::atomic<std::uint32_t> last_holder_ = 0;  ///< owner word of the process for which the last wait brought nothing
+    std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< and of the one for which a long wait did
     bool fenced_ = false;
     bool forked_ = false;
 };
@@ -217,12 +217,12 @@ private:
 struct patience {
     std::uint64_t ns;
 };
-/// Of a call that was given no time-out of its own, for the control plane's lock.
+/// For the control plane's lock, in a call that was given no time-out of its own.
 inline constexpr patience control_patience{10'000'000'000};
-/// Of what cannot fail, such as a destructor: what it would have freed is left for the process' burial then.
+/// In what cannot fail, such as a destructor: what it would have freed is left for the process' burial then.
 inline constexpr patience farewell{1'000'000'000};
 
-/// Holds the control plane's lock; or not, and whoever asked for it has to look.
+/// Holds the control plane's lock; or not, and the caller has to look.
 class control_lock {
 public:
     explicit control_lock(memory& m, patience p = control_patience) noexcept : control_lock(m, m.lock_deadline(p.ns)) {}

@@ -14,7 +14,7 @@
 
 namespace vinic::device {
 
-/// Locked by whoever opens or leaves.
+/// Locked by a process that opens or leaves.
 inline constexpr std::uint64_t opening_byte = 0;
 
 /// The words of the header that are read and written before anything is mapped.

@@ -155,7 +155,7 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
         }
     }
     if (!all_emptied) {
-        return;  // it is leaving still: whoever looks for the dead next tries again
+        return;  // it is still leaving: the next process that looks for the dead tries again
     }
     m.process(i).adopted.store_relaxed(0);
     m.process(i).state.store_release(static_cast<std::uint32_t>(process_state::free));
@@ -229,8 +229,8 @@ void look_for_dead(memory& m, std::uint64_t now_ns) noexcept {
     for (std::uint32_t i = 0; i < m.header().processes_backed.load_acquire() && !any; ++i) {
         any = state_of(m, i) != process_state::free && !m.alive(i);
     }
-    // Not waiting for the lock: its holder may be stopped, and this is called while polling.  A dead
-    // holder's lock is broken by whoever does wait; if nobody has, that is us.
+    // Not waiting for the lock: its holder may be stopped, and this is called while polling.  A dead holder's lock is
+    // broken by a process that does wait; if none has, that is us.
     if (any && (m.try_lock() || m.lock_of_dead())) {
         (void)bury_the_dead(m);
         m.unlock();

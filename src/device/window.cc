@@ -14,7 +14,7 @@
 //     ... mailbox, doorbell, rings ...
 //     closes the socket -------------------->  lets go of all that the context had
 //
-//   The device made the window's header; whoever enters first finds zeroed tables.
+//   The device made the window's header; the first process to enter finds zeroed tables.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -37,7 +37,7 @@ namespace vinic::device {
 namespace {
 
 constexpr auto device_patience = std::chrono::seconds(10);  ///< for an answer of the socket
-constexpr auto entry_patience = std::chrono::seconds(2);    ///< for the device to notice who has left
+constexpr auto entry_patience = std::chrono::seconds(2);    ///< for the device to notice that processes have left
 constexpr auto first_pause = std::chrono::milliseconds(1);  ///< until the device is asked again; it doubles
 constexpr auto longest_pause = std::chrono::milliseconds(32);
 
@@ -98,13 +98,13 @@ int receive_packet(int socket, T& packet, std::span<os::unique_fd> descriptors) 
     return n == static_cast<ssize_t>(sizeof packet) && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? 0 : EPROTO;
 }
 
-/// A device that ends, and is replaced perhaps, or a function that is just being cleared away.  Whom it refuses for
-/// longer it tells why.
+/// A device that ends, and is replaced perhaps, or a function that is just being cleared away.  A client that it
+/// refuses for longer is told why.
 bool is_soon_over(const error& e) noexcept {
     return e.os_errno == EPIPE || e.os_errno == ECONNRESET || e.code == errc::busy;
 }
 
-/// What the device says about why it refuses; a number that is no error of ours is its mistake.
+/// What the device says about why it refuses; a number that is not an error of ours is its mistake.
 errc code_of_device(std::uint32_t code) noexcept {
     return code != 0 && code <= static_cast<std::uint32_t>(errc::device_removed) ? static_cast<errc>(code)
                                                                                  : errc::version_mismatch;
@@ -302,7 +302,7 @@ result<bool> memory::enter_context(std::uint32_t i) {
     return false;
 }
 
-/// False: no entry is to be had at the moment.
+/// False: no entry is free at the moment.
 result<bool> memory::enter_window() {
     std::uint32_t i = 0;
     for (bool entered = false; !entered; ++i) {
@@ -368,7 +368,7 @@ void memory::leave_window() noexcept {
     if (const control_lock hold(*this, farewell); hold) {
         retire_process(*this, self_, abi::break_reason::remote_disconnect);
     }
-    // The socket last: with its close, the device may take the memory of whoever was the last.
+    // The socket last: with its close, the device may take the memory of the last process that was in.
     map_ = {};
     const abi::leave_notice goodbye{static_cast<std::uint32_t>(abi::packet::leave), self_};
     (void)::send(window_->socket.get(), &goodbye, sizeof goodbye, MSG_NOSIGNAL | MSG_DONTWAIT);

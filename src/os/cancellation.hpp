@@ -21,7 +21,7 @@ public:
     ~cancellation_off() { (void)::pthread_setcancelstate(before_, nullptr); }
 
     /// Ends the thread here if it was cancelled, and the caller allows it.  It unwinds through its frames as an
-    /// exception does, but is none that could be caught for good.
+    /// exception does, but not as one that could be caught for good.
     void point() const {
         int off = 0;
         (void)::pthread_setcancelstate(before_, nullptr);

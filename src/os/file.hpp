@@ -45,7 +45,8 @@ private:
 [[nodiscard]] std::optional<std::uint32_t> owner_of(int fd) noexcept;
 
 /// Opens the file `name` of a directory and nothing else: no link is followed, nothing that was mounted over it is
-/// entered (a file system in user space says of its files what it likes, and may keep whoever opens one).  As open(2).
+/// entered (a file system in user space says of its files what it likes, and may never let an open return).  As
+/// open(2).
 [[nodiscard]] int open_beside(int directory, const char* name, int flags, unsigned int mode = 0) noexcept;
 
 /// A shared mapping of a file, or of the addresses that it may grow into; unmapped on destruction.
@@ -56,10 +57,11 @@ public:
     mapping& operator=(mapping&& o) noexcept;
     ~mapping();
     /// False with errno on failure.  Takes no page, also in a process that locks all memory it will have
-    /// (mlockall with MCL_FUTURE): what is used is locked by whoever wants it so.
+    /// (mlockall with MCL_FUTURE): what is used is locked by those who want it locked.
     [[nodiscard]] bool map_shared(int fd, std::size_t size, bool writable) noexcept;
-    /// In a forked child, which does not get the mapping: zeroed private memory in its place.  If that cannot be had,
-    /// as much as can be: what lies behind the first `head` bytes can then be read but not written to.
+    /// In a forked child, which does not get the mapping: zeroed private memory in its place.  If the kernel does not
+    /// give that much, it gives what it can: what lies behind the first `head` bytes can then be read but not written
+    /// to.
     void replace_by_zeros(std::size_t head) noexcept;
     [[nodiscard]] std::byte* data() const noexcept { return data_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -6,7 +6,7 @@
 //   which get the same numbers.  None of them is written into, read, locked or closed here:
 //
 //     out of the way    The kernel gives a program the lowest free number.  Ours begin at 512, or at half of the limit.
-//     told              Before a number is used it is looked whether it still means what was kept, by
+//     told              Before a number is used, it is checked that it still means what was kept, by
 //                         - the file it is, device and inode; all event descriptors are one inode, though
 //                         - the signal number of this open file (F_SETSIG), which is sent for O_ASYNC only and 0 with
 //                           every file that was not asked for another; event descriptors that vinicd has handed out
@@ -16,8 +16,8 @@
 //
 //   Not told: a duplicate that the program itself makes of our descriptor under our number; another copy of this
 //   library in the process, linked statically perhaps, as far as it has the same file open or both are event
-//   descriptors; and whoever closes and opens in another thread between the look and the use. A doorbell of the
-//   isolated placement is rung up to 20 ms after its look (native/port.cc).
+//   descriptors; and a number that another thread closes and opens anew between the look and the use. A doorbell of
+//   the isolated placement is rung up to 20 ms after its look (native/port.cc).
 //
 //   In a header: libvipl, which sees nothing of libvinic but its interface, keeps one too.
 #pragma once
@@ -51,13 +51,14 @@ public:
 
     /// Its number; -1 if it means another file by now, or none.  Two system calls; errno stays.
     [[nodiscard]] int get() const noexcept { return is_ours() ? fd_ : -1; }
-    /// The same without a look, for whoever has had one a moment ago or says why he needs none.
+    /// The same without a look, for callers that have had one a moment ago or say why they need none.
     [[nodiscard]] int number() const noexcept { return fd_; }
     /// Whether there was one to keep.
     [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
 
     /// Closes what it has, if that is ours still, and keeps `fd` instead, which it may give another number.  Empty
-    /// then, with errno, if `fd` cannot be looked at or has the number of a standard stream and no other is to be had.
+    /// then, with errno, if `fd` cannot be looked at or has the number of a standard stream and no other number is
+    /// free.
     void reset(int fd = -1, number_is wanted = number_is::out_of_the_way) noexcept {
         const int saved = errno;
         if (is_ours()) {

@@ -81,7 +81,7 @@ int copy_present(int pagemap, std::uint64_t address, std::uint64_t bytes, std::b
 }
 
 /// mremap replaces what was mapped there and moves the pages in one step.  The kernel looks first whether it can; if it
-/// stops half way all the same, the range is empty, and what was to go there is still where it was: again, then.
+/// stops half way nevertheless, the range is empty, and what was to go there is still where it was: again, then.
 int put(void* made, std::uint64_t address, std::uint64_t bytes) noexcept {
     constexpr int attempts_max = 1000;
     int failed = 0;
@@ -181,7 +181,7 @@ int page_mover::park(std::uint64_t address, std::uint64_t bytes, bool missing_to
     return 0;
 }
 
-/// Whether the range has moved or not: it is no longer watched, and whoever waited looks again.
+/// Whether the range has moved or not: it is no longer watched, and writers that waited look again.
 void page_mover::let_go(std::uint64_t address, std::uint64_t bytes) noexcept {
     uffdio_writeprotect open_again{};
     open_again.range = {address, bytes};

@@ -3,14 +3,14 @@
 // page_mover.hpp -- pages of this process change their place while the program runs, and no write is lost.
 //
 //     prepare     what will lie there is mapped somewhere else: all that may fail for want of memory or mappings
-//     park        userfaultfd: whoever writes to the range waits from now on
+//     park        userfaultfd: threads that write to the range wait from now on
 //     copy        the bytes, into what was prepared
 //     put         mremap replaces the range by it in one step
 //     let go      writers go on, and find the new pages
 //
 //   From park to let go the moving thread runs nothing but what is written here: its signals wait, for a handler
 //   that writes to the range would wait for the thread that it interrupts; and it touches only its own stack, takes no
-//   lock and no memory, for whoever has those may be parked.
+//   lock and no memory, for the threads that hold those may be parked.
 //
 //   Every step that fails is undone: contents are where they were.
 #pragma once

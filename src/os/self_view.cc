@@ -340,7 +340,7 @@ bool has_own_policy(std::uint64_t address) noexcept {
     int there = MPOL_DEFAULT;
     int of_thread = MPOL_DEFAULT;
     if (::syscall(SYS_get_mempolicy, &there, nullptr, 0, address, MPOL_F_ADDR) != 0) {
-        return false;  // not to be had on this machine, or not for this process: it can have set none, either
+        return false;  // not available on this machine, or not to this process: it can have set none, either
     }
     return ::syscall(SYS_get_mempolicy, &of_thread, nullptr, 0, nullptr, 0) != 0 || there != of_thread;
 }

@@ -83,8 +83,8 @@ bool has_hung_up(int socket) noexcept {
     return gone;
 }
 
-/// Since 6.12 the kernel has whoever asks for short turns go before one in a longer turn; before 6.6 it did so with all
-/// who had slept.  One that does not know such turns leaves everything as it is.
+/// Since 6.12 the kernel puts a thread that asks for short turns before one in a longer turn; before 6.6 it did so with
+/// all that had slept.  A kernel that does not know such turns leaves everything as it is.
 void work_in_short_turns() noexcept {
     struct attributes {
         std::uint32_t size, policy;

@@ -36,10 +36,10 @@ inline void spin_pause() noexcept {
 
 /// Sleeps while *word == expected, at most timeout_ns; between processes.
 void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept;
-/// Wakes those who wait, at most so many.
+/// Wakes waiting threads, at most so many.
 void futex_wake(const std::uint32_t* word, int most = 0x7fffffff) noexcept;
 
-/// These are no cancellation points, as the calls of their kind in the C library are: the data path may sleep and
+/// These are not cancellation points, as the calls of their kind in the C library are: the data path may sleep and
 /// kick, and has no time to switch cancellation off.
 void sleep_ns(std::uint64_t ns) noexcept;
 /// Adds one to an event descriptor.  One that is full wakes as well.
@@ -51,11 +51,11 @@ void write_event(int fd) noexcept;
 /// From now on the calling thread takes no core from somebody who has just got it, and gets less of one that others
 /// want.
 void work_in_background() noexcept;
-/// From now on the calling thread, which does a little and sleeps again, need not wait for the end of a turn of whoever
-/// has the core when it wakes, an engine that is never idle, say.
+/// From now on the calling thread, which does a little and sleeps again, need not wait until the turn of the thread
+/// that has the core when it wakes is over, an engine that is never idle, say.
 void work_in_short_turns() noexcept;
 
-/// Registers this process for heavy barriers.  False: membarrier is not to be had.
+/// Registers this process for heavy barriers.  False: membarrier is not available.
 [[nodiscard]] bool register_asymmetric_barrier() noexcept;
 /// `fenced`: membarrier is not in use, a fence does (the light sides fence too).
 void heavy_barrier(bool fenced) noexcept;

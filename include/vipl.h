@@ -503,8 +503,8 @@ VIPL_API VIP_RETURN VipQuerySystemManagementInfo(IN VIP_NIC_HANDLE NicHandle, IN
 
 /** Says who hears of asynchronous errors: errors of the NIC handle that no descriptor can carry.
  *  Handler runs in a thread of the provider, one error at a time, with no lock held; its argument is
- *  valid during the call.  NULL brings back the default handler, which writes a line to stderr.  The
- *  one of before runs no more when this returns (but in itself).  VIP_INVALID_PARAMETER. */
+ *  valid during the call.  NULL brings back the default handler, which writes a line to stderr.  The previous one no
+ *  longer runs when this returns (but in itself).  VIP_INVALID_PARAMETER. */
 VIPL_API VIP_RETURN VipErrorCallback(IN VIP_NIC_HANDLE NicHandle, IN VIP_PVOID Context, IN VIP_ERROR_HANDLER Handler);
 
 /* ---- name service ------------------------------------------------------------------------- */

@@ -160,7 +160,7 @@ enum class adopt : std::uint8_t {
     no = 0,    ///< no page moves: the memory stays what it is
     safe = 1,  ///< if nobody can notice (docs/memory.md says what that takes); it stays foreign otherwise
     /// All private anonymous pages, also those that are shared with other memory at its ends, whatever their
-    /// properties, and whoever else holds on to them: the caller knows.
+    /// properties, and no matter who else holds on to them: the caller knows.
     force = 2,
 };
 
@@ -321,7 +321,7 @@ struct segment {
 struct completion {
     std::uint64_t cookie = 0;      ///< what was given to post
     std::uint64_t vi_context = 0;  ///< vi_attributes::context of the VI
-    datagram_address source;       ///< receives on a datagram VI: who sent it
+    datagram_address source;       ///< receives on a datagram VI: the sender
     std::uint32_t length = 0;      ///< bytes received; bytes transferred for the initiator
     std::uint32_t immediate = 0;   ///< valid if has_immediate
     std::uint32_t vi = 0;          ///< virtual_interface::number()
@@ -362,11 +362,11 @@ struct cq_attributes {
     std::uint32_t vector = 0;  ///< below nic::vectors(): by whose settings its sleepers are woken
 };
 
-/// How a completion vector wakes who sleeps on its completion queues.  With a period, the first completion that
-/// somebody sleeps for does not wake him at once, but when the period is over or `count` completions have come,
-/// together with those of the vector's other queues: fewer wake-ups for later ones.
+/// How a completion vector wakes the sleepers on its completion queues.  With a period, the first completion that a
+/// thread sleeps for does not wake it at once, but when the period is over or `count` completions have come, together
+/// with those of the vector's other queues: fewer wake-ups for later ones.
 struct vector_settings {
-    bool masked = false;      ///< nobody is woken; who would have been, is when it is unmasked
+    bool masked = false;      ///< nobody is woken; those who would have been are woken when it is unmasked
     std::uint32_t count = 0;  ///< at most 65535; 0: the period alone counts.  More than 1 needs a period
     nanoseconds period{0};    ///< at most 1 s; 0: at once
     friend bool operator==(const vector_settings&, const vector_settings&) = default;
@@ -527,7 +527,7 @@ public:
     /// As poll, but waits for the first one: spins adaptively, then sleeps.  0 when time is over.
     [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
 
-    /// wait() in two halves, for callers who guard polling with a lock of their own: the first is called
+    /// wait() in two halves, for callers that guard polling with a lock of their own: the first is called
     /// where poll() may be called.  No ticket: something is ready, poll again.
     [[nodiscard]] result<std::optional<wait_ticket>> prepare_wait();
     /// The second, without the lock: returns once a completion came after the ticket was given, after
@@ -735,9 +735,9 @@ struct open_options {
     /// The device is shared with the users of this group: mode 0660 instead of 0600.  Without it a device file is
     /// believed only if it is this user's own and nobody else's; with it, only if it is of exactly this group.
     std::string group = {};
-    /// Addresses that the device may grow into, in every process that opens it: whoever makes the device decides.
-    /// Whole chunks of 64 MiB, 512 MiB to 256 GiB; default $VINIC_SHM_SPAN (as in 16G), then 64 GiB or,
-    /// if that is more, what the file system holds.
+    /// Addresses that the device may grow into, in every process that opens it: the process that makes the device
+    /// decides.  Whole chunks of 64 MiB, 512 MiB to 256 GiB; default $VINIC_SHM_SPAN (as in 16G), then 64 GiB or, if
+    /// that is more, what the file system holds.
     std::uint64_t span_bytes = 0;
 };
 
@@ -786,11 +786,11 @@ public:
     /// end it.  Destructors wait a second; what they could not free is freed when this process leaves the device.
     ///
     /// Or a function of the isolated placement's device: `vinicd:PATH`, PATH being the socket of a running vinicd (at
-    /// most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  Who listens there must be root, this
-    /// process' own user, or one who is named: `#vfN,user=NAME`, `#user=NAME`, or VINIC_VINICD_USER in the environment
-    /// (errc::permission_denied; docs/vinicd.md, "Who is believed").  Processes that open the same function trust each
-    /// other as those of one device file do, and nobody else.  Names are known to all functions.  `options` stay
-    /// empty.  When vinicd ends or resets the function, connections break (peer_died) and set-up calls return
+    /// most 107 bytes, no '#'), and behind it `#pf` or `#vfN` (default `#vf0`).  The user who listens there must be
+    /// root, this process' own user, or one who is named: `#vfN,user=NAME`, `#user=NAME`, or VINIC_VINICD_USER in the
+    /// environment (errc::permission_denied; docs/vinicd.md, "Who is believed").  Processes that open the same function
+    /// trust each other as those of one device file do, and nobody else.  Names are known to all functions.  `options`
+    /// stay empty.  When vinicd ends or resets the function, connections break (peer_died) and set-up calls return
     /// errc::peer_gone: close the nic, and open it anew.
     [[nodiscard]] static result<nic> open(std::string_view device_address, const open_options& options = {});
 
@@ -807,14 +807,14 @@ public:
     [[nodiscard]] std::uint32_t vectors() const noexcept;
     /// Changes a vector at once, for every process of the function; what waits in it is delivered, unless it is
     /// masked now.  A reset of the function takes the settings back.  A vector delays wake-ups only: poll() finds
-    /// every completion at once, and who sleeps in wait() or commit_wait() looks every 10 ms by himself.
+    /// every completion at once, and a thread that sleeps in wait() or commit_wait() looks every 10 ms by itself.
     /// Errors: invalid_argument (no such vector, settings beyond their limits), not_supported (direct placement).
     [[nodiscard]] result<void> set_vector(std::uint32_t index, const vector_settings& settings);
     /// errc::invalid_argument: no such vector.
     [[nodiscard]] result<vector_status> vector(std::uint32_t index) const;
 
-    /// Errors: name_in_use when that address has a listener; device_removed (who looks for the name finds another
-    /// device, or none).
+    /// Errors: name_in_use when that address has a listener; device_removed (a client that looks for the name finds
+    /// another device, or none).
     [[nodiscard]] result<listener> listen(const address& at);
     /// Finds a datagram VI by the name given to bind.
     [[nodiscard]] result<datagram_address> resolve(const address& name);

@@ -17,7 +17,7 @@ namespace vinic::detail {
 namespace {
 
 constexpr std::uint64_t page_mask = abi::page_size - 1;
-/// Of ranges whose ends stay foreign: below this size moving what is between them is not worth it.
+/// For ranges whose ends stay foreign: below this size moving what is between them is not worth it.
 constexpr std::uint64_t unaligned_bytes_min = 16 << 10;
 
 template <class Map>
@@ -160,7 +160,8 @@ std::vector<adoption::range> adoption::outside(std::uint64_t first, std::uint64_
 }
 
 /// All whole pages of the range move, or the reason why none of them does.  Its neighbours on the first and the last
-/// page may be anybody's, who is not asked: a lock of the C library's, that a forked child resets before anything else.
+/// page may be anybody's, and nobody is asked: a lock of the C library's, that a forked child resets before anything
+/// else.
 foreign_reason adoption::adopt_range(std::uint64_t address, std::uint64_t end, adopt wanted) {
     const std::uint64_t outward = wanted == adopt::force ? 0 : page_mask;
     const std::uint64_t first = (address + outward) & ~page_mask;

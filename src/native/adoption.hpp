@@ -57,7 +57,7 @@ public:
     /// Tells what [address, address + bytes) is, after its adoption if that is wanted: then nics stand still.
     /// errc::invalid_argument: part of it is not mapped.  Whatever fails, give_up() goes back to what was before.
     [[nodiscard]] result<void> hold(std::uint64_t address, std::uint64_t bytes, adopt wanted, cover& c);
-    /// Of a region over the whole address space.
+    /// The same for a region over the whole address space.
     void hold_all(cover& c);
     /// For a region that is not made after all; also of what was adopted for it and nobody holds yet.
     void give_up(cover& c) noexcept;

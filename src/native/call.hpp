@@ -9,8 +9,8 @@
 //         return detail::caught(e, "listening");
 //     }
 //
-//   Nothing leaves but the result.  pthread_exit in a handler of the program's and a cancelled wait unwind by
-//   something that is no std::exception: they go through.  tests/tidy looks that no door is without.
+//   Nothing leaves but the result.  pthread_exit in a handler of the program's and a cancelled wait unwind by something
+//   that is not a std::exception: they go through.  tests/tidy sees to it that no door is without.
 #pragma once
 
 #include <algorithm>

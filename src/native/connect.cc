@@ -15,8 +15,8 @@ namespace vinic {
 
 namespace detail {
 
-/// Takes the outcome of a settled request and frees it; errc::not_done while it is open, or while the lock that
-/// settles it cannot be had by the deadline.
+/// Takes the outcome of a settled request and frees it; errc::not_done while it is open, or while the lock that settles
+/// it cannot be taken by the deadline.
 result<peer_information> vi_state::finish_request(std::uint32_t request, std::uint64_t deadline) {
     device::memory& m = *nic->memory;
     peer_information peer;
@@ -132,7 +132,7 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
                 v.nic->fail(errc::invalid_state,
                             "connecting: the attempt before, which ran out of time, was answered late; disconnect"));
         }
-        // A device that has reset the function knows this VI no more, and nobody but connect() may ever ask.
+        // A device that has reset the function no longer knows this VI, and nobody but connect() may ever ask.
         const bool gone = v.nic->isolated && v.nic->isolated->found_gone();
         return std::unexpected(
             v.nic->fail(gone ? errc::peer_gone : errc::invalid_state, "connecting: the VI is not idle"));
@@ -145,7 +145,7 @@ void become_connecting(detail::vi_state& v) noexcept {
     v.entry->state.store_release(v.attempt);
 }
 
-/// Under the lock: the oldest pending request of somebody who is `remote` and wants `local`.
+/// Under the lock: the oldest pending request of a VI that is `remote` and wants `local`.
 std::uint32_t find_counterpart(const device::memory& m, const abi::address_key& local, const abi::address_key& remote) {
     std::uint32_t oldest = abi::none32;
     for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {

@@ -6,11 +6,11 @@
 //
 //     polled   up to 8 queues whose rings are looked at directly (their `notify` is 0): a peer that
 //              completes there touches nothing of the completion queue
-//     bitmap   one ready bit for every other queue, set by whoever completes
+//     bitmap   one ready bit for every other queue, set by the side that completes
 //
 //   So nothing can overflow, and a queue that nobody uses costs nothing, however many are attached.
-//   The barriers are those of docs/protocols.md, section 1: light for whoever completes, heavy for the
-//   poller when it stops looking at a ring or goes to sleep.
+//   The barriers are those of docs/protocols.md, section 1: light for the side that completes, heavy for the poller
+//   when it stops looking at a ring or goes to sleep.
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -370,7 +370,7 @@ result<bool> cq_state::arm() {
         }
     }
     const int fd = event.get();
-    if (fd < 0) {  // whoever waits for the number that he has would wait for ever
+    if (fd < 0) {  // a thread that waits for the number that it has would wait for ever
         return std::unexpected(nic->fail(errc::os_failure,
                                          "arming a completion queue: its file descriptor has been closed by somebody "
                                          "else in this process; fd() makes another one",

@@ -204,7 +204,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
 std::size_t completion_queue::poll(std::span<completion> out) noexcept { return state_ ? state_->poll(out) : 0; }
 
 result<std::size_t> completion_queue::wait(std::span<completion> out, nanoseconds timeout) try {
-    ::pthread_testcancel();  // whoever is so busy that it never sleeps may be cancelled, too
+    ::pthread_testcancel();  // a thread so busy that it never sleeps may be cancelled, too
     if (!state_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
     }

@@ -23,7 +23,7 @@ result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kin
         if (there == abi::none32) {
             break;
         }
-        // A name of somebody who has just died is free.
+        // A name of a process that has just died is free.
         if (attempt != 0 || m.alive(m.name(there).owner.load_relaxed() - 1)) {
             return std::unexpected(nic.fail(errc::name_in_use, "entering the name '" + at.name + "'"));
         }
@@ -215,7 +215,7 @@ result<connection_request> listener::wait(nanoseconds timeout) try {
                 return q;
             }
         }
-        if (m.removed()) {  // whoever comes from now on comes to another device of that name
+        if (m.removed()) {  // clients that come from now on come to another device of that name
             return std::unexpected(m.fail(errc::device_removed, 0, "waiting for a connection request"));
         }
         const std::uint64_t now = os::now_ns();

@@ -123,7 +123,7 @@ void nic_state::look_after_device(std::uint64_t now_ns) noexcept {
     if (!isolated->gone() || cut_off.load()) {
         return;
     }
-    // Not waiting: whoever polls may be what the holder waits for.  The next tick tries again.
+    // Not waiting: the poller may be what the holder waits for.  The next tick tries again.
     const std::unique_lock hold(mutex, std::try_to_lock);
     if (!hold.owns_lock()) {
         return;
@@ -368,8 +368,8 @@ bool nic::reaches_foreign_memory() const noexcept {
     if (!state_ || !state_->isolated) {
         return state_ != nullptr;
     }
-    // Of isolated placement: the device reaches the memory of its own user's processes only.  A window is of the user
-    // who made it, whoever made the socket.
+    // In isolated placement the device reaches the memory of its own user's processes only.  A window belongs to the
+    // user who made it, no matter who made the socket.
     return os::owner_of(state_->memory->fd()) == ::geteuid();
 }
 

@@ -58,7 +58,7 @@ port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> valu
         r.code = errc::forked;  // and another thread of the parent may hold the mutex
         return r;
     }
-    const os::cancellation_off inside;  // who polls may be told here that memory of his was refused
+    const os::cancellation_off inside;  // a poller may be told here that memory of its program was refused
     const std::lock_guard hold(mutex_);
     if (gone()) {
         return r;

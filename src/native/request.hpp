@@ -49,7 +49,7 @@ inline void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noex
     }
 }
 
-/// Of a VI as the device describes it.
+/// The same for a VI as the device describes it.
 [[nodiscard]] inline peer_information describe(const abi::peer_description& d) {
     peer_information p;
     p.vi = d.vi;

@@ -194,7 +194,7 @@ struct send_entry {
     enum opcode opcode;
     enum status status;
     bool signalled;
-    bool deferred;  // executed by whoever holds the queue; the ring tells
+    bool deferred;  // executed by the holder of the queue; the ring tells
 };
 static_assert(sizeof(send_entry) == 16);
 
@@ -340,7 +340,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::uint32_t fetches_until = 0;  ///< isolated: behind the last read or atomic that was posted
     alignas(64) std::atomic<std::uint32_t> send_posted{0};
     std::atomic<std::uint32_t> send_reported{0};
-    std::atomic_flag reporting;                       ///< isolated: held by whoever moves send_reported
+    std::atomic_flag reporting;                       ///< isolated: held by the thread that moves send_reported
     std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs
     std::uint32_t stall_head = 0;                     // under nic->stalled_mutex
     /// Isolated: the state word in which posts are taken; any_connection: one is being accepted, or none is needed.

@@ -20,7 +20,7 @@
 namespace vinic::detail {
 
 /// Behind so many completions in one go there are probably more, and the lines of later ones can be asked
-/// for.  Asked for too early they would be taken away from the sender, who is about to write them.
+/// for.  Asked for too early they would be taken away from the sender, which is about to write them.
 inline constexpr std::size_t backlog_least = 4;
 inline constexpr std::uint32_t backlog_ahead = 6;
 

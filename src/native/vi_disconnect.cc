@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 
-/// False: the control lock cannot be had.
+/// False: the control lock was not free in time.
 bool break_both_ends(device::memory& m, abi::vi_entry& entry, device::patience p) noexcept {
     const device::control_lock lock(m, p);
     if (!lock) {
@@ -134,7 +134,7 @@ void vi_state::flush_posted(enum status as) noexcept {
     device::signal(*nic->memory, *entry, abi::receive_queue);
 }
 
-/// Datagrams: nobody may come in any more; whoever is inside holds the lock.
+/// Datagrams: no sender may come in any more; one that is inside holds the lock.
 bool vi_state::forget_names(device::patience p) noexcept {
     const device::control_lock lock(*nic->memory, p);
     if (!lock) {

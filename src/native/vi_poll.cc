@@ -42,7 +42,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
                 device::moved::all) {
             // Deregistered, or never right: found only now because the payload travelled inside.
             out.status = status::local_protection;
-            // A message of an earlier connection, polled late, is no fault of the one that is there now.
+            // A message of an earlier connection, polled late, is not a fault of the one that is there now.
             const bool is_of_this_connection = static_cast<std::int32_t>(at - entry->receive_base.load_relaxed()) >= 0;
             if (is_of_this_connection && attributes.reliability != reliability::unreliable &&
                 attributes.service == service::connected) {
@@ -93,7 +93,7 @@ void vi_state::break_for_local_error() noexcept {
             }
             s = static_cast<enum status>(d.status);
             if (is_isolated && s == status::success) {
-                device::count_sent(*entry, e.opcode, e.length);  // the device leaves counting to whoever reports
+                device::count_sent(*entry, e.opcode, e.length);  // the device leaves counting to the reporter
             }
         }
         entry->counters[abi::tx_status_first + static_cast<std::uint32_t>(s)].add_single_writer(1);

@@ -102,7 +102,7 @@ errc vi_state::receives_posted() noexcept {
     if (abi::link_of(state) == abi::link::error) [[unlikely]] {
         device::signal(m, *entry, abi::receive_queue);  // the poller flushes it
     } else if (abi::link_of(state) == abi::link::none) [[unlikely]] {
-        // A device that knows this VI no more: the descriptor is in the ring, and is flushed with the others.
+        // A device that no longer knows this VI: the descriptor is in the ring, and is flushed with the others.
         return nic->forked() ? errc::forked : nic->isolated ? errc::ok : errc::invalid_handle;
     }
     return errc::ok;

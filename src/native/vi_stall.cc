@@ -11,7 +11,7 @@ namespace vinic::detail {
 
 namespace {
 
-/// A receiver that is about to post shall not cost a hand-over.
+/// A receiver that is about to post should not cost a hand-over.
 /// It costs about as much, so waiting that long is never more than twice the best choice.
 constexpr std::uint64_t stall_spin_us = 10;
 constexpr std::uint64_t return_spin_us = 1;

@@ -5,8 +5,8 @@
 //   device ring --poll--> apply: write the descriptor back, mark the slot --advance--> entries of the CQ
 //                                                                         '--take----> Done, Wait, Notify
 //
-//   A slot is over when the device said so, or at once if the device never saw it; descriptors leave a
-//   queue in the order in which they were posted all the same.
+//   A slot is over when the device said so, or at once if the device never saw it; descriptors leave a queue in the
+//   order in which they were posted in any case.
 #include <algorithm>
 
 #include "vipl/state.hpp"
@@ -216,7 +216,7 @@ bool start(completer& c, nic& n, std::uint32_t queues) {
     return true;
 }
 
-/// Handles are dead: whoever sleeps comes back and goes.
+/// Handles are dead: sleeping threads come back and go.
 void end_sleepers(completer& c) noexcept {
     for (;;) {
         {

@@ -12,7 +12,7 @@ namespace vipl {
 void leave_door(nic& n, const std::string& discriminator) noexcept {
     const std::lock_guard hold(n.mutex);
     if (const auto it = n.doors.find(discriminator); it != n.doors.end() && --it->second->users == 0) {
-        it->second->listener = {};  // now, so that whoever opens the door next finds the name free
+        it->second->listener = {};  // now, so that the next thread that opens the door finds the name free
         n.doors.erase(it);
     }
 }

@@ -13,8 +13,8 @@
 
 namespace vipl {
 
-/// Another thread runs for `owner` from here on; the one of before ends by itself.  If none is to be had, its handlers
-/// are called no more.
+/// Another thread runs for `owner` from here on; the previous one ends by itself.  If none can be started, its handlers
+/// are no longer called.
 template <class Owner>
 void replace_thread(std::thread& thread, std::shared_ptr<Owner> owner) noexcept {
     try {

@@ -122,7 +122,7 @@ VIP_RETURN deregister_memory(nic& n, const void* address, VIP_MEM_HANDLE handle)
         n.regions.all.erase(it);
     }
     {
-        // Whoever is writing back a descriptor that lies there has looked whether he may: let him finish.
+        // A thread that is writing back a descriptor that lies there has looked whether it may: let it finish.
         const std::lock_guard hold(n.mutex);
         for (vi* v : n.vis) {
             for (const queue* q : {&v->send, &v->receive}) {

@@ -138,7 +138,7 @@ void monitor::run() {
 }
 
 void monitor::look() noexcept {
-    // nic::mutex comes before ours, so whether to go on watching is settled while no VI can begin to be.
+    // nic::mutex comes before ours, so whether to go on watching is decided while no VI can begin to be.
     const std::lock_guard vis(nic_.mutex);
     if (nic_.pulse) {
         (void)nic_.pulse.prepare_wait();  // nobody else may be calling, and a peer that died says nothing

@@ -58,7 +58,7 @@ std::string_view function_of(std::string_view address) noexcept {
     return rest.empty() || rest.starts_with("user=") ? "vf0" : rest.substr(0, rest.find(','));
 }
 
-/// Why a handle cannot be had goes to stderr: the return code cannot say it.
+/// Why there is no handle goes to stderr: the return code cannot say it.
 VIP_RETURN refuse(const std::string& why, VIP_RETURN code = VIP_ERROR_RESOURCE) noexcept {
     if (!why.empty()) {
         std::fprintf(stderr, "vipl: %s\n", why.c_str());

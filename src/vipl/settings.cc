@@ -50,7 +50,7 @@ std::string device_written(std::string_view text) {
     return std::string(text.starts_with(shared) ? text.substr(shared.size()) : text);
 }
 
-/// Whether the name could be the second or a later one of somebody who counts.
+/// Whether the name could be the second or a later one of a program that counts.
 bool is_counted_on(std::string_view name) noexcept {
     const std::size_t digits = name.find_last_not_of("0123456789") + 1;  // npos + 1: all of it
     return name.substr(digits).find_first_not_of('0') != std::string_view::npos;

@@ -5,7 +5,7 @@
 //
 //   a name stands for, in this order:
 //     VINIC_VIPL_NICS     "NAME;NAME=DEVICE;..."   there are these NICs and no others; "*": every name
-//     without it          a name that ends in a number is there if that is 0: who counts VINIC0, VINIC1, ...
+//     without it          a name that ends in a number is there if that is 0: a program that counts VINIC0, VINIC1, ...
 //                         until one fails finds one
 //     VINIC_VIPL_DEVICE   the device of every NIC that the list gives none
 //     itself              shm:NAME; the address shm:NAME or vinicd:PATH#FUNCTION always is

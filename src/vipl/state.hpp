@@ -13,8 +13,8 @@
 //     connection::mutex > vi::control > nic::mutex > queue::posting > notifier's > completer::lock
 //         > monitor's, the region table's and the handle tables' own
 //
-//   A send holds posting while vi::inside is not 0.  So whoever waits for posting must not keep a thread in
-//   a connection call from ending: look at inside first, under control.
+//   A send holds posting while vi::inside is not 0.  So a thread that waits for posting must not keep another in a
+//   connection call from ending: look at inside first, under control.
 //
 //   The data path takes posting (Post) or the completer's lock (Done, Wait, CQDone), one of them once.
 #pragma once
@@ -293,7 +293,7 @@ void end_sleepers(completer& c) noexcept;
 
 /// monitor.cc: raises an asynchronous error.
 void report(nic& n, vi* v, VIP_ERROR_CODE code, VIP_DESCRIPTOR* descriptor = nullptr, VIP_ULONG operation = 0) noexcept;
-/// Somebody saw that a VI may be broken: the monitor shall look now.
+/// Somebody saw that a VI may be broken: the monitor should look now.
 void suspect(nic& n) noexcept;
 /// A VI has become connected.
 void watch(vi& v) noexcept;

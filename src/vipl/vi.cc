@@ -224,7 +224,7 @@ VIP_VI_STATE vi::state() const noexcept {
 VIP_RETURN disconnect(vi& v) noexcept {
     {
         const std::lock_guard hold(v.owner->mutex);
-        examine(v, false);  // who ends the connection himself has not lost it
+        examine(v, false);  // a side that ends the connection itself has not lost it
         v.watched = false;
     }
     std::uint32_t ends[2];

@@ -22,7 +22,7 @@ inline constexpr std::uint32_t spin_us_most = 20;
 template <class Attempt>
 VIP_RETURN wait_on(completer& c, VIP_ULONG timeout_ms, Attempt attempt) {
     using clock = std::chrono::steady_clock;
-    ::pthread_testcancel();  // whoever is so busy that it never sleeps may be cancelled, too
+    ::pthread_testcancel();  // a thread so busy that it never sleeps may be cancelled, too
     const auto tried = [&] {
         const std::lock_guard hold(c.lock);
         return attempt();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// doorbell.cc -- what a doorbell costs who rings and who looks, on one core: ring, idle pass, drain.
+// doorbell.cc -- what a doorbell costs the ringer and the device, on one core: ring, idle pass, drain.
 //
 // The areas lie as in the windows of the isolated placement: at a stride of four pages, one window for each
 // function.  For the row "not coloured" they are shifted so that every top word falls into the same set of the

@@ -10,8 +10,8 @@
 //     run MS   victims: runs for that long, and answers one line of JSON
 //     go       attackers: attacks until the input ends, then answers one line of JSON
 //
-//   An attacker keeps the device busy with deep queues, and sleeps when they are full.  Who shares a core is the
-//   kernel's business, and the driver's; who shares the device is what is measured.
+//   An attacker keeps the device busy with deep queues, and sleeps when they are full.  Sharing a core is the kernel's
+//   business, and the driver's; sharing the device is what is measured.
 #include <sched.h>
 #include <sys/prctl.h>
 

@@ -104,7 +104,7 @@ public:
         return await(0);
     }
     void kick_mailbox() const;
-    /// The device serves the context no more.
+    /// The device no longer serves the context.
     [[nodiscard]] bool is_cut_off() const;
 
     // -- objects --------------------------------------------------------------------------------

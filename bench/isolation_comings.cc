@@ -162,7 +162,8 @@ private:
     administrator administrator_;
 };
 
-/// A21: all that a tenant can do of these, on two functions.  They are in each other's way; who is cut off begins anew.
+/// A21: all that a tenant can do of these, on two functions.  They are in each other's way; one that is cut off begins
+/// anew.
 class many_attacks : public attack {
 public:
     explicit many_attacks(const place& p) {

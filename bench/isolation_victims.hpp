@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// isolation_victims.hpp -- the six who mind their own business.  Honest programs: they know vinic.hpp alone.
+// isolation_victims.hpp -- the seven who mind their own business.  Honest programs: they know vinic.hpp alone.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,7 @@ struct victim_result {
     double device_seconds = 0;  ///< of these, so many the device ran: the kernel gave it a core
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
-    std::uint64_t errors = 0;              ///< completions that are no success
+    std::uint64_t errors = 0;              ///< completions that are not a success
     std::uint64_t corrupt = 0;             ///< bytes that are not the victim's own
     std::vector<std::uint32_t> delays_ns;  ///< V1: post to polled at the other end
     std::uint64_t longest_gap_ns = 0;      ///< between looks that found something finished

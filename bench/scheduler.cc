@@ -26,7 +26,7 @@ using controller::vi_name;
 constexpr int turns = 21;
 constexpr std::uint32_t decisions = 50'000;  // in a turn
 
-/// Who has work while decisions are timed.
+/// Which functions have work while decisions are timed.
 struct load {
     std::string name;
     policy order = policy::hclock;

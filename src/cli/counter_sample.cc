@@ -23,7 +23,7 @@ counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wan
     for (;;) {
         f.read_header();
         const device::counter_values before = device::counted_before(f.header());
-        // Whoever holds the lock may have added what a VI counted that is there still: it is looked at after the
+        // The holder of the lock may have added what a VI counted that is there still: it is looked at after the
         // totals.
         f.read_header();
         const bool quiet = f.header().lock.load_relaxed() == 0 && device::counted_before(f.header()) == before;

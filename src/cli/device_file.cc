@@ -25,8 +25,8 @@ namespace {
 
 constexpr std::string_view scheme = "shm:";
 constexpr std::string_view file_prefix = "vinic-";
-// device/memory.hpp, "Life of the file": byte 0 is locked by whoever opens or leaves, byte 1 + i by
-// the holder of process entry i.
+// device/memory.hpp, "Life of the file": byte 0 is locked by a process that opens or leaves, byte 1 + i by the holder
+// of process entry i.
 constexpr std::uint64_t opening_byte = 0;
 constexpr std::uint64_t process_byte = 1;
 // An honest device is read in a fraction of a second.

@@ -62,7 +62,7 @@ public:
     [[nodiscard]] bool believed() const noexcept { return standing() != device::standing::alien; }
     /// Whether looking at it took longer than any honest device does; what came later reads as zeros.
     [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
-    /// Whoever looks again and again has the time anew for each look.
+    /// A caller that looks again and again has the time anew for each look.
     void look_anew() noexcept;
     /// Whether the path still leads to this file.
     [[nodiscard]] bool still_there() const noexcept;
@@ -131,7 +131,7 @@ private:
 [[nodiscard]] std::string user_name(uid_t user);
 [[nodiscard]] std::string group_name(gid_t group);
 
-/// What was read is the whole of what was there; or an error: the file is no honest device.
+/// What was read is the whole of what was there; or an error: the file is not an honest device.
 [[nodiscard]] result<void> read_to_the_end(const device_file& f);
 
 /// The names of all files in the directory that are called as devices are, sorted.

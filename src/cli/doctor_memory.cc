@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // doctor_memory.cc -- what may end a device that nothing is wrong with: the memory cgroup's limit, which kills where a
-// full file system refuses; and whoever removes files that are in use.
+// full file system refuses; and the removal of files that are in use.
 #include <dirent.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -77,7 +77,7 @@ void check_memory_limit(const std::string& directory, findings& all, const std::
 }
 
 void check_removed(const std::string& directory, const std::string& only, findings& all) {
-    // As the kernel writes it: whoever removes files may have removed their directory with them.
+    // As the kernel writes it: what removes files may have removed their directory with them.
     std::error_code unclear;
     const std::string resolved = std::filesystem::weakly_canonical(directory, unclear).string();
     const std::string& real = unclear ? directory : resolved;

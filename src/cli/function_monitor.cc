@@ -38,7 +38,7 @@ outcome<void> monitor_functions(const watch_options& o, const printer& print) {
     }
     const std::string one = o.function.empty() ? client->function() : o.function;
     if (!one.empty()) {
-        // Of one that is not there nothing would ever be told.
+        // Nothing would ever be told of one that is not there.
         if (const auto known = client->ask({{"command", "function"}, {"function", one}}); !known) {
             return std::unexpected(known.error());
         }

@@ -45,7 +45,7 @@ public:
         try {
             print_("\x1b[?25h\x1b[?1049l");
         } catch (const std::exception&) {
-            // whoever showed it has gone
+            // what showed it has gone
         }
         ::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
     }
@@ -215,7 +215,7 @@ outcome<void> watch_functions(const watch_options& o, const printer& print) {
     for (std::uint64_t n = 0;
          (o.count == 0 || n < o.count) && wait(shown ? &*shown : nullptr, o.interval_seconds, by, paused); ++n) {
         auto now = take(*client, one);
-        if (!now) {  // whoever asks nothing for long is hung up on
+        if (!now) {  // a connection that asks nothing for long is hung up on
             if (auto again = function_client::open(o.device)) {
                 client = std::move(again);
                 now = take(*client, one);

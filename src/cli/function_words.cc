@@ -42,7 +42,7 @@ void run_with(CLI::App& command, std::shared_ptr<Options> o, Command run, int& e
     });
 }
 
-/// Whoever types 5 means 5 of something, and seldom bytes per second.
+/// A user who types 5 means 5 of something, and seldom bytes per second.
 vinicd::understood<std::uint64_t> parse_typed_rate(std::string_view text) {
     auto rate = vinicd::parse_rate(text);
     if (rate && *rate != 0 && text.find_first_not_of("0123456789.") == text.npos) {

@@ -121,7 +121,7 @@ result<std::vector<device_file>> wanted_devices(const show_options& o) {
         return std::unexpected(names.error());
     }
     for (const std::string& each : *names) {
-        // One that vanished in this moment is no error.
+        // One that vanished in this moment is not an error.
         if (auto file = device_file::open(each, o.directory); file) {
             files.push_back(std::move(*file));
         }
@@ -194,7 +194,7 @@ result<std::string> show_devices(const show_options& o) {
     everybody.columns.insert(everybody.columns.begin(), {"device", "DEVICE"});
     list documents;
     for (const device_file& f : *files) {
-        // A name that somebody squats on is shown with his; what he wrote into it, only to whoever asks for that.
+        // A name that somebody squats on is shown with that user; what was written into it, only if it is asked for.
         const bool inside = f.readable() && (f.believed() || !o.device.empty());
         const process_list processes = inside ? process_list(f, true) : process_list{};
         table one = device_table();

@@ -118,7 +118,7 @@ public:
         a.proportional = std::max(a.proportional, std::min(a.proportional + share(a, bytes), most));
     }
 
-    /// Whether somebody is offered whom no cap is known to hold back.
+    /// Whether a function is offered that no cap is known to hold back.
     [[nodiscard]] bool any_open() const noexcept { return open_ > 0; }
     /// When the first of those that a cap holds back goes on; 0: a cap holds nobody back.  Exact once choose()
     /// has found nobody.
@@ -283,7 +283,7 @@ void basic_arbiter<Rules>::release_held(std::uint64_t now_ns) {
     }
 }
 
-/// Brings whoever is due first to the top.  False: no reservation is due.
+/// Brings the function that is due first to the top.  False: no reservation is due.
 template <class Rules>
 bool basic_arbiter<Rules>::settle_reservations(level& l, std::uint64_t now_ns) {
     while (!l.reservations.empty() && l.reservations.top().tag <= now_ns) {

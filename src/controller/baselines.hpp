@@ -21,7 +21,7 @@ public:
             ring_[(first_ + count_++) % functions_max] = static_cast<std::uint16_t>(function);
         }
     }
-    /// `offered` tells who still has something.
+    /// `offered` tells which ones still have something.
     template <class Offered>
     std::optional<std::uint32_t> choose(Offered&& offered) noexcept {
         while (count_ > 0) {

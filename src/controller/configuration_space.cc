@@ -61,7 +61,7 @@ result<configuration_space> configuration_space::create(const configuration_opti
 configuration_space::configuration_space(const configuration_options& options)
     : options_(options), vfs_(options.vfs_total) {
     make_pf();
-    // 9.3.4.1: vendor and device of a VF are 0xffff, who looks for it must know of SR-IOV.
+    // 9.3.4.1: vendor and device of a VF are 0xffff; software that looks for it must know of SR-IOV.
     make_common(vf_, 0xffff, 0xffff);
 }
 

@@ -100,7 +100,7 @@ public:
     [[nodiscard]] std::optional<bar_range> bar(std::uint32_t function, std::uint32_t number) const noexcept;
     /// For functions up to vfs_total, there or not.
     [[nodiscard]] std::uint16_t routing_id(std::uint32_t function) const noexcept;
-    /// Of any function that could be there.
+    /// For any function that could be there.
     [[nodiscard]] std::optional<std::uint32_t> function_at(std::uint16_t routing_id) const noexcept;
 
 private:

@@ -3,7 +3,7 @@
 // configuration_text.hpp -- the 4096 bytes of a configuration space in words.
 //
 //   Reads any bytes, whoever made them: lists of capabilities that lead in a circle or out of the space end there.
-//   What it has no words for it names by its number.
+//   What it has no words for, it names by its number.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,8 @@ struct configuration_value {
     friend bool operator==(const configuration_value&, const configuration_value&) = default;
 };
 
-/// Everything that has a name, in the order of offsets inside each capability.  Of a function that is not there
-/// (0xff everywhere) only "present" = 0.
+/// Everything that has a name, in the order of offsets inside each capability.  For a function that is not there (0xff
+/// everywhere) only "present" = 0.
 [[nodiscard]] std::vector<configuration_value> decode_configuration(configuration_view image);
 
 /// As lspci -vv says it, as far as we have it.

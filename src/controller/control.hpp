@@ -40,8 +40,8 @@ public:
         waits,  ///< for its last words to be said; again in a moment
         more,
     };
-    /// Ends what a context that leaves has: VIs, regions, names, requests.  A slice of it, so that nobody waits for it
-    /// who asks for something else; until it is done nobody enters as that context.
+    /// Ends what a context that leaves has: VIs, regions, names, requests.  A slice of it, so that other requests do
+    /// not wait for it; until it is done nobody enters as that context.
     [[nodiscard]] dropping drop_slice(function& f, std::uint32_t context, std::uint64_t now_ns);
     /// Names that begin with one of these are for the function alone, and for others that were given the same.  Where
     /// several prefixes fit, the longest decides.  Names that others have already are taken from them.  Under `mutex`.

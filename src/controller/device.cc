@@ -54,12 +54,12 @@ void device::state::tell(event_kind kind, const function& f, std::uint32_t conte
             on_event({event_sequence, os::now_ns(), kind, f.number, context, process_id, std::move(text)});
         }
     } catch (const std::bad_alloc&) {
-        // What happened has happened; whoever listens sees that a number is missing.
+        // What happened has happened; a listener sees that a number is missing.
     }
 }
 
-/// Under control->mutex, for a function that has none: a new object, so that whoever still maps the old one sees
-/// nothing of who comes next.
+/// Under control->mutex, for a function that has none: a new object, so that a process that still maps the old one sees
+/// nothing of the next ones.
 result<void> device::state::renew_window(function& f) {
     auto made = window::create(f.number, f.options.window_bytes);
     if (!made) {

@@ -102,7 +102,7 @@ enum class event_kind : std::uint8_t {
     changed,     ///< rates, quotas, rights or registers were set
     misbehaved,  ///< malformed descriptors or forged requests beyond a threshold: the function was quiesced
     added,       ///< a VF came, as if new
-    removed,     ///< a VF went: who used it was cut off
+    removed,     ///< a VF went: its users were cut off
 };
 
 struct event {
@@ -149,7 +149,7 @@ public:
     /// Whether the caller may use it is for the program to decide, before.  errc::busy: what was there before is just
     /// being cleared away.
     [[nodiscard]] result<attachment> attach(std::uint32_t function, uid_t user);
-    /// Whom attach() gave this epoch's window has gone without entering: if nobody uses it, nobody will.
+    /// The client to which attach() gave this epoch's window has gone without entering: if nobody uses it, nobody will.
     void forsake(std::uint32_t function, std::uint32_t epoch);
     /// Begins to serve context `context` of the window that attach() gave at `epoch`.  errc::busy: the context is
     /// in use, or the window was replaced meanwhile: attach again.  Returns the context's epoch.
@@ -160,7 +160,7 @@ public:
     void leave(std::uint32_t function, std::uint32_t context, std::uint32_t context_epoch, bool died);
 
     // -- administration -------------------------------------------------------------------------
-    // `by` is who asked for a change, in words: the text of its event.
+    // `by` says who asked for a change, in words: the text of its event.
     /// The PF included, and VFs that were removed: numbers are below it.
     [[nodiscard]] std::uint32_t functions() const noexcept;
     /// Takes one VF away while the others run: cut off as by a reset, its window's memory is given back, and every
@@ -181,15 +181,17 @@ public:
     [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s, const std::string& by = {});
     [[nodiscard]] result<void> set_memory(std::uint32_t function, std::uint64_t bytes, const std::string& by = {});
     /// Only this function, and others that were given the same, may use names that begin with one of these; the longest
-    /// prefix that fits decides.  Who has such a name and may not loses it: its listener is closed.  Connections stay.
-    /// Reset and removal leave it as it is.  errc::invalid_argument: more than prefixes_max, or one that no name has.
+    /// prefix that fits decides.  A function that has such a name and may not loses it: its listener is closed.
+    /// Connections stay.  Reset and removal leave it as it is.  errc::invalid_argument: more than prefixes_max, or one
+    /// that no name has.
     [[nodiscard]] result<void> give_names(std::uint32_t function, const std::vector<std::string>& prefixes,
                                           const std::string& by = {});
-    /// Function-level reset: contexts are cut off, who attached before does not enter any more, and who attaches next
-    /// gets memory that nobody else maps; settings and counters stay.  A function that was disabled because it
-    /// misbehaved is enabled again.  Returns at once; until it is over, which an event tells, nobody attaches.
+    /// Function-level reset: contexts are cut off, clients that attached before do not enter any more, and those that
+    /// attach next get memory that nobody else maps; settings and counters stay.  A function that was disabled because
+    /// it misbehaved is enabled again.  Returns at once; until it is over, which an event tells, nobody attaches.
     [[nodiscard]] result<void> reset(std::uint32_t function, const std::string& by = {});
-    /// A reset because the function goes to another tenant: whoever had it has a second to say farewell to its window.
+    /// A reset because the function goes to another tenant: the clients of the old one have a second to say farewell to
+    /// its window.
     [[nodiscard]] result<void> end_tenancy(std::uint32_t function, const std::string& by = {});
     /// Returns when all that has left, was reset or removed is cleared away.  Not for a thread that serves somebody.
     void settle();

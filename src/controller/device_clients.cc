@@ -47,7 +47,7 @@ bool device::state::serve_function(function& f, std::uint64_t now_ns, bool& serv
     return all;
 }
 
-/// Malicious-driver detection: who breaks the rules all the time is cut off.
+/// Malicious-driver detection: a function that breaks the rules all the time is cut off.
 void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
     const std::uint64_t seen = f.counters.malformed_descriptors.load() + f.counters.mailbox_ignored.load();
     if (seen == f.violations_seen) {
@@ -135,7 +135,7 @@ result<attachment> device::state::give_window(function& f, uid_t user) {
     if (auto r = admits(f); !r) {
         return std::unexpected(r.error());
     }
-    // Who has had the descriptor may have kept it, even if he never entered.
+    // A client that had the descriptor may have kept it, even if it never entered.
     const bool is_anothers = f.handed_out && f.handed_to != user;
     if (f.contexts_used == 0 && (is_anothers || f.outdated)) {
         retire_window(f);

@@ -8,7 +8,7 @@
 //                                                                  next epoch <--     emptied in pieces --'
 //                                                                                     (retired_windows.hpp)
 //
-//   Nobody who serves several tenants waits for any of it: whoever learns that something ends says so under
+//   No thread that serves several tenants waits for any of it: one that learns that something ends says so under
 //   control->mutex, which takes no time, and calls.  How much of a tenant there is, and whether what it has posted can
 //   go anywhere, is the reaper's affair; and there tenants take turns.  It makes no system call that a tenant can make
 //   long: those that empty a window are other threads', which it looks after.
@@ -53,7 +53,7 @@ void device::state::outdate(function& f) noexcept {
     f.outdated = true;
 }
 
-/// Everybody in it leaves, and nobody comes who attached before.
+/// Everybody in it leaves, and nobody who attached before comes in.
 void device::state::begin_to_end(function& f, ending how, abi::notice told, std::string by) noexcept {
     f.ended_by = std::move(by);
     f.ends = how;
@@ -76,7 +76,7 @@ void device::state::begin_to_end(function& f, ending how, abi::notice told, std:
     }
 }
 
-/// What was handed out is let go of, whoever still maps it; the next one gets another.
+/// What was handed out is let go of, no matter who still maps it; the next client gets another.
 void device::state::retire_window(function& f) noexcept {
     if (!f.window || (!f.handed_out && !f.outdated)) {
         return;
@@ -179,7 +179,7 @@ device::state::pace device::state::clear_away(const departure& d, std::size_t at
     return pace::idle;
 }
 
-/// Of each function whose engines work again, some VIs.
+/// Some VIs of each function whose engines work again.
 device::state::pace device::state::resume_some() {
     {
         const std::lock_guard hold(control->mutex);
@@ -249,7 +249,7 @@ void device::state::reap() noexcept {
     }
 }
 
-/// Where no reaper runs, before start() and after stop(), whoever calls does its work.
+/// Where no reaper runs, before start() and after stop(), the caller does its work.
 void device::state::call_reaper() {
     {
         const std::lock_guard hold(bell_mutex);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// device_limits.cc -- what a device and its functions may be: asked by whoever makes them, and by whoever reads what is
-// wanted of them.  Needs no device.
+// device_limits.cc -- what a device and its functions may be: asked when they are made, and when what is wanted
+// of them is read.  Needs no device.
 #include <bit>
 
 #include "controller/device_settings.hpp"

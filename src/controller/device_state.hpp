@@ -30,7 +30,7 @@ struct departure {
 
 struct device::state {
     /// A window in use and those that attach() lets wait, of every function; every context, and the one that is just
-    /// being crossed out a second time: whoever has entered it meanwhile may leave before that is done.
+    /// being crossed out a second time: a process that has entered it meanwhile may leave before that is done.
     explicit state(const device_options& o) : options(o), retired((retired_most + 2) * (o.functions + 1)) {
         departures.reserve(std::size_t{o.functions + 1} * abi::context_count + 1);
     }

@@ -319,8 +319,9 @@ std::size_t doorbells::kicked(std::uint32_t function) {
 
 bool doorbells::arm_all() {
     walk w(now_, pass_ns);
-    // A cold context whose `armed` was taken has its kick on the way.  Not to wait for it: whoever stops there, or
-    // reads the event descriptor of others, would leave the ring unseen for as long as the device sleeps.
+    // A cold context whose `armed` was taken has its kick on the way.  The device must not wait for it: a client that
+    // stops there, or reads the event descriptor of others, would leave the ring unseen for as long as the device
+    // sleeps.
     for (area_state* s : cold_) {
         if (s->armed().load_relaxed() == 0) {
             wake(*s);
@@ -354,7 +355,7 @@ bool doorbells::are_quiet(walk& w) const {
     return true;
 }
 
-/// Who is still armed when this takes too long kicks in vain, until it goes on.
+/// A context that is still armed when this takes too long kicks needlessly, until it goes on.
 void doorbells::disarm() {
     if (std::exchange(armed_, false)) {
         disarm_left_ = hot_.size();
@@ -364,7 +365,7 @@ void doorbells::disarm() {
     }
     walk w(now_, pass_ns);
     for (disarm_left_ = std::min(disarm_left_, hot_.size()); disarm_left_ != 0;) {
-        // Who has taken it is on its way to kick, in vain: it costs that one a system call.
+        // A client that has taken it is on its way to kick, needlessly: it costs that one a system call.
         if (word64& armed = hot_[--disarm_left_].state->armed(); armed.load_relaxed() != 0) {
             armed.store_relaxed(0);
         }

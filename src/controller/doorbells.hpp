@@ -16,8 +16,8 @@
 //     most that and `words_over_budget` words, of at most `budget` contexts of a function;
 //   - a VI that the context may not have (vis_max) is never given out, only counted;
 //   - whose VI it is follows from where the area lies, not from what is in it;
-//   - pages that the client has punched out of its window are made anew by whoever looks at them, a few microseconds
-//     each: a pass, and whatever goes over all contexts, ends early when it takes that long, and goes on later.
+//   - pages that the client has punched out of its window are made anew by looking at them, a few microseconds each: a
+//     pass, and whatever goes over all contexts, ends early when it takes that long, and goes on later.
 //
 //   Threads: the caller lets one thread in at a time.
 #pragma once
@@ -40,7 +40,7 @@ struct rung {
     friend bool operator==(const rung&, const rung&) = default;
 };
 
-/// Of one context since it was added.
+/// Counts of one context since it was added.
 struct bell_counters {
     std::uint64_t vis = 0;        ///< given out
     std::uint64_t spurious = 0;   ///< bits above the leaves that led to nothing, and VIs beyond vis_max
@@ -87,8 +87,8 @@ public:
     };
     [[nodiscard]] std::span<const waste> wasted() const noexcept { return wasted_; }
 
-    /// Before a sleep: from now on whoever rings finds the device asleep.  false: there is something already, or pages
-    /// have to be made: poll instead.  The next poll() ends it.
+    /// Before a sleep: from now on a client that rings finds the device asleep.  false: there is something already, or
+    /// pages have to be made: poll instead.  The next poll() ends it.
     [[nodiscard]] bool arm_all();
     /// The event descriptor of a function was written to: its cold contexts that did it are hot again.  Returns
     /// how many.  Right at any time; if the device sleeps, poll() must follow whatever it returns.

@@ -39,7 +39,7 @@ bool control::has_last_words(function& f, std::uint32_t context) {
 }
 
 control::dropping control::drop_slice(function& f, std::uint32_t context, std::uint64_t now_ns) {
-    mutex.lock_as_engine();  // whoever asks for something comes first
+    mutex.lock_as_engine();  // requests come first
     const std::lock_guard hold(mutex, std::adopt_lock);
     struct context& at = f.contexts[context];
     if (!at.leaving) {

@@ -102,7 +102,7 @@ void engines::publish_break(vi& v) noexcept {
 // -- vectors --------------------------------------------------------------------------------------
 
 /// Some of one function, and the next one's the next time: wake-ups are system calls on words that their client may
-/// have taken away, so that this is no work to be done under the board.  It is a lease to whoever waits for these.
+/// have taken away, so this is not work to be done under the board.  It is a lease to those that wait for these.
 void engines::deliver(std::uint32_t number) noexcept {
     const std::uint64_t begun = clock_ns();
     if (begun < deliveries_.next()) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// engine_sleep.cc -- when an engine without work sleeps, and who looks at the doorbells meanwhile.
+// engine_sleep.cc -- when an engine without work sleeps, and which engine looks at the doorbells meanwhile.
 //
-//   all asleep         every doorbell is armed: who rings kicks
+//   all asleep         every doorbell is armed: a ring kicks
 //   one or more awake  nothing is armed; one of them looks, or is inside a lease that has just begun
 //   a lease gets long  if nobody else looks, the engine inside calls one that sleeps; it stays while there are leases
 #include <algorithm>

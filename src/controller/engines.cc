@@ -157,7 +157,7 @@ void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
     }
 }
 
-/// Rings lie in pages that their client may have punched out of its window; whoever looks makes them anew.
+/// Rings lie in pages that their client may have punched out of its window; looking makes them anew.
 void engines::look_at_watched(std::uint64_t now_ns) {
     for (std::size_t left = watched_.size(), steps = 1; left != 0; --left, ++steps) {
         if (watched_next_ >= watched_.size()) {

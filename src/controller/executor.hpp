@@ -53,7 +53,7 @@ struct lease_end {
     bool initiator_gone = false;  ///< connection_lost because the process that posted it is, and not its peer's
     std::uint64_t bytes = 0;
     std::uint32_t descriptors = 0;
-    function* receiver = nullptr;  ///< who was sent `received_bytes`
+    function* receiver = nullptr;  ///< to which `received_bytes` were sent
     std::uint64_t received_bytes = 0;
     std::uint64_t foreign_copies = 0;  ///< pieces that took a system call
 };

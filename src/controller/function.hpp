@@ -8,7 +8,7 @@
 //   them is told, not asked.
 //
 //   Who may touch what: everything under state::board, but for what an engine that holds a VI's lease may use
-//   without it: that VI's send side, its peer's receive side, and regions, which it reads.  Whoever takes any of
+//   without it: that VI's send side, its peer's receive side, and regions, which it reads.  A thread that takes any of
 //   these away changes the state under the board and then waits until the leases of that moment have ended
 //   (engines::quiesce).
 #pragma once
@@ -108,7 +108,7 @@ struct vi {
     std::uint64_t watched_until_ns = 0;
 
     [[nodiscard]] bool is_datagram() const noexcept { return (d.flags & abi::is_datagram) != 0; }
-    /// Of a datagram VI: what peers send to, and see messages come from.
+    /// The address of a datagram VI: what peers send to, and see messages come from.
     [[nodiscard]] std::uint64_t address() const noexcept;
     [[nodiscard]] bool is_reliable() const noexcept {
         return static_cast<reliability>(d.reliability) != reliability::unreliable;
@@ -153,7 +153,7 @@ struct function {
     class window window;                ///< none while nobody uses the function, perhaps
     std::uint32_t epoch = 1;            ///< of the window; counts whenever the one that was handed out is void
     bool outdated = true;               ///< the window is of an earlier epoch
-    std::uint64_t farewell_end_ns = 0;  ///< of who is in the window that is taken away
+    std::uint64_t farewell_end_ns = 0;  ///< for those in the window that is taken away
     memory_account memory;
     bool present = true;         ///< not removed
     function_counters before;    ///< what its predecessors of the same number had counted
@@ -216,7 +216,7 @@ using function_list = std::span<const std::unique_ptr<function>>;
     return number < functions.size() ? functions[number]->find(address & 0xffff) : nullptr;
 }
 
-/// Held by whoever fills the receives of a datagram VI, or flushes them.
+/// Held by the thread that fills the receives of a datagram VI, or flushes them.
 /// Not taken under the board: an engine may hold it for a whole lease.
 class receives_lock {
 public:

@@ -4,7 +4,7 @@
 //
 //   Clients hold a function's descriptor, so it may be anything: drained, filled to the brim, made blocking.
 //   Therefore each function has its own, and the device never reads one: epoll's edges say that somebody wrote.
-//   Whoever spoils a descriptor wakes the device late for his own function, and for no other.
+//   A client that spoils a descriptor wakes the device late for its own function, and for no other.
 #pragma once
 
 #include <array>

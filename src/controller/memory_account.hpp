@@ -2,9 +2,9 @@
 //
 // memory_account.hpp -- how much memory a function holds, and how much more the device may make for it.
 //
-//   A page of a window is charged by the kernel to whoever touches it first.  What a client touches is its own affair;
-//   what the device touches on its behalf (a copy into pages that are not there) would be the device's, so this is
-//   counted before it is done:
+//   The kernel charges a page of a window to the process that touches it first.  What a client touches is its own
+//   affair; what the device touches on its behalf (a copy into pages that are not there) would be the device's, so this
+//   is counted before it is done:
 //
 //     limit - blocks of the windows  --look-->  left  --take-->  an engine's allowance  --> touched
 //
@@ -51,7 +51,7 @@ public:
     void want_place() noexcept { wants_room_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool wants_room() const noexcept { return wants_room_.load(std::memory_order_relaxed); }
     void have_room() noexcept { wants_room_.store(false, std::memory_order_relaxed); }
-    /// One of its windows has kept who empties them: from now on each has a thread of its own.
+    /// One of its windows has kept the thread that empties them: from now on each has a thread of its own.
     void set_slow() noexcept { is_slow_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool is_slow() const noexcept { return is_slow_.load(std::memory_order_relaxed); }
     /// With the window that is in use.  A system call.

@@ -53,7 +53,7 @@ void control::give_names(std::uint32_t function, std::span<const std::string> pr
     }
 }
 
-/// Names and wishes that begin so, from whoever may not have them.
+/// Names and wishes that begin so, of functions that may not have them.
 void control::take_away(const std::string& prefix) {
     for (auto at = names_.lower_bound(prefix); at != names_.end() && at->first.starts_with(prefix);) {
         const auto here = at++;

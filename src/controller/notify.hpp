@@ -16,7 +16,7 @@ inline constexpr int wakes_max = 64;
 /// Queues that are woken in one go, so that nobody else waits for long.
 inline constexpr std::size_t deliveries_max = 16;
 
-/// Wakes who sleeps on a completion queue, if somebody does.
+/// Wakes the sleepers on a completion queue, if there are any.
 void wake(const window& w, waiting_cq cq) noexcept;
 
 /// Wakes some whose time has come; engines wake the others (engines::call_for_deliveries).  Under control->mutex.

@@ -24,7 +24,7 @@ namespace {
 /// A window that somebody has open is looked at again after a pause, which doubles.
 constexpr std::uint64_t first_pause_ns = 5'000'000;
 constexpr std::uint64_t longest_pause_ns = 160'000'000;
-constexpr std::uint64_t pauses_to_looks = 50;  ///< at least: who holds many locks makes looking long
+constexpr std::uint64_t pauses_to_looks = 50;  ///< at least: a client with many locks makes looking long
 constexpr auto end_patience = std::chrono::milliseconds(100);
 constexpr std::uint64_t small_bytes = 2ULL << 20;  ///< more than a program's that does not send large messages
 
@@ -209,7 +209,7 @@ std::uint64_t retired_windows::shared::pause(std::uint64_t whose, std::uint64_t 
     return std::max(next, now_ns + first_pause_ns) - now_ns;
 }
 
-/// Whoever was that emptier is so no more.
+/// The thread that was that emptier is so no longer, and keeps this window.
 void retired_windows::shared::leave_to_thread(emptier& was, retired& one) noexcept {
     one.apart = true;
     one.has_thread = true;

@@ -32,7 +32,7 @@ struct service {
     friend bool operator==(const service&, const service&) = default;
 };
 
-/// Who comes next.  The first is the product; the others are what it is compared with.
+/// Which function comes next.  The first is the product; the others are what it is compared with.
 enum class policy : std::uint8_t {
     hclock,               ///< class, then guarantee / cap / weight
     request_round_robin,  ///< one message per function in turn, whatever its size; neither classes nor caps
@@ -106,7 +106,7 @@ public:
     /// Takes the memory that ready() would need for this VI; that one cannot do without.
     void prepare(vi_name vi);
     /// VI has work.  Idempotent while it is bound or under grant (then it counts as more = true at done()).
-    /// Of a function that is not there, or a VI from 65536 on: ignored.
+    /// For a function that is not there, or a VI from 65536 on: ignored.
     void ready(vi_name vi, std::uint64_t now_ns);
     /// VI has gone or has nothing to do; false: it is under grant right now, and nothing was changed.
     bool forget(vi_name vi) noexcept;

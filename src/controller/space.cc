@@ -16,7 +16,7 @@ namespace vinic::controller {
 
 namespace {
 
-/// Of the side that is written to (`to`), or read from.
+/// For the side that is written to (`to`), or read from.
 copied from_errno(int e, bool to) noexcept {
     switch (e) {
         case 0:

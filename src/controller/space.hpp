@@ -65,8 +65,8 @@ enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable,
 /// Copies `bytes` between pieces of at least that length; foreign ones by system call.  `words` and `ends` as for
 /// word_copy::put().
 ///
-/// Foreign memory is reached for processes of the device's own user only: whoever owns the memory can make that
-/// call sleep (userfaultfd), and an engine with it.  The device's own user could stop the device anyway.
+/// Foreign memory is reached for processes of the device's own user only: the owner of the memory can make that call
+/// sleep (userfaultfd), and an engine with it.  The device's own user could stop the device anyway.
 [[nodiscard]] copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece,
                           std::uint64_t bytes, vinic::device::word_copy& words, bool ends,
                           bool foreign_allowed) noexcept;

@@ -25,7 +25,7 @@ public:
     [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
     [[nodiscard]] const entry& top() const noexcept { return entries_.front(); }
 
-    /// Above those of equal tag: who has just come has waited least, but asks for nothing beyond its share.
+    /// Above those of equal tag: a newcomer has waited least, but asks for nothing beyond its share.
     void push(std::uint64_t tag, std::uint32_t function) {
         std::size_t hole = entries_.size();
         entries_.push_back({});

@@ -7,8 +7,8 @@
 //
 //   A vector is closed while it is masked, while it is moderated, and while its function has MSI-X off or masked or
 //   no bus master.  What waits is delivered when the vector is opened, when `count` completions have come, or when
-//   `period` is over since the first.  So a wake-up may be late or needless, but is never lost: whoever closes a
-//   vector and whoever leaves a queue in it do so under one lock (docs/protocols.md, section 6).
+//   `period` is over since the first.  So a wake-up may be late or needless, but is never lost: closing a vector and
+//   leaving a queue in it happen under one lock (docs/protocols.md, section 6).
 //
 //   Which vector a queue belongs to stands in the window, where anybody of the function may write anything: a
 //   number that is not one means vector 0.  A queue waits in one vector at a time, in a table of the device, so
@@ -37,7 +37,7 @@ public:
             t.store(never, std::memory_order_relaxed);
         }
     }
-    /// Of all functions.
+    /// For all functions.
     [[nodiscard]] std::uint64_t next() const noexcept { return next_.load(); }
     [[nodiscard]] std::uint64_t of(std::uint32_t function) const noexcept { return of_[function].load(); }
     void set(std::uint32_t function, std::uint64_t at_ns) noexcept {

@@ -178,7 +178,7 @@ void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
         const std::lock_guard lock(engines_.board);
         for (vi* v : vis) {
             function& f = *v->owner;
-            f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams find it no more
+            f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams no longer find it
             // If its owner lives, the device is what has died for it.
             detach(*v, abi::break_reason::peer_died, peers);
             if (v->is_datagram()) {
@@ -284,7 +284,7 @@ errc control::register_region(call& c) {
     }
     if (!f.memory.take(1, f.window)) {
         count(f.counters.memory_refusals);
-        return errc::out_of_memory;  // whoever has no room for more learns it here, and not in the middle of a message
+        return errc::out_of_memory;  // a function that lacks room learns it here, not in the middle of a message
     }
     r.context = c.context;
     r.domain.store(static_cast<std::uint32_t>(c.v[1]), std::memory_order_relaxed);

@@ -49,8 +49,8 @@ result<window> window::create(std::uint32_t function, std::uint64_t bytes) {
     if (!made && errno == EINVAL) {  // before Linux 6.3
         made.reset(os::beyond_standard(::memfd_create(name.c_str(), kind)));
     }
-    // Who was given it, of whatever user, opens it anew for locks of its own; nobody else gets at it under /proc,
-    // whatever its mode, for that takes the rights of who has it open.  Nobody executes it.
+    // A client that was given it, of whatever user, opens it anew for locks of its own; nobody else gets at it under
+    // /proc, whatever its mode, for that takes the rights of a process that has it open.  Nobody executes it.
     constexpr mode_t who_has_it = S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH;
     if (!made || ::fchmod(made.get(), who_has_it) != 0) {
         return std::unexpected(refuse("creating a memory file (a limit on open files: ulimit -n)"));

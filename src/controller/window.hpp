@@ -13,8 +13,8 @@
 
 namespace vinic::controller {
 
-/// A descriptor that is closed once, by the last one that has it: whoever closes one of a file that clients have open
-/// walks through all the locks that they hold of it.
+/// A descriptor that is closed once, by the last one that has it: closing one of a file that clients have open walks
+/// through all the locks that they hold of it.
 class shared_fd {
 public:
     shared_fd() noexcept = default;
@@ -39,7 +39,7 @@ public:
     [[nodiscard]] bool holds(std::uint64_t offset, std::uint64_t bytes) const noexcept {
         return bytes <= map_.size() && offset <= map_.size() - bytes;
     }
-    /// What it takes of the machine's memory, whoever touched it first.  A system call; 0 without a window.
+    /// What it takes of the machine's memory, no matter who touched it first.  A system call; 0 without a window.
     [[nodiscard]] std::uint64_t used_bytes() const noexcept;
     /// Gives the pages of a part back, in every process that maps them; it reads as zeros.
     void empty(std::uint64_t offset, std::uint64_t bytes) const noexcept {
@@ -67,7 +67,7 @@ public:
         return at<abi::process_entry>(abi::processes_offset)[i];
     }
 
-    /// Its descriptor, for whoever it is sent to.
+    /// Its descriptor, to be sent to a client.
     [[nodiscard]] const shared_fd& shared() const noexcept { return fd_; }
 
 private:

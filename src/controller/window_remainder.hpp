@@ -9,7 +9,7 @@
 
 namespace vinic::controller {
 
-/// Whoever has it in hand works on it; no lock is needed.
+/// The thread that has it in hand works on it; no lock is needed.
 struct window_remainder {
     /// The kernel lets nobody else run meanwhile.
     static constexpr std::uint64_t piece_bytes = 256ULL << 10;
@@ -20,7 +20,7 @@ struct window_remainder {
     bool sweeps = false;        ///< piece by piece, whatever the kernel says where there is something
 
     /// As much as a piece has, wherever it lies: where there is nothing, looking costs next to nothing.  It takes as
-    /// long as whoever holds the kernel's lock of the file likes.  True: it is empty, unmapped and closed.
+    /// long as the holder of the kernel's lock of the file likes.  True: it is empty, unmapped and closed.
     [[nodiscard]] bool give_back_a_piece() noexcept;
 
 private:

@@ -147,7 +147,7 @@ administration::reply administration::dispatch(const peer& who, const request& r
         const std::string word = r.document["function"].get<std::string>();
         const auto known_number = controller::function_number(word);
         const bool in_range = known_number && *known_number < device_.functions();
-        // Whose it is, and whether it is there, is told to those whom it concerns.
+        // Whose it is, and whether it is there, is told to those it concerns.
         if (!access::may_administer(who) && !(in_range && access_.may_use(*known_number, who))) {
             return {failure(errc::permission_denied, not_given(word))};
         }

@@ -41,7 +41,7 @@ public:
     [[nodiscard]] std::string answer(const peer& who, std::string_view request, bool& monitor);
     /// An event as a monitor reads it, `lost` events after the one before.
     [[nodiscard]] static std::string event_text(const controller::event& e, std::uint64_t lost);
-    /// An error, as whoever asks or monitors reads it.
+    /// An error, as connections that ask or monitor read it.
     [[nodiscard]] static std::string failure_text(errc code, const std::string& message);
 
 private:

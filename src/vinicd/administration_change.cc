@@ -85,7 +85,7 @@ std::string hex(std::uint32_t value) {
 }  // namespace
 
 /// Every change passes here, so that none is without a line that says who made it.  An administrator's are never left
-/// out; an owner can make as many of his own function as he likes.
+/// out; an owner can make any number of them, of the function that is the owner's.
 void administration::record(const peer& who, std::uint32_t number, const std::string& what) {
     const std::string line = "function " + controller::function_name(number) + ": " + what;
     if (access::may_administer(who)) {

@@ -7,13 +7,14 @@
 //     owner U            the user U, who owns a function               128             10 %
 //     group G            members of a function's or the socket's group 128             20 %, one user half of it
 //     strangers          everybody else, all together                  32              5 %
-//     function F         who is on the way into F, or in it            contexts + 16   the account's it came from
+//     function F         those on the way into F, or in it             contexts + 16   the account's they came from
 //
 //   - Places of one account are no other's: nobody takes them by coming early, often, or under many user ids.
-//   - A newcomer always gets a place.  Whoever holds the most places of the account gives one up, and of his the one
-//     that was not heard of for the longest time; only a context that is in use is never taken.
-//   - Whoever has used up his share is not listened to until it has grown again, for 5 s at most.  Nobody else waits
-//     for that: what a member does beyond his half of a group's share (connecting is work) is his debt alone.
+//   - A newcomer always gets a place.  The user with the most places of the account gives one up, the one that was not
+//     heard of for the longest time; only a context that is in use is never taken.
+//   - An account that has used up its share is not listened to until it has grown again, for 5 s at most.  Nobody else
+//     waits for that: what a member does beyond one half of a group's share (connecting is work) is that member's debt
+//     alone.
 //
 //   Only decisions: times are the caller's, nanoseconds that never go back.  work_time alone has a clock.
 #pragma once
@@ -56,7 +57,7 @@ private:
 /// How much of a thread somebody may use: a share of its time, and 200 ms of that share at once.
 class work_budget {
 public:
-    static constexpr std::uint64_t debt_max_ns = 5'000'000'000;  ///< what cannot be refused adds up to no more
+    static constexpr std::uint64_t debt_max_ns = 5'000'000'000;  ///< what cannot be refused adds up to this at most
 
     /// `used_ns` of work was done at `now_ns`.
     void charge(std::uint64_t now_ns, std::uint64_t used_ns, std::uint32_t share_per_mille) noexcept;
@@ -73,7 +74,7 @@ public:
     using number = std::uint64_t;  ///< of a connection; the caller's, and not 0
     struct verdict {
         bool admitted = false;
-        std::optional<number> leaves;  ///< who made room: to be hung up on
+        std::optional<number> leaves;  ///< the one that made room: to be hung up on
     };
 
     static constexpr std::uint32_t places = 128;
@@ -94,16 +95,16 @@ public:
     void ask(number n, std::uint64_t now_ns) noexcept;
     void monitor(number n) noexcept;
     void leave(number n) noexcept;
-    /// Who has been silent for too long.  Also forgets debts that are paid.
+    /// Those that have been silent for too long.  Also forgets debts that are paid.
     [[nodiscard]] std::vector<number> late(std::uint64_t now_ns);
-    /// Who makes room for one of account `of` when there is room for nobody: strangers first, then members of groups,
-    /// owners, administrators; of equals first whoever has the most connections; nobody who is stronger than he is, nor
-    /// connection `but`, which may be his own.
+    /// Which connection makes room for one of account `of` when there is room for nobody: strangers first, then members
+    /// of groups, owners, administrators; of equals first the user with the most connections; nobody who is stronger
+    /// than the newcomer, nor connection `but`, which may be the newcomer's own.
     [[nodiscard]] std::optional<number> weakest(account of, number but = 0) const;
 
     /// The main thread has worked for somebody.
     void charge(account of, uid_t user, std::uint64_t now_ns, std::uint64_t used_ns);
-    /// When it may work for him again; not after `now_ns`: now.
+    /// When it may work for that user again; not after `now_ns`: now.
     [[nodiscard]] std::uint64_t free_at_ns(account of, uid_t user) const;
 
 private:

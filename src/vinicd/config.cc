@@ -105,7 +105,7 @@ private:
         }
     }
 
-    /// Nothing: one of them is no word.
+    /// Nothing: one of them is not a word.
     static std::optional<written> words_of(const toml::array& items) {
         std::vector<std::string> words;
         for (const toml::node& each : items) {

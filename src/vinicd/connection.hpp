@@ -20,18 +20,18 @@ struct connections::connection {
     loop::watch watch = 0;
     loop::watch process_watch = 0;
     role as = role::fresh;
-    // Of a client.
+    // A client's.
     std::uint32_t function = 0;
     std::uint32_t epoch = 0;
     std::uint32_t context = 0;
     std::uint32_t context_epoch = 0;
     std::uint32_t enter_tries = 0;
-    // Of an administrator or monitor.
+    // An administrator's or a monitor's.
     std::deque<std::string> unsent;
     std::uint64_t lost = 0;
 };
 
-/// What whoever is refused is told when there is no descriptor, and nobody who makes room.
+/// What a client that is refused is told when there is no descriptor, and nobody who makes room.
 inline constexpr const char* no_descriptor = "vinicd may not open more files: its administrator raises the limit";
 
 /// What `what` returns, an error or not.  While that is a lack of descriptors, those who are weakest make room, for

@@ -34,7 +34,7 @@ int send_packet(int fd, std::string_view bytes) {
 }
 
 void say_goodbye(int fd, std::string_view bytes) {
-    (void)send_packet(fd, bytes);  // whoever has gone needs no answer
+    (void)send_packet(fd, bytes);  // one that has gone needs no answer
     // What is not read when a socket is closed makes an error at the other side, which would hide the packet.
     ::shutdown(fd, SHUT_RDWR);
     std::array<char, 64> rest{};
@@ -85,7 +85,7 @@ result<void> connections::serve(int listening) {
 void connections::stop_listening() noexcept {
     loop_.remove(std::exchange(listener_, 0));
     listening_ = -1;
-    // Whoever is on the way in has lost nothing yet: hung up on, it comes again, to the next vinicd.
+    // A client on the way in has lost nothing yet: hung up on, it comes again, to the next vinicd.
     for (auto it = all_.begin(); it != all_.end();) {
         connection& c = *(it++)->second;
         if (c.as == role::fresh || c.as == role::attached) {
@@ -123,8 +123,8 @@ void connections::accept_some() {
     }
 }
 
-/// The limit on open files is below what all places need.  Who waits can only be seen when he is let in: if he is no
-/// weaker than somebody who is here, he stays.
+/// The limit on open files is below what all places need.  Who waits can only be seen when one is let in: if that one
+/// is not weaker than somebody who is here, it stays.
 bool connections::accept_without_room() {
     reserve_.reset();
     os::unique_fd fd(::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -156,7 +156,7 @@ void connections::refuse(int fd, errc code, const std::string& why) {
     say_goodbye(fd, bytes_of(reply));
 }
 
-/// Finding out who it is, is work that he causes; whoever cannot be told is a stranger.
+/// Finding out who it is, is work that the newcomer causes; one whose user cannot be told is a stranger.
 void connections::take(os::unique_fd fd) {
     const work_time spent;
     const std::uint64_t now = os::now_ns();
@@ -220,8 +220,8 @@ bool connections::make_room(account of, number but) {
     return leaves.has_value();
 }
 
-/// Hangs up on somebody whose place another one gets, and says so in the packet that it waits for; to whoever has not
-/// read what he was told before, nothing more can be said.
+/// Hangs up on somebody whose place another one gets, and says so in the packet that it waits for; one that has not
+/// read what it was told before can be told nothing more.
 void connections::displace(number n) {
     connection& c = *all_.at(n);
     ++counted_.displaced;
@@ -281,7 +281,7 @@ void connections::tell(const controller::event& e, std::uint64_t lost) {
     }
 }
 
-/// So that one who sleeps learns of it.
+/// So that a sleeping client learns of it.
 void connections::cut_off(std::uint32_t function) {
     const auto status = device_.status(function);
     std::vector<number> affected;

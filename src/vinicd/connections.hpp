@@ -39,15 +39,15 @@ public:
 
     /// Takes what comes at a listening socket, which stays the caller's.
     [[nodiscard]] result<void> serve(int listening);
-    /// Takes no more; who is connected and not entered yet is hung up on.
+    /// Takes no more; those that are connected and have not entered yet are hung up on.
     void stop_listening() noexcept;
-    /// To all monitors; a reset cuts off who was connected before it.
+    /// To all monitors; a reset cuts off those that were connected before it.
     void tell(const controller::event& e, std::uint64_t lost);
     /// Hangs up on everybody; contexts are left.
     void close_all();
 
     [[nodiscard]] house_counters& counted() noexcept { return counted_; }
-    /// The options have changed: whoever may not use a function any more is out of it.
+    /// The options have changed: clients that may not use a function any more are out of it.
     void options_changed();
     /// The limit on open files that all places together may need.
     [[nodiscard]] static std::uint64_t descriptors_max(const options& o);

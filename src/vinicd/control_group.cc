@@ -18,7 +18,7 @@ std::optional<std::uint64_t> number_in(const std::string& file) {
     return in >> n && n < no_limit ? std::optional(n) : std::nullopt;
 }
 
-/// Of the group `path` below `root`, and of those above it.
+/// Looks at the group `path` below `root`, and at those above it.
 void look(const std::string& root, std::string path, const char* limit, const char* usage,
           std::optional<memory_limit>& least) {
     for (;;) {

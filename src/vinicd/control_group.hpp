@@ -9,7 +9,7 @@
 
 namespace vinic::vinicd {
 
-/// Of a control group; beyond it the kernel ends a process instead of refusing.
+/// The limit of a control group; beyond it the kernel ends a process instead of refusing.
 struct memory_limit {
     std::uint64_t bytes = 0;
     std::uint64_t used = 0;

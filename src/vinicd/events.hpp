@@ -4,7 +4,7 @@
 //
 //   device threads --put()--> bounded queue --eventfd--> main thread --take()--> log, monitors
 //
-//   An engine must not wait for whoever reads a log: a queue that is full drops the event and counts it.
+//   An engine must not wait for the reader of a log: a queue that is full drops the event and counts it.
 #pragma once
 
 #include <deque>

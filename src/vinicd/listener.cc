@@ -17,7 +17,7 @@ namespace vinic::vinicd {
 
 namespace {
 
-// Who comes first is let in first: behind so many strangers others wait, and behind those in connect().
+// The first to come is let in first: behind so many strangers others wait, and behind those in connect().
 constexpr int backlog = 128;
 constexpr std::string_view unfinished = ".new";  // until it listens, a socket is called so
 
@@ -61,7 +61,7 @@ result<os::unique_fd> lock_beside(const std::string& path) {
                                                "another vinicd serves " + path + ": stop it, or name another socket")
                                         : fail(errc::os_failure, errno, "locking " + name);
         }
-        // Whoever ended at this moment has removed the file: the lock is on a file that nobody else will find.
+        // A vinicd that ended at this moment has removed the file: the lock is on a file that nobody else will find.
         struct stat opened{};
         struct stat named{};
         if (::fstat(file.get(), &opened) != 0 || (::lstat(name.c_str(), &named) != 0 && errno != ENOENT)) {
@@ -131,7 +131,7 @@ result<listener> listener::make(const std::string& path, int type, mode_t mode, 
     if (!made.socket_) {
         return fail(errc::os_failure, errno, "making a socket");
     }
-    // It gets its name when it listens: whoever waits for the name can connect, and nobody does too early.
+    // It gets its name when it listens: a client that waits for the name can connect, and nobody does too early.
     const std::string fresh = path + std::string(unfinished);
     sockaddr_un first = *address;
     std::memcpy(first.sun_path, fresh.data(), fresh.size());
@@ -214,7 +214,7 @@ void listener::close() noexcept {
             now.st_dev == made_.st_dev) {
             ::unlink(path_.c_str());
         }
-        // While the lock is held: who gets it next sees that the name is gone and tries again.
+        // While the lock is held: the next holder sees that the name is gone and tries again.
         ::unlink((path_ + ".lock").c_str());
     }
     socket_.reset();

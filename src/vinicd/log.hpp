@@ -3,7 +3,7 @@
 // log.hpp -- one line each on standard error.
 //
 //   On a terminal or in a file: "2026-11-22T21:05:10Z info: words".  Where the journal listens, which has the time
-//   and wants the level as "<6>", that stands in front instead.  Nobody waits for who reads: log_writer.hpp.
+//   and wants the level as "<6>", that stands in front instead.  Nobody waits for the reader: log_writer.hpp.
 #pragma once
 
 #include <cstdint>
@@ -30,11 +30,11 @@ public:
     /// What a client can cause as often as it likes: of each `kind` a few lines a second, then how many were left out.
     void caused(log_level level, const char* kind, const std::string& words);
     void set_level(log_level level);
-    /// Words that are no line of the log: what a program that could not begin says last.
+    /// Words that are not a line of the log: what a program that could not begin says last.
     void plain(const std::string& words) { writer_.put(words + "\n"); }
     /// Waits so long at most until all is written.
     void flush(std::uint64_t at_most_ns) { writer_.flush(at_most_ns); }
-    /// Lines that whoever reads the log was too slow for.
+    /// Lines for which the reader of the log was too slow.
     [[nodiscard]] std::uint64_t lost() const { return writer_.lost(); }
 
 private:

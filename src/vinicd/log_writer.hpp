@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// log_writer.hpp -- lines on their way to whoever reads the log, who may be slow, stopped or gone.
+// log_writer.hpp -- lines on their way to the reader of the log, which may be slow, stopped or gone.
 //
 //   any thread --put()--> bounded queue --a thread of its own--> write()
 //

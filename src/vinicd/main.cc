@@ -19,7 +19,7 @@ std::string sentence(const vinic::error& e) {
     return whole ? e.doing : e.message();
 }
 
-/// Whoever was started with its output closed would write its log into the next file that it opens.
+/// A program that was started with its output closed would write its log into the next file that it opens.
 bool open_standard_files() {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
         if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) {
@@ -33,7 +33,8 @@ bool open_standard_files() {
 
 int main(int argc, char** argv) {
     using namespace vinic::vinicd;
-    // Whoever reads the log, or an answer, may go at any time: that is an error of one write, not the end of the NIC.
+    // The reader of the log, or of an answer, may go at any time: that is an error of one write, not the end of the
+    // NIC.
     std::signal(SIGPIPE, SIG_IGN);
     if (!open_standard_files()) {
         return 1;

@@ -156,14 +156,14 @@ result<void> metrics_server::open_tcp(const std::string& where) {
 
 void metrics_server::accept_one() {
     if (const std::uint64_t free_at = work_.free_at_ns(); free_at > os::now_ns()) {
-        accept_again_at(free_at);  // whoever asks more often waits, and nobody with him
+        accept_again_at(free_at);  // one that asks more often waits, and nobody else
         return;
     }
     const work_time spent;
     auto made = std::make_unique<connection>();
     made->fd.reset(::accept4(fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!made->fd && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
-        // Whoever waits there stays ready: without a pause nothing else would be done.
+        // Those that wait there stay ready: without a pause nothing else would be done.
         log_.caused(log_level::warning, "openmetrics", std::string("accepting: ") + std::strerror(errno));
         accept_again_at(os::now_ns() + pause_ns);
     }
@@ -186,7 +186,7 @@ void metrics_server::accept_one() {
     }
 }
 
-/// Hangs up on who has been here for too long; who came first stands first.
+/// Hangs up on those that have been here for too long; the first to come stands first.
 void metrics_server::expire() {
     const std::uint64_t now = os::now_ns();
     while (!all_.empty() && now - all_.begin()->second->since_ns >= patience_ns) {

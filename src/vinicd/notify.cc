@@ -29,7 +29,7 @@ std::uint64_t number_of(const char* variable) {
     return text == nullptr ? 0 : parse_number(text).value_or(0);
 }
 
-/// Whether the variable that says whom something is meant for says this process, or is missing.
+/// Whether the variable that says which process something is meant for says this one, or is missing.
 bool meant_for_me(const char* variable, bool if_missing) {
     return ::secure_getenv(variable) == nullptr ? if_missing
                                                 : number_of(variable) == static_cast<std::uint64_t>(::getpid());

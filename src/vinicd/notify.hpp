@@ -18,7 +18,7 @@
 
 namespace vinic::vinicd {
 
-/// Who started this as a service, and listens at NOTIFY_SOCKET; perhaps nobody.  What is sent through is opened once:
+/// What started this as a service, and listens at NOTIFY_SOCKET; perhaps nothing.  What is sent through is opened once:
 /// out of descriptors, a program still gives signs of life.
 class service_manager {
 public:

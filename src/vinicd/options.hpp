@@ -26,7 +26,7 @@
 
 namespace vinic::vinicd {
 
-/// Of a socket's path: four letters of what the kernel takes go to the name it has until it listens.
+/// The length of a socket's path: four letters of what the kernel takes go to the name it has until it listens.
 inline constexpr std::size_t socket_path_bytes_max = sizeof(sockaddr_un{}.sun_path) - 1 - 4;
 
 enum class log_level : std::uint8_t { error, warning, info, debug };
@@ -81,7 +81,7 @@ using function_setting = setting_of<function_choice>;
 [[nodiscard]] std::span<const setting> settings();
 [[nodiscard]] std::span<const function_setting> function_settings();
 
-/// What a function gets: its own choice, then [function.default]'s, then the initial value.  The PF is no tenant's:
+/// What a function gets: its own choice, then [function.default]'s, then the initial value.  The PF is not a tenant's:
 /// [function.default] does not hold for it.
 [[nodiscard]] controller::service service_of(const options& o, std::uint32_t function);
 [[nodiscard]] function_choice choice_of(const options& o, std::uint32_t function);

@@ -52,7 +52,7 @@ void connections::on_ready(number n, std::uint32_t events) {
     const work_time spent;
     const std::uint64_t free_at = admission_.free_at_ns(of, user);
     if ((events & EPOLLIN) != 0 && free_at > now && c.as != role::entered) {
-        // What one who has gone already wanted need not be done.
+        // What a client wanted need not be done if it has gone already.
         (events & EPOLLHUP) != 0 ? close(c, false) : rest(c, now, free_at);
         return;
     }
@@ -264,7 +264,7 @@ void connections::flush(connection& c) {
     look_at(c);
 }
 
-/// Whoever does not read replies is not read from.
+/// A connection that does not read replies is not read from.
 void connections::look_at(const connection& c) noexcept {
     loop_.change(c.watch, c.unsent.empty() ? EPOLLIN : EPOLLOUT);
 }

@@ -25,8 +25,8 @@ struct peer {
 
 inline constexpr std::size_t groups_max = 4096;  ///< of one process
 
-/// As the kernel tells it: of the process that called connect().  Without `process`.  Of one that is in more groups
-/// than groups_max none counts: looking at them is work for all.
+/// As the kernel tells it: of the process that called connect().  Without `process`.  If it is in more groups than
+/// groups_max, none counts: looking at them is work for all.
 [[nodiscard]] result<peer> peer_of(int connection);
 /// Opens `process`.
 [[nodiscard]] result<void> open_process(peer& p);
@@ -49,7 +49,7 @@ public:
     [[nodiscard]] bool may_reset(std::uint32_t function, const peer& p) const;
     /// May write its registers: as reset, but those of the PF act on all and are the administrator's.
     [[nodiscard]] bool may_configure(std::uint32_t function, const peer& p) const;
-    /// Somebody was given a function: whoever was not is a stranger.
+    /// Somebody was given a function: a user who was not is a stranger.
     [[nodiscard]] bool is_tenant(const peer& p) const { return account_of(p).of != account::kind::strangers; }
     /// What its places and work are charged to.
     [[nodiscard]] account account_of(const peer& p) const;
@@ -83,9 +83,9 @@ private:
     std::map<gid_t, std::string> groups_;
 };
 
-/// What to say to whoever names a function that is not his, there or not.
+/// What to say to somebody who names a function that is somebody else's, there or not.
 [[nodiscard]] std::string not_given(const std::string& word);
-/// What to say to whoever names a function that a device of so many, the PF included, does not have.
+/// What to say to somebody who names a function that a device of so many, the PF included, does not have.
 [[nodiscard]] std::string no_such_function(const std::string& word, std::uint32_t functions);
 /// ... or one that was removed.
 [[nodiscard]] std::string removed_function(const std::string& word);

@@ -67,7 +67,7 @@ result<void> program::run() {
               listener_->path() + ": " + std::to_string(o.scheduling.engines) + " engine(s), " +
               std::to_string(o.scheduling.queues) + " queues, policy " + name(o.scheduling.order) +
               (o.yield ? ", yielding" : ""));
-    log_.flush(last_words_ns);  // whoever is told that it is ready finds in the log what there was to be said
+    log_.flush(last_words_ns);  // those told that it is ready find in the log what there was to be said
     news_.say("READY=1");
     if (const std::uint64_t interval = watchdog_interval_ns(); interval != 0) {
         keep_watchdog_quiet(interval);
@@ -113,7 +113,8 @@ result<void> program::watch_signals() {
     return {};
 }
 
-/// Who has said nothing gets an equal share of what there is; who has said more than there is, is told.
+/// Functions for which nothing is said get an equal share of what there is; an administrator who says more than there
+/// is, is told.
 void program::share_memory() {
     const std::uint64_t usable = usable_memory_bytes();
     controller::function_options& each = in_force_.device.defaults;
@@ -202,7 +203,7 @@ void program::on_events() {
         const bool change = e.kind == changed || e.kind == reset || e.kind == added || e.kind == removed;
         if (change && !e.text.empty()) {
             connections_->tell(e, std::exchange(lost, 0));
-            continue;  // whoever did it has logged who asked for it
+            continue;  // the one that did it has logged who asked for it
         }
         const bool bad = e.kind == controller::event_kind::misbehaved;
         log_.caused(bad ? log_level::warning : log_level::info, name(e.kind),
@@ -272,7 +273,7 @@ void program::apply(const options& fresh, const std::string& by) {
     next.configured = fresh.functions;
     next.level = fresh.level;
     next.drain_ns = fresh.drain_ns;
-    // Who gives up a guarantee goes first: together old and new ones may be more than there is.
+    // Functions that give up a guarantee go first: together old and new ones may be more than there is.
     for (std::uint32_t f = 1; f < device_->functions(); ++f) {
         if (device_->has(f) && !is_present(next, f)) {
             report(f, device_->remove(f, by), "removed, " + by);

@@ -32,7 +32,7 @@ void tenancies::hand_out(std::uint32_t function, std::uint32_t epoch, const peer
     t.holders.push_back(std::move(holder));
 }
 
-/// A new owner begins with memory of his own, even if only administrators had the old one, who may use everything.
+/// A new owner begins with new memory, even if only administrators had the old one, who may use everything.
 bool tenancies::is_over(std::uint32_t function, const tenancy& t) const {
     const rights now = of(function);
     return !now.enabled || now.owner != t.under.owner || t.too_many ||

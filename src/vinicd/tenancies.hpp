@@ -6,9 +6,9 @@
 //   rights change (a request, SIGHUP, a VF that comes back), the same question is asked of each window:
 //
 //     the same owner, still enabled, and may everybody who was ever given it still use the function?
-//       yes: nothing happens, whoever is in goes on
-//       no:  the function is reset; who comes next gets memory that nobody else maps, and who has attached before and
-//            enters after it is one of an earlier epoch
+//       yes: nothing happens, those who are in go on
+//       no:  the function is reset; the next client gets memory that nobody else maps, and one that has attached before
+//            and enters after it is of an earlier epoch
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ private:
         bool enabled = true;
         friend bool operator==(const rights&, const rights&) = default;
     };
-    /// Of one window.
+    /// The tenancy of one window.
     struct tenancy {
         std::uint32_t epoch = 0;
         rights under;

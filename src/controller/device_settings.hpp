@@ -11,7 +11,7 @@ namespace vinic::controller {
 
 /// errc::invalid_argument: outside its limits, as a sentence about the function called `name`.
 [[nodiscard]] result<void> check(const function_options& o, const std::string& name);
-/// Likewise, of a device and of what every function of it begins with.
+/// Likewise for a device, and for what every function of it begins with.
 [[nodiscard]] result<void> check(const device_options& options);
 
 }  // namespace vinic::controller

@@ -32,7 +32,7 @@ bool window_remainder::look_at_a_piece() noexcept {
         return false;
     }
     if (!sweeps && charged != 0) {
-        // Storage that was taken and never touched is no data to the kernel: all of it is gone through, once.
+        // Storage that was taken and never touched is not data to the kernel: all of it is gone through, once.
         sweeps = true;
         next = 0;
         return false;

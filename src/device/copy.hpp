@@ -58,7 +58,7 @@ public:
             put_part(to, from, bytes, ends);
         }
     }
-    /// Of the bytes before the next piece so many were not stored yet.
+    /// How many of the bytes before the next piece were not stored yet.
     [[nodiscard]] std::uint32_t held() const noexcept { return held_; }
     /// Takes them, for memory that words cannot be stored in.
     [[nodiscard]] const std::byte* release() noexcept {

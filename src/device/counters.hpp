@@ -20,11 +20,11 @@ struct counter_words {
     const char* meaning;  ///< one sentence without a full stop
 };
 
-/// Of one VI: its own counters and the drops.
+/// For one VI: its own counters and the drops.
 inline constexpr std::uint32_t counters_max = std::uint32_t{abi::counter_count} + abi::drop_count;
 static_assert(counters_max <= sizeof(abi::device_header::retired) / sizeof(abi::word64));
 
-/// Of a drop in that table.
+/// The number of a drop in that table.
 [[nodiscard]] constexpr std::uint32_t number_of(enum abi::drop d) noexcept {
     return std::uint32_t{abi::counter_count} + d;
 }

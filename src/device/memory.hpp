@@ -84,7 +84,7 @@ public:
     [[nodiscard]] T* at(std::uint64_t offset) const noexcept {
         return reinterpret_cast<T*>(map_.data() + offset);
     }
-    /// Of the file, or the window.
+    /// The length of the file, or of the window.
     [[nodiscard]] std::uint64_t bytes() const noexcept { return map_.size(); }
     /// Chunks of 64 MiB, the tables' included.
     [[nodiscard]] std::uint32_t chunks() const noexcept {

@@ -14,7 +14,7 @@ namespace vinic::device {
 
 namespace {
 
-/// Of the side that is written to (`to`), or read from.
+/// For the side that is written to (`to`), or read from.
 moved from_errno(int e, bool to) noexcept {
     switch (e) {
         case 0:

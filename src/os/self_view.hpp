@@ -38,7 +38,7 @@ struct memory_area {
     [[nodiscard]] bool is_anonymous() const noexcept;
     /// Whether all of its flags are among `allowed`, and no protection key guards it.
     [[nodiscard]] bool has_only(std::string_view allowed) const noexcept;
-    /// Of a kind through which nobody holds on to pages: memory, files, what the kernel maps by itself.
+    /// Whether nobody holds on to pages through such a mapping: memory, files, what the kernel maps by itself.
     [[nodiscard]] bool is_of_harmless_kind() const noexcept;
 };
 
@@ -99,7 +99,7 @@ public:
     /// Whether the process has a descriptor open through which pages of its memory may be held: anything that is
     /// not known to be harmless.
     [[nodiscard]] answer holds_pages_by_descriptor() noexcept;
-    /// Of /proc/self/pagemap, which tells what pages exist.
+    /// A descriptor of /proc/self/pagemap, which tells what pages exist.
     [[nodiscard]] int pagemap() const noexcept { return pagemap_.get(); }
 
 private:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What another user has put there under a device's name: shown as his, never believed, never harmful to look at.
+"""What another user has put there under a device's name: shown as that user's, never believed, never harmful to
+look at.
 
     alien_test.py VINIC ACTOR        as root, who may give files away; skipped otherwise
 

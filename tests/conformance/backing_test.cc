@@ -328,7 +328,7 @@ TEST_F(whole_address_space, crosses_from_adopted_and_device_pages_into_others) {
     EXPECT_EQ(next(linked.left.sends).status, vinic::status::success);
     EXPECT_TRUE(matches(linked.left.bytes(0, place.size()), 62));
 
-    // Whoever has the whole address space has these pages, too: they go back with him.
+    // A region over the whole address space has these pages, too: they go back with it.
     must(adopted.close());
     EXPECT_EQ(write_to(linked, right_place(place.data()), place.size()), vinic::status::success);
     EXPECT_TRUE(matches(place, 62));

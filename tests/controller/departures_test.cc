@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// departures_test.cc -- whoever goes, however much he had and whatever he left behind, keeps nobody waiting.
+// departures_test.cc -- a client that goes, however much it had and whatever it left behind, keeps nobody waiting.
 //
 // No test here measures a time.  A context is made to stay for an hour, and everything that others do has to be over
 // before it is.

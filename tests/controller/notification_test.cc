@@ -253,7 +253,7 @@ TEST_P(notification, a_function_that_was_removed_comes_back_with_open_vectors) {
     EXPECT_EQ(receiver->wakes(), 1u);
 }
 
-/// Whatever is set meanwhile, who sleeps is woken: nobody looks by himself here.
+/// Whatever is set meanwhile, sleepers are woken: none looks by itself here.
 TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
     const std::uint64_t seed = std::random_device{}();
     SCOPED_TRACE("seed " + std::to_string(seed));

@@ -70,7 +70,7 @@ TEST(retired_windows, one_that_somebody_still_maps_holds_nothing) {
     mapped[64 * mib] = std::byte{7};
     all.take(std::move(w), account, 0);
     while (all.give_back_a_piece(1) == retired_windows::pace::more) {
-        mapped[0] = std::byte{1};  // before and behind where it is emptied, he may do what he likes
+        mapped[0] = std::byte{1};  // before and behind where it is emptied, the client may do what it likes
         mapped[window_bytes - 1] = std::byte{1};
     }
     EXPECT_EQ(account.retired(), 0u);

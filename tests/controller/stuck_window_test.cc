@@ -105,7 +105,7 @@ protected:
         nic->on_event([this](const event& e) { resets += e.kind == event_kind::reset && e.function == other; });
         ASSERT_TRUE(nic->start());
     }
-    /// Somebody comes, has some memory, and goes; what he leaves is a window whose lock somebody holds.
+    /// A client comes, has some memory, and goes; what it leaves is a window whose lock somebody holds.
     [[nodiscard]] std::unique_ptr<unending_write> leave_stuck_window() const {
         const auto a = nic->attach(bad, ::getuid()).value();
         const auto epoch = nic->enter(bad, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()}).value();

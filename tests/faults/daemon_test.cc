@@ -4,7 +4,7 @@
 //
 //     vinicd with preload.cc       test process
 //     starts                       waits until it answers, or has ended: exit code 1, and the reason in its log
-//     one call fails               a tenant works: he is served, or is told an error
+//     one call fails               a tenant works: it is served, or is told an error
 //     nothing fails any more       another tenant works, and the first once more: both must be served
 //     SIGTERM                      descriptors are as many as without the fault; exit code 0
 #include <fcntl.h>

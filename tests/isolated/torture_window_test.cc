@@ -270,7 +270,7 @@ TEST(mailbox, that_is_replayed_or_left_out_executes_nothing_twice) {
     // And the right one is served as if nothing had been.
     EXPECT_TRUE(c.call(first + 2, abi::verb::deregister_region, {key}));
     EXPECT_EQ(d.number("vf0", "regions"), 0u);
-    // Somebody who overwrites the device's answer harms himself.
+    // A client that overwrites the device's answer harms itself.
     c.mailbox().response.sequence.store_release(77);
     EXPECT_TRUE(c.call(first + 3, abi::verb::register_region, {key, 1, 15, at, 4096, at}));
     EXPECT_EQ(d.number("vf0", "regions"), 1u);

@@ -298,7 +298,7 @@ TEST(belief, in_links_pipes_sockets_and_directories_is_refused_at_once_and_they_
     ::close(fd);
 }
 
-/// Somebody mounts a file of his own over the name: the file's words about itself are his.
+/// Somebody mounts a file over the name that says about itself what that user likes.
 TEST(belief, in_what_is_mounted_over_the_name_is_refused) {
     SKIP_UNLESS_ROOT();
     directory d;
@@ -317,7 +317,7 @@ TEST(belief, in_what_is_mounted_over_the_name_is_refused) {
     EXPECT_EQ(child.exit_code(), 0);
 }
 
-/// Nobody can forge his way to other users' files in a namespace where they all look alike.
+/// Nobody can forge a way to other users' files in a namespace where they all look alike.
 TEST(belief, in_a_file_of_a_user_without_a_number_in_this_namespace_is_refused) {
     SKIP_UNLESS_ROOT();
     directory d;

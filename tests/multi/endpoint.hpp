@@ -57,7 +57,7 @@ public:
     /// The next `n` completions, polled in batches.
     [[nodiscard]] std::vector<vinic::completion> next_batch(std::size_t n);
     void connect_to(const vinic::address& name) { (void)must(vi.connect(name, patience)); }
-    /// Somebody had it who has just died: vinicd takes it from him a moment later.
+    /// A process had it that has just died: vinicd takes it away a moment later.
     [[nodiscard]] vinic::listener listen_at_name_of_the_dead(const vinic::address& name) {
         auto made = nic.listen(name);
         (void)comes_true([&] {

@@ -45,7 +45,8 @@ struct waiting {
     }
 };
 
-/// Whoever ends the wait breaks the connection under the control plane's lock, which he does not wait for: he polls.
+/// The thread that ends the wait breaks the connection under the control plane's lock, which it does not wait for: it
+/// polls.
 TEST(stall, ends_when_the_lock_is_to_be_had_and_polling_goes_on_meanwhile) {
     waiting w;
     w.connect();

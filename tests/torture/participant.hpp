@@ -30,7 +30,7 @@ struct participant_options {
     std::uint64_t seed = 0;
 };
 
-/// Datagrams: who sends, how many he has sent, and bytes made from that.
+/// Datagrams: the sender, how many it has sent, and bytes made from that.
 class datagrams {
 public:
     datagrams(ledger& book, const participant_options& options, vinic::nic& nic, vinic::domain& domain,

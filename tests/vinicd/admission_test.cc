@@ -166,11 +166,11 @@ TEST(admission, one_member_leaves_half_of_the_groups_share_to_the_others) {
 TEST(admission, what_a_member_does_beyond_one_half_holds_up_nobody_else) {
     admission a(64);
     for (std::uint64_t now = 0; now < 10 * second_ns; now += 100 * us) {
-        a.charge(group(1), 7, now, 90 * us);  // connects again and again, and nobody can keep him from that
+        a.charge(group(1), 7, now, 90 * us);  // connects again and again, and nobody can prevent that
         ASSERT_LE(a.free_at_ns(group(1), 8), now);
     }
     EXPECT_GT(a.free_at_ns(group(1), 7), 10 * second_ns);
-    // Nor does his debt keep two others from sharing what is the group's.
+    // Nor does that debt keep two others from sharing what is the group's.
     std::uint64_t sum = 0;
     for (std::uint64_t now = 10 * second_ns; now < 20 * second_ns; now += 100 * us) {
         a.charge(group(1), 7, now, 90 * us);

@@ -125,7 +125,7 @@ class Connection:
 
 
 def client(path, function, context=None):
-    """Somebody who uses a context, or has attached only if that is None.  As the library does, he comes again while
+    """A client that uses a context, or has attached only if that is None.  As the library does, it comes again while
     what was there before is cleared away."""
     def once():
         connection = Connection(path)
@@ -147,7 +147,7 @@ def attached(path, function):
 
 
 def attach(path, function):
-    """(code, why not), of one who comes again if there is no time for him."""
+    """(code, why not), of one that comes again if there is no time for it."""
     def once():
         connection = Connection(path)
         code = connection.attach(function)[0]

@@ -113,7 +113,7 @@ class Charge(house.Case):
         self.assertLess(self.device_group.used() - before, 8 * MIB)
         alice.socket.close()
         self.eventually(lambda: self.function("vf0")["memory_bytes"], 0)
-        # Whoever touches the old window from now on, touches memory of his own.
+        # A process that touches the old window from now on touches memory of its own.
         os.pwrite(alice.descriptors[0], b"x" * MIB, 512 * MIB)
         self.assertEqual(self.function("vf0")["memory_bytes"], 0)
 

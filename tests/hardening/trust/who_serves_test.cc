@@ -204,7 +204,7 @@ TEST(who_serves, the_environment_names_one_too_and_the_address_beats_it) {
 
 TEST(who_serves, a_socket_that_root_made_is_believed_whoever_serves_it) {
     NEEDS_ROOT();
-    // A third user opens the window anew, so it lets him.
+    // A third user opens the window anew, so it has to allow that.
     squatter s({.user = nobody, .listens_as_user = false, .seals = 0, .mode = 0666});
     multi::process client([&](multi::channel& test) {
         multi::require(::setresuid(somebody_else, somebody_else, somebody_else) == 0, "root becomes anybody");

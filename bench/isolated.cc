@@ -12,6 +12,7 @@
 //
 // A vinicd is started for the run from this program's directory, with the options given.
 #include <sched.h>
+#include <sys/wait.h>
 
 #include "bench/isolated_ends.hpp"
 #include "cli/bench_directory.hpp"

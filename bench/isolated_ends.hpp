@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// isolated_ends.hpp -- what bench_isolated measures with: a vinicd of its own, and pairs of ends that carry messages.
+// isolated_ends.hpp -- what bench_isolated measures with: pairs of ends that carry messages.
 #pragma once
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,7 +15,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -28,28 +23,14 @@
 #include <vector>
 #include <vinic/vinic.hpp>
 
+#include "bench/server.hpp"
+
 namespace vinic::bench {
 
-using namespace std::chrono_literals;
 using clock_type = std::chrono::steady_clock;
 
 constexpr int rounds = 5;
 constexpr std::size_t buffer_bytes = 1 << 20;
-
-[[noreturn]] inline void fail(const std::string& what) {
-    std::fprintf(stderr, "bench_isolated: %s\n", what.c_str());
-    std::exit(1);
-}
-
-template <class T>
-T must(vinic::result<T> r) {
-    if (!r) {
-        fail(r.error().message());
-    }
-    if constexpr (!std::is_void_v<T>) {
-        return std::move(*r);
-    }
-}
 
 inline double median(std::vector<double> v) {
     std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
@@ -59,56 +40,6 @@ inline double median(std::vector<double> v) {
 inline double us_since(clock_type::time_point begin) {
     return std::chrono::duration<double, std::micro>(clock_type::now() - begin).count();
 }
-
-/// A vinicd of our own, in a directory of its own.
-class server {
-public:
-    explicit server(const std::vector<std::string>& options) {
-        std::string pattern = "/tmp/vinic-bench-XXXXXX";
-        if (::mkdtemp(pattern.data()) == nullptr) {
-            fail("cannot make a directory like " + pattern);
-        }
-        directory_ = pattern;
-        const std::string program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "vinicd";
-        std::vector<std::string> words{program, "--functions", "4", "--vis", "65536", "--socket", directory_ + "/s"};
-        words.insert(words.end(), options.begin(), options.end());
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            std::vector<char*> arguments;
-            for (std::string& w : words) {
-                arguments.push_back(w.data());
-            }
-            arguments.push_back(nullptr);
-            const int log = ::open((directory_ + "/log").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-            ::dup2(log, 2);
-            ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // also when this program gives up
-            ::execv(program.c_str(), arguments.data());
-            ::_exit(127);
-        }
-        for (int i = 0; !vinic::nic::open(device()); ++i) {
-            if (i == 200) {
-                fail("vinicd does not come up; its log is " + directory_ + "/log");
-            }
-            std::this_thread::sleep_for(20ms);
-        }
-    }
-    server(const server&) = delete;
-    server& operator=(const server&) = delete;
-    ~server() {
-        ::kill(pid_, SIGTERM);
-        ::waitpid(pid_, nullptr, 0);
-        std::error_code ignored;
-        std::filesystem::remove_all(directory_, ignored);
-    }
-    [[nodiscard]] std::string device(int function = 0) const {
-        return "vinicd:" + directory_ + "/s#vf" + std::to_string(function);
-    }
-    [[nodiscard]] pid_t pid() const { return pid_; }
-
-private:
-    std::string directory_;
-    pid_t pid_ = -1;
-};
 
 // -- ends ---------------------------------------------------------------------------------------
 

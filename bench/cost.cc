@@ -208,7 +208,7 @@ constexpr loop loops[] = {
     {"compare_swap_completed", compare_swap_signalled},
 };
 
-void run_loop(const loop& chosen, std::uint32_t count) {
+void run_loopback(const loop& chosen, std::uint32_t count) {
     loopback on;
     std::memset(on.memory.bytes().data(), 0, on.memory.size());
     on.post_receives(chosen.receives_ahead);
@@ -216,6 +216,16 @@ void run_loop(const loop& chosen, std::uint32_t count) {
         on.send(8, quiet_inlined);
     }
     vinic_cost_counted([&] { chosen.body(on, count); });
+}
+
+void run_loop(std::string_view name, std::uint32_t count) {
+    if (const auto* each = std::ranges::find(lease_loops, name, &lease_loop::name); each != std::end(lease_loops)) {
+        run_lease_loop(*each, count);
+    } else if (const auto* other = std::ranges::find(loops, name, &loop::name); other == std::end(loops)) {
+        throw failure("there is no such operation; --list tells which there are");
+    } else {
+        run_loopback(*other, count);
+    }
 }
 
 }  // namespace
@@ -227,18 +237,19 @@ int main(int count, char** words) {
         for (const loop& each : loops) {
             std::printf("%s\n", std::string(each.name).c_str());
         }
+        for (const lease_loop& each : lease_loops) {
+            std::printf("%s\n", std::string(each.name).c_str());
+        }
         return 0;
     }
     const unsigned long wanted = count == 3 ? std::strtoul(words[2], nullptr, 10) : 0;
-    const auto* chosen =
-        std::ranges::find_if(loops, [&](const loop& each) { return count == 3 && each.name == words[1]; });
-    if (wanted == 0 || wanted > messages_max || wanted % 64 != 0 || chosen == std::end(loops)) {
+    if (wanted == 0 || wanted > messages_max || wanted % 64 != 0) {
         std::fprintf(stderr, "usage: %s --list | OPERATION N   (N: a multiple of 64, at most %u)\n", words[0],
                      messages_max);
         return 2;
     }
     try {
-        run_loop(*chosen, static_cast<std::uint32_t>(wanted));
+        run_loop(words[1], static_cast<std::uint32_t>(wanted));
     } catch (const std::exception& why) {
         std::fprintf(stderr, "%s %s: %s\n", words[0], words[1], why.what());
         return 1;

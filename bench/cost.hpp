@@ -8,6 +8,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
+#include <vinic/vinic.hpp>
 
 namespace vinic::cli::bench {
 
@@ -16,5 +18,23 @@ constexpr std::uint32_t messages_max = 16'384;  ///< most that are posted ahead,
 
 /// Runs a loop; the only symbol that bench/cost knows.
 extern "C" void vinic_cost_counted(const std::function<void()>& loop);
+
+// -- cost_lease.cc --------------------------------------------------------------------------------
+
+/// Messages of one VI, executed by an engine of the isolated placement.
+struct lease_loop {
+    std::string_view name;
+    opcode what;
+    std::uint32_t bytes;
+};
+
+constexpr lease_loop lease_loops[] = {
+    {"lease_8", opcode::send, 8},
+    {"lease_4096", opcode::send, 4096},
+    {"lease_write_4096", opcode::write, 4096},
+};
+
+/// Throws failure.
+void run_lease_loop(const lease_loop& chosen, std::uint32_t count);
 
 }  // namespace vinic::cli::bench

@@ -7,7 +7,13 @@
 // Made to be run by bench/cost under valgrind with two values of N, which counts the loop alone (cost.hpp).  What the
 // first rounds of a loop find is the same for both, so the difference is that of the later ones: everything before the
 // loop does the same work whatever N is.
+//
+// Most loops are of direct placement.  The library's over the isolated one have a vinicd of their own, which has done
+// its part before and is stopped while they run; those of its engine are in cost_lease.cc.
 #include "bench/cost.hpp"
+
+#include <signal.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <array>
@@ -17,7 +23,9 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 
+#include "bench/server.hpp"
 #include "cli/bench_directory.hpp"
 #include "cli/bench_failure.hpp"
 #include "vinic/vinic.hpp"
@@ -39,7 +47,6 @@ constexpr std::uint64_t span_bytes = 16ULL << 30;  // valgrind has less than the
 
 /// Both ends of a connection, and memory.
 struct loopback {
-    cli::bench::private_directory place;
     nic device;
     vinic::domain domain;
     buffer memory;
@@ -47,8 +54,8 @@ struct loopback {
     completion_queue send_cq, receive_cq, other_cq;
     virtual_interface near, far;
 
-    loopback()
-        : device(take(nic::open("shm:cost", {.directory = place.path(), .span_bytes = span_bytes}))),
+    explicit loopback(const std::string& address, const open_options& options = {})
+        : device(take(nic::open(address, options))),
           domain(take(device.create_domain())),
           memory(take(device.allocate(4 * piece_bytes))),
           registered(take(domain.register_memory(memory.bytes(), access::all))),
@@ -181,11 +188,14 @@ void compare_swap_signalled(loopback& on, std::uint32_t count) {
 
 // -- which loops there are ----------------------------------------------------------------------
 
+enum class placement : std::uint8_t { direct, isolated };
+
 struct loop {
     std::string_view name;
     void (*body)(loopback&, std::uint32_t);
     std::uint32_t receives_ahead = 0;  ///< posted before the loop
     std::uint32_t sends_ahead = 0;     ///< of 8 bytes, sent before the loop
+    placement where = placement::direct;
 };
 
 constexpr loop loops[] = {
@@ -206,15 +216,58 @@ constexpr loop loops[] = {
     {"read_8_completed", read_signalled},
     {"fetch_add_completed", fetch_add_signalled},
     {"compare_swap_completed", compare_swap_signalled},
+    {"post_isolated_8", post_send<8, quiet>, 0, 0, placement::isolated},
+    {"poll_isolated_8", poll_receive<1>, messages_max, messages_max, placement::isolated},
 };
 
-void run_loopback(const loop& chosen, std::uint32_t count) {
-    loopback on;
+void post_ahead(const loop& chosen, loopback& on) {
     std::memset(on.memory.bytes().data(), 0, on.memory.size());
     on.post_receives(chosen.receives_ahead);
     for (std::uint32_t i = 0; i < chosen.sends_ahead; ++i) {
         on.send(8, quiet_inlined);
     }
+}
+
+void run_direct(const loop& chosen, std::uint32_t count) {
+    const private_directory place;
+    loopback on("shm:cost", {.directory = place.path(), .span_bytes = span_bytes});
+    post_ahead(chosen, on);
+    vinic_cost_counted([&] { chosen.body(on, count); });
+}
+
+/// Stops a process, every thread of it.
+class standstill {
+public:
+    explicit standstill(pid_t process) : process_(process) {
+        siginfo_t how{};
+        if (::kill(process_, SIGSTOP) != 0 || ::waitid(P_PID, static_cast<id_t>(process_), &how, WSTOPPED) != 0 ||
+            how.si_code != CLD_STOPPED) {
+            throw failure("vinicd cannot be stopped");
+        }
+    }
+    standstill(const standstill&) = delete;
+    standstill& operator=(const standstill&) = delete;
+    ~standstill() { ::kill(process_, SIGCONT); }
+
+private:
+    pid_t process_;
+};
+
+void run_isolated(const loop& chosen, std::uint32_t count) {
+    const vinic::bench::server device({});
+    loopback on(device.device());
+    post_ahead(chosen, on);
+    if (chosen.sends_ahead != 0) {
+        // The last one, so that all are done; nobody receives it, it only writes.
+        expect_ok("posting a write", on.near.post_write(on.from(8), on.remote(), 7));
+        std::array<completion, 1> done;
+        if (take(on.send_cq.wait(done, 10s)) != 1) {
+            throw failure("vinicd does not execute what was posted");
+        }
+        expect_success(done[0]);
+    }
+    std::this_thread::sleep_for(100ms);  // until its engine sleeps: the first one that rings finds that each time
+    const standstill stopped(device.pid());
     vinic_cost_counted([&] { chosen.body(on, count); });
 }
 
@@ -224,7 +277,7 @@ void run_loop(std::string_view name, std::uint32_t count) {
     } else if (const auto* other = std::ranges::find(loops, name, &loop::name); other == std::end(loops)) {
         throw failure("there is no such operation; --list tells which there are");
     } else {
-        run_loopback(*other, count);
+        other->where == placement::direct ? run_direct(*other, count) : run_isolated(*other, count);
     }
 }
 

@@ -34,7 +34,7 @@ using namespace std::chrono_literals;
 using steady = std::chrono::steady_clock;
 
 /// Longest wait for something that must happen.
-inline constexpr auto patience = std::chrono::seconds(30);
+inline constexpr auto patience = std::chrono::seconds(60);
 
 /// The value, or an exception that names the place.
 template <class T>

@@ -21,6 +21,9 @@
 //     bool may_halt(state, thread) const    may this thread be killed or stopped now?
 //     bool may_tick(state, thread) const    may this sleeping thread's time-out end its sleep now?
 //     static std::string name(word)         of a memory word, for traces
+// and, if its words are wider than a byte or traces shall show more than their numbers,
+//     value                                 the type of a memory word
+//     static std::string text(word, value)  of what a memory word holds
 #pragma once
 
 #include <cstring>
@@ -101,8 +104,9 @@ private:
                 state next = from;
                 next.drain_one(thread);
                 with(next, nullptr, [&] {
-                    return who + "  its store " + Protocol::name(t.buffer[0].address) + " = " +
-                           std::to_string(t.buffer[0].value) + " reaches memory";
+                    const auto& oldest = t.buffer[0];
+                    return who + "  its store " + Protocol::name(oldest.address) + " = " +
+                           text_of<Protocol>(oldest.address, oldest.value) + " reaches memory";
                 });
             }
             const bool alive = t.run == run_state::running || t.run == run_state::asleep;

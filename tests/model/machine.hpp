@@ -29,33 +29,62 @@
 
 namespace vinic::model {
 
+/// An address, a number of few values, and what a word of memory holds if the protocol does not say otherwise.
 using word = std::uint8_t;
+
+/// A wider value as bytes, so that a state has one representation and no padding.
+template <class Value>
+class packed {
+public:
+    constexpr packed() = default;
+    constexpr packed(Value v) : bytes_(std::bit_cast<bytes>(v)) {}
+    constexpr operator Value() const { return std::bit_cast<Value>(bytes_); }
+
+private:
+    using bytes = std::array<std::uint8_t, sizeof(Value)>;
+    bytes bytes_{};
+};
+
+/// What a word of memory holds: a protocol whose words are those of the library says `using value = std::uint64_t`.
+template <class Protocol>
+struct value_of {
+    using type = word;
+};
+template <class Protocol>
+    requires requires { typename Protocol::value; }
+struct value_of<Protocol> {
+    using type = Protocol::value;
+};
+template <class Value>
+using kept = std::conditional_t<sizeof(Value) == 1, Value, packed<Value>>;
 
 enum class run_state : word { running, asleep, finished, halted };
 
+template <class Value>
 struct buffered_store {
     word address = 0;
-    word value = 0;
+    kept<Value> value{};
 };
 
-/// A thread.  Locals must be made of bytes, so that a state has one representation.
-template <class Locals, std::size_t BufferEntries>
+/// A thread.  Locals must be made of bytes.
+template <class Value, class Locals, std::size_t BufferEntries>
 struct thread_state {
     std::array<word, 2> position{};  ///< where the code goes on: bytes, so that nothing needs padding
     run_state run = run_state::running;
     word sleeps_on = 0;
     word barrier_waits_for = 0;  ///< threads that the running heavy barrier has not seen drained
     word stores = 0;
-    std::array<buffered_store, BufferEntries> buffer{};
+    std::array<buffered_store<Value>, BufferEntries> buffer{};
     Locals locals{};
 };
 
 /// Everything: two executions that lead to equal machines have the same future.
 template <class Protocol>
 struct machine_state {
-    using thread = thread_state<typename Protocol::locals, Protocol::buffer_entries>;
+    using value = value_of<Protocol>::type;
+    using thread = thread_state<value, typename Protocol::locals, Protocol::buffer_entries>;
     std::array<thread, Protocol::thread_count> threads{};
-    std::array<word, Protocol::memory_words> memory{};
+    std::array<kept<value>, Protocol::memory_words> memory{};
     /// What the properties need to know and the threads do not.
     typename Protocol::ghost ghost{};
 
@@ -80,56 +109,74 @@ struct machine_state {
     }
 };
 
+/// How a trace shows what a word holds: the protocol may know it better than as a number.
+template <class Protocol>
+std::string text_of(word address, typename value_of<Protocol>::type v) {
+    if constexpr (requires { Protocol::text(address, v); }) {
+        return Protocol::text(address, v);
+    } else {
+        return std::to_string(v);
+    }
+}
+
 /// What a protocol's code sees of the machine while it makes one step.
 template <class Protocol>
 class thread_context {
 public:
     using state = machine_state<Protocol>;
+    using value = state::value;
 
     thread_context(state& s, std::size_t thread, unsigned choice, bool tell)
         : state_(s), self_(s.threads[thread]), index_(thread), choice_(choice), tell_(tell) {}
 
     // -- operations on memory: one per step ---------------------------------------------------
 
-    word load(word address) {
+    value load(word address) {
         begin();
-        word value = visible(address);
-        tell([&] { return "load " + name(address) + " -> " + std::to_string(value); });
-        return value;
+        const value v = visible(address);
+        tell([&] { return "load " + name(address) + " -> " + text(address, v); });
+        return v;
     }
-    void store(word address, word value) {
+    void store(word address, value v) {
         begin();
-        tell([&] { return "store " + name(address) + " = " + std::to_string(value) + " (into its buffer)"; });
+        tell([&] { return "store " + name(address) + " = " + text(address, v) + " (into its buffer)"; });
         if (self_.stores == Protocol::buffer_entries) {
             throw std::logic_error("a store buffer of the model is too small");
         }
-        self_.buffer[self_.stores++] = {address, value};
+        self_.buffer[self_.stores++] = {address, v};
     }
-    word exchange(word address, word value) {
+    value exchange(word address, value v) {
         begin_locked();
-        tell([&] { return "exchange " + name(address) + " = " + std::to_string(value) + ", was " + was(address); });
-        return std::exchange(state_.memory[address], value);
+        tell([&] { return "exchange " + name(address) + " = " + text(address, v) + ", was " + was(address); });
+        return swap(address, v);
     }
-    word fetch_or(word address, word bits) {
+    value fetch_or(word address, value bits) {
         begin_locked();
-        tell([&] { return "or " + name(address) + " |= " + std::to_string(bits) + ", was " + was(address); });
-        return std::exchange(state_.memory[address], static_cast<word>(state_.memory[address] | bits));
+        tell([&] { return "or " + name(address) + " |= " + text(address, bits) + ", was " + was(address); });
+        return swap(address, static_cast<value>(state_.memory[address] | bits));
     }
-    word fetch_add(word address, word addend) {
+    value fetch_add(word address, value addend) {
         begin_locked();
-        tell([&] { return "add " + name(address) + " += " + std::to_string(addend) + ", was " + was(address); });
-        return std::exchange(state_.memory[address], static_cast<word>(state_.memory[address] + addend));
+        tell([&] { return "add " + name(address) + " += " + text(address, addend) + ", was " + was(address); });
+        return swap(address, static_cast<value>(state_.memory[address] + addend));
     }
-    bool compare_swap(word address, word expected, word desired) {
+    bool compare_swap(word address, value expected, value desired) {
+        return compare_exchange(address, expected, desired);
+    }
+    /// `expected` becomes what is there.
+    template <class Expected>
+    bool compare_exchange(word address, Expected& expected, value desired) {
         begin_locked();
-        const bool equal = state_.memory[address] == expected;
+        const value there = state_.memory[address];
+        const bool equal = there == expected;
         tell([&] {
-            return "compare-swap " + name(address) + " " + std::to_string(expected) + " -> " + std::to_string(desired) +
+            return "compare-swap " + name(address) + " " + text(address, expected) + " -> " + text(address, desired) +
                    (equal ? "" : ", fails: is " + was(address));
         });
         if (equal) {
             state_.memory[address] = desired;
         }
+        expected = there;
         return equal;
     }
     void fence() {
@@ -148,19 +195,19 @@ public:
     }
     /// A loop that only loads, run until it sees what it wants.
     template <class Wanted>
-    word await(word address, Wanted wanted) {
+    value await(word address, Wanted wanted) {
         begin();
-        word value = visible(address);
-        blocked_ = blocked_ || !wanted(value);
-        tell([&] { return "wait for " + name(address) + ", sees " + std::to_string(value); });
-        return value;
+        const value v = visible(address);
+        blocked_ = blocked_ || !wanted(v);
+        tell([&] { return "wait for " + name(address) + ", sees " + text(address, v); });
+        return v;
     }
     /// Sleeps unless the word has changed; system calls drain the buffer.
-    void futex_wait(word address, word expected) {
+    void futex_wait(word address, value expected) {
         begin_locked();
         const bool sleeps = state_.memory[address] == expected;
         tell([&] {
-            return "futex_wait on " + name(address) + " == " + std::to_string(expected) +
+            return "futex_wait on " + name(address) + " == " + text(address, expected) +
                    (sleeps ? ": sleeps" : ": returns, is " + was(address));
         });
         if (sleeps) {
@@ -228,7 +275,7 @@ private:
         begin();
         blocked_ = self_.stores != 0;
     }
-    [[nodiscard]] word visible(word address) const {
+    [[nodiscard]] value visible(word address) const {
         for (std::size_t i = self_.stores; i-- > 0;) {
             if (self_.buffer[i].address == address) {
                 return self_.buffer[i].value;
@@ -236,8 +283,10 @@ private:
         }
         return state_.memory[address];
     }
+    value swap(word address, value v) { return std::exchange(state_.memory[address], v); }
     [[nodiscard]] static std::string name(word address) { return Protocol::name(address); }
-    [[nodiscard]] std::string was(word address) const { return std::to_string(state_.memory[address]); }
+    [[nodiscard]] static std::string text(word address, value v) { return text_of<Protocol>(address, v); }
+    [[nodiscard]] std::string was(word address) const { return text(address, state_.memory[address]); }
     /// Called with a function, so that exploring does not pay for words that only traces need.
     template <class Words>
     void tell(Words words) {

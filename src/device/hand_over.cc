@@ -117,7 +117,7 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
 bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
     r.from->send_next.store_relaxed(first);
     r.to->receive_next.store_relaxed(r.fill);
-    r.from->hand_over.store_release(abi::make_hand_over(produced, abi::executor::handed));
+    r.from->hand_over.store_release(abi::make_hand_over(produced, abi::executor::handed, first));
     r.to->receive_attention.store_release(1);
     // Pairs with the light barrier in post_receive: either the receiver sees the attention word, or
     // its descriptor is seen here.
@@ -136,7 +136,8 @@ bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t pr
 bool append(route& r, std::uint32_t produced) noexcept {
     std::uint64_t seen = r.from->hand_over.load_acquire();
     while (abi::executor_of(seen) != abi::executor::owner) {
-        if (r.from->hand_over.compare_exchange(seen, abi::make_hand_over(produced, abi::executor_of(seen)))) {
+        if (r.from->hand_over.compare_exchange(
+                seen, abi::make_hand_over(produced, abi::executor_of(seen), abi::first_of(seen)))) {
             return true;
         }
     }
@@ -152,6 +153,11 @@ bool take_back(abi::vi_entry& from) noexcept {
         }
     }
     return false;
+}
+
+bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept {
+    return abi::executor_of(seen) == abi::executor::handed &&
+           from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::executor::owner));
 }
 
 void drain_for_peer(route& r, send_side& queue) noexcept {
@@ -184,7 +190,9 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
         }
         // Out of descriptors (or broken, then the sender's poller flushes): ours again at the next post.
         r.to->receive_attention.store_relaxed(how == drained::waits ? 1 : 0);
-        while (!word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::executor::handed))) {
+        const std::uint32_t first = r.from->send_next.load_relaxed();
+        while (
+            !word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::executor::handed, first))) {
         }
         // A descriptor posted meanwhile by another thread (connecting drains as well) has not seen the
         // flag: the locked instruction above orders this look behind it.

@@ -48,6 +48,9 @@ enum class drained : std::uint8_t { empty, waits, broken };
 /// Sender: takes a handed queue back.  False: the receiver is executing it, or it came back itself.
 [[nodiscard]] bool take_back(abi::vi_entry& from) noexcept;
 
+/// Likewise, but only if nothing was executed or appended since its word was read as `seen`.
+[[nodiscard]] bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept;
+
 /// Receiver: executes what was handed over, after posting receive descriptors.
 void drain_for_peer(route& r, send_side& queue) noexcept;
 

@@ -96,12 +96,12 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     if (deadline == 0 || now_ns < deadline) {
         return;
     }
-    const std::uint32_t head = entry->send_next.load_acquire();
     const std::uint64_t word = entry->hand_over.load_acquire();
     if (abi::executor_of(word) == abi::executor::owner) {
         stall_deadline_ns.store(0);
         return;
     }
+    const std::uint32_t head = entry->send_next.load_acquire();
     if (head != stall_head) {  // the limit is for the message at the head, and that one has gone
         stall_head = head;
         stall_deadline_ns.store(now_ns + static_cast<std::uint64_t>(attributes.receiver_wait.count()));
@@ -110,7 +110,8 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     // Not waiting: its holder may be stopped, and this is called while polling.  One that is dead is looked for
     // elsewhere.
     const device::control_lock lock(*nic->memory, 0);
-    if (!lock || !device::take_back(*entry)) {
+    // Only with the word as it was: a receiver that has executed the head since may have passed the queue back.
+    if (!lock || !device::take_back(*entry, word)) {
         return;  // or the receiver is executing it: look again at the next tick
     }
     stall_deadline_ns.store(0);

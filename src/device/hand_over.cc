@@ -194,11 +194,6 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
         while (
             !word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::executor::handed, first))) {
         }
-        // A descriptor posted meanwhile by another thread (connecting drains as well) has not seen the
-        // flag: the locked instruction above orders this look behind it.
-        if (how == drained::waits && r.receiver_ready()) {
-            drain_for_peer(r, queue);
-        }
         return;
     }
 }

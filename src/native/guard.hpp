@@ -35,6 +35,30 @@ private:
     std::uint32_t seen_;
 };
 
+/// Likewise for draining, where two threads of the process may meet: who posts receives and who connects.
+class draining_mark {
+public:
+    explicit draining_mark(abi::vi_entry& v) noexcept
+        : word_(v.executing[abi::draining]),
+          seen_(word_.load_relaxed()),
+          // A locked instruction: of two that come at once only one is inside.
+          inside_((seen_ & 1) == 0 && word_.compare_exchange(seen_, seen_ + 1)) {}
+    draining_mark(const draining_mark&) = delete;
+    draining_mark& operator=(const draining_mark&) = delete;
+    ~draining_mark() {
+        if (inside_) {
+            word_.store_release(seen_ + 2);
+        }
+    }
+    /// False: the other one is inside, or was a moment ago.
+    [[nodiscard]] bool ok() const noexcept { return inside_; }
+
+private:
+    abi::word32& word_;
+    std::uint32_t seen_;
+    bool inside_;
+};
+
 /// For a few instructions, where two threads may meet.
 class spin_guard {
 public:

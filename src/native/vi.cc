@@ -2,6 +2,7 @@
 //
 // vi.cc -- the life of a virtual interface, apart from connecting it (connect.cc).
 #include <algorithm>
+#include <atomic>
 
 #include "device/processes.hpp"
 #include "native/address.hpp"
@@ -50,8 +51,20 @@ void vi_state::on_connected() noexcept {
     stall_deadline_ns.store(0);
     // Last: the data path compares with it.
     outgoing.connected = abi::make_state(abi::epoch_of(state), abi::link::connected);
-    if (entry->receive_attention.load_acquire() != 0) {
-        (void)receives_posted();  // the peer was quicker: its queue waits for us
+    for (;;) {
+        // Between the line above, or the mark that the last round took away, and the look at the flag.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (entry->receive_attention.load_relaxed() == 0 || entry->state.load_acquire() != outgoing.connected) {
+            return;
+        }
+        // The peer was quicker: its queue waits for us.  Another thread that posts receives leaves it to this one until
+        // it sees `connected`, and while this one is inside.  Pairs with the light barrier in receives_posted.
+        m.heavy_barrier();
+        const std::uint32_t next = entry->receive_next.load_acquire();
+        if (receives.slots[next & receives.mask].descriptor.sequence.load_acquire() != next + 1) {
+            return;
+        }
+        (void)receives_posted();
     }
 }
 

@@ -8,6 +8,18 @@
 
 namespace vinic::detail {
 
+namespace {
+
+/// A queue that was handed over; apart, so that posting a receive needs no room for it.
+[[gnu::noinline]] void drain_waiting(vi_state& v) noexcept {
+    const draining_mark mark(*v.entry);
+    if (mark.ok() && v.entry->state.load_acquire() == v.outgoing.connected) {
+        device::drain_for_peer(v.incoming, v.peer_queue);
+    }
+}
+
+}  // namespace
+
 /// Segments of a descriptor that has not exactly one; their bytes together.
 std::uint64_t vi_state::store_pieces(abi::receive_descriptor& d, std::span<const segment> segments,
                                      std::uint32_t at) noexcept {
@@ -94,10 +106,7 @@ errc vi_state::receives_posted() noexcept {
             nic->isolated->ring(index);  // the device has a message for the descriptor
             return errc::ok;
         }
-        const engine_mark mark(m, *entry, abi::draining);
-        if (mark.ok() && entry->state.load_acquire() == outgoing.connected) {
-            device::drain_for_peer(incoming, peer_queue);
-        }
+        drain_waiting(*this);
     }
     if (abi::link_of(state) == abi::link::error) [[unlikely]] {
         device::signal(m, *entry, abi::receive_queue);  // the poller flushes it

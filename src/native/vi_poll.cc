@@ -164,6 +164,9 @@ bool vi_state::engines_outside() noexcept {
     } else {
         m.heavy_barrier();
     }
+    if (device::engine_inside(m, *entry)) {
+        return false;  // another thread of ours
+    }
     quiet_state = state;
     return true;
 }

@@ -27,6 +27,7 @@
 #pragma once
 
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -51,6 +52,25 @@ struct verdict {
         }
         return all;
     }
+};
+
+/// A list that grows without moving what is in it, for which there would have to be room twice.
+template <class Entry>
+class growing_list {
+public:
+    [[nodiscard]] std::size_t size() const { return size_; }
+    [[nodiscard]] const Entry& operator[](std::size_t i) const { return pieces_[i / piece][i % piece]; }
+    void push_back(const Entry& e) {
+        if (size_ % piece == 0) {
+            pieces_.push_back(std::make_unique_for_overwrite<Entry[]>(piece));
+        }
+        pieces_.back()[size_++ % piece] = e;
+    }
+
+private:
+    static constexpr std::size_t piece = 1u << 14;
+    std::vector<std::unique_ptr<Entry[]>> pieces_;
+    std::size_t size_ = 0;
 };
 
 template <class Protocol>
@@ -214,8 +234,8 @@ private:
     /// Walks from the good states backwards: what is not reached has no good future.
     void find_hopeless() {
         std::vector<index> first(states_.size() + 1, 0);
-        for (const edge& e : edges_) {
-            ++first[e.to + 1];
+        for (std::size_t i = 0; i < edges_.size(); ++i) {
+            ++first[edges_[i].to + 1];
         }
         for (std::size_t i = 1; i < first.size(); ++i) {
             first[i] += first[i - 1];
@@ -223,9 +243,9 @@ private:
         std::vector<index> sources(edges_.size());
         std::vector<index> fill(first.begin(), first.end() - 1);
         std::vector<bool> goes_on(states_.size(), false);
-        for (const edge& e : edges_) {
-            sources[fill[e.to]++] = e.from;
-            goes_on[e.from] = true;
+        for (std::size_t i = 0; i < edges_.size(); ++i) {
+            sources[fill[edges_[i].to]++] = edges_[i].from;
+            goes_on[edges_[i].from] = true;
         }
         std::vector<bool> hopeful(states_.size(), false);
         std::vector<index> open;
@@ -281,9 +301,9 @@ private:
 
     const Protocol& protocol_;
     std::size_t states_max_;
-    std::vector<visited> states_;
+    growing_list<visited> states_;
     std::vector<index> slots_;  ///< open addressing, a power of two
-    std::vector<edge> edges_;
+    growing_list<edge> edges_;
     verdict verdict_;
 };
 

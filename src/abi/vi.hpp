@@ -249,6 +249,8 @@ static_assert(offsetof(vi_entry, counters) == 384 && offsetof(vi_entry, drops) =
 /// The ready bits of a CQ lie at an offset of the device file: summary_words(leaves) words, then
 /// `leaves` leaf words.  Bit b of leaf l is queue l * 64 + b; a summary bit stands for a leaf.
 constexpr std::uint32_t summary_words(std::uint32_t leaves) { return (leaves + 63) / 64; }
+/// Of a queue, in its leaf; or of a leaf, in its summary word.
+constexpr std::uint64_t ready_bit(std::uint32_t number) { return std::uint64_t{1} << (number % 64); }
 
 /// Offset and size in one word, because both change at once: the offset is a multiple of 64, the
 /// size a power of two.

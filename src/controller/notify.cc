@@ -49,8 +49,8 @@ void signal(vi& v, abi::queue_kind q) noexcept {
     auto* summary = w.at<abi::word64>(abi::bitmap_offset(bitmap));
     abi::word64* leaf_words = summary + abi::summary_words(leaves);
     // As in direct placement: the leaf first, by a locked instruction, then the summary.
-    leaf_words[leaf].fetch_or(std::uint64_t{1} << (bit % 64));
-    const std::uint64_t summary_bit = std::uint64_t{1} << (leaf % 64);
+    leaf_words[leaf].fetch_or(abi::ready_bit(bit));
+    const std::uint64_t summary_bit = abi::ready_bit(leaf);
     if ((summary[leaf / 64].load_relaxed() & summary_bit) == 0) {
         summary[leaf / 64].fetch_or(summary_bit);
     }

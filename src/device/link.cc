@@ -24,8 +24,8 @@ void signal(const memory& m, abi::vi_entry& v, abi::queue_kind q) noexcept {
     abi::word64* leaf_words = summary + abi::summary_words(leaves);
     // The leaf first, always by a locked instruction (it orders the completion before it), then the
     // summary: a poller that saw neither will see both.
-    leaf_words[leaf].fetch_or(std::uint64_t{1} << (bit % 64));
-    const std::uint64_t summary_bit = std::uint64_t{1} << (leaf % 64);
+    leaf_words[leaf].fetch_or(abi::ready_bit(bit));
+    const std::uint64_t summary_bit = abi::ready_bit(leaf);
     if ((summary[leaf / 64].load_relaxed() & summary_bit) == 0) {
         summary[leaf / 64].fetch_or(summary_bit);
     }

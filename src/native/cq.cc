@@ -156,7 +156,7 @@ std::size_t cq_state::poll_ready(std::span<completion> out) noexcept {
                 }
                 if (ready != 0) {
                     leaf_words[leaf].fetch_or(ready);
-                    summary[s].fetch_or(std::uint64_t{1} << (leaf % 64));
+                    summary[s].fetch_or(abi::ready_bit(leaf));
                 }
             }
         }

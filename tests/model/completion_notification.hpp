@@ -6,67 +6,34 @@
 //     producer p                                        consumer
 //       seq[p][i] = i + 1          plain                  polls the rings with notify == 0
 //       notify[p] == 0 ? done                             takes summary and leaf, drains what is set
-//       leaf |= p, summary |= 1    locked                 promotes, demotes, sleeps
-//       armed ? wake_seq += 1, futex_wake
+//       leaf |= p, summary |= 1    locked                 promotes, demotes, sleeps; what it finds when it looks
+//       armed ? wakes += 1, futex_wake                    once more it marks itself
+//
+// The code follows src/device/link.cc (signal) and src/native/cq.cc (poll_ready, promote, arm_once, wait).
 #pragma once
 
 #include "checker.hpp"
+#include "completion_words.hpp"
 
 namespace vinic::model::completion {
-
-constexpr word producer_count = 2;
-constexpr word messages_max = 3;
-
-/// What is left out or done wrongly.
-enum class broken {
-    nothing,
-    demote_without_barrier,
-    demote_without_recheck,
-    sleep_without_barrier,
-    sleep_with_own_fence_only,
-    sleep_without_ring_recheck,
-    sleep_without_summary_recheck,
-    sequence_read_after_recheck,
-    sleep_without_demotion,
-    summary_before_leaf,
-    leaf_taken_before_summary,
-    wake_without_sequence,
-    ready_ring_read_once,
-    never_disarmed_by_consumer,  ///< by the consumer: costs needless wake-ups, loses nothing
-};
-
-/// Who clears `armed`, so that one sleep costs one wake-up.
-enum class disarm {
-    by_exchange,              ///< the producer that wakes
-    by_consumer,              ///< only the consumer; every producer that finds it armed wakes
-    by_consumer_with_number,  ///< the same, and `armed` is the sleep's number: a producer wakes once per sleep
-};
-
-/// What the consumer does after a round that found nothing.
-enum class idle { polls, sleeps, either };
 
 struct notification {
     static constexpr std::size_t thread_count = producer_count + 1;
     static constexpr std::size_t consumer = producer_count;
-    static constexpr word notify = 0;
-    static constexpr word leaf = notify + producer_count;
-    static constexpr word summary = leaf + 1;
-    static constexpr word armed = summary + 1;
-    static constexpr word wake_seq = armed + 1;
-    static constexpr word seq = wake_seq + 1;
     static constexpr std::size_t memory_words = seq + producer_count * messages_max;
     static constexpr std::size_t buffer_entries = 6;
 
     struct locals {
-        word i = 0;      // producer: message; consumer: ring
-        word value = 0;  // what was just read
-        word ready = 0;  // rings that must be read, by bit
-        word polled = 0;
-        word rechecked = 0;
+        word i = 0;          // producer: message; consumer: ring
+        word value = 0;      // what was just read
+        word ready = 0;      // rings that must be read, by bit
+        word polled = 0;     // likewise, those that are polled directly
+        word rechecked = 0;  // likewise, those that were until it went to sleep
         word found = 0;
         word sequence = 0;
-        word part = 0;    // of the code that runs
-        word sleeps = 0;  // consumer: how often it armed; producer: the sleep that it has ended
+        part at = part::take_marks;
+        part back = part::take_marks;  // where it goes on when it has marked a ring
+        word sleeps = 0;               // consumer: how often it armed; producer: the sleep that it has ended
         std::array<word, producer_count> head{};
     };
     struct ghost {
@@ -79,24 +46,16 @@ struct notification {
     broken wrong = broken::nothing;
     disarm clears = disarm::by_exchange;
     idle when_idle = idle::either;
-    bool first_polled = true;  ///< the consumer begins with ring 0 polled directly
-    bool light_sleep = false;  ///< own fence instead of the heavy barrier when nothing was polled directly
-    bool halts = false;        ///< producer 0 may halt at any step
-    bool ticks = false;        ///< a sleep ends by time-out after a halt, and then reads every ring
+    bool first_polled = true;          ///< the consumer begins with ring 0 polled directly
+    bool light_sleep = false;          ///< own fence instead of the heavy barrier when nothing was polled directly
+    bool halts = false;                ///< producer 0 may halt at any step
+    time_out ticks = time_out::never;  ///< if somebody may halt only after that, so that it hides no other mistake
+    bool of_halted = false;            ///< what a halted producer published must be consumed, too
 
     static std::string thread_name(std::size_t thread) {
         return thread == consumer ? "consumer  " : "producer " + std::to_string(thread);
     }
-    static std::string name(word a) {
-        if (a >= seq) {
-            return "seq[" + std::to_string((a - seq) / messages_max) + "][" + std::to_string((a - seq) % messages_max) +
-                   "]";
-        }
-        const char* fixed[] = {"notify[0]", "notify[1]", "leaf", "summary", "armed", "wake_seq"};
-        return fixed[a];
-    }
-    static word slot(std::size_t ring, word i) { return static_cast<word>(seq + ring * messages_max + i); }
-    static word bit(std::size_t ring) { return static_cast<word>(1u << ring); }
+    static std::string name(word a) { return name_of(a); }
 
     void start(state& s) const {
         for (word p = 0; p < producer_count; ++p) {
@@ -113,8 +72,7 @@ struct notification {
     [[nodiscard]] bool consumed_all_published(const state& s, bool of_halted_too) const {
         for (word p = 0; p < producer_count; ++p) {
             const word head = s.threads[consumer].locals.head[p];
-            const bool halted = s.threads[p].run == run_state::halted;
-            if (head < messages && s.memory[slot(p, head)] != 0 && (of_halted_too || !halted)) {
+            if (head < messages && s.memory[slot(p, head)] != 0 && (of_halted_too || !s.is_halted(p))) {
                 return false;
             }
         }
@@ -123,11 +81,11 @@ struct notification {
     [[nodiscard]] bool producers_over(const state& s) const { return s.over(0) && s.over(1); }
     [[nodiscard]] const char* check(const state&) const { return nullptr; }
     [[nodiscard]] bool good(const state& s) const {
-        return producers_over(s) && consumed_all_published(s, ticks || !halts);
+        return producers_over(s) && consumed_all_published(s, of_halted || !halts);
     }
     [[nodiscard]] bool may_halt(const state&, std::size_t thread) const { return halts && thread == 0; }
     [[nodiscard]] bool may_tick(const state& s, std::size_t thread) const {
-        return ticks && thread == consumer && s.threads[0].run == run_state::halted;
+        return ticks != time_out::never && thread == consumer && (!halts || s.is_halted(0));
     }
     /// Without halts every round must find what was complete before it began.
     void begin_round(context& t) const {
@@ -193,28 +151,40 @@ struct notification {
             }
             if (wrong != broken::wake_without_sequence) {
                 MODEL_STEP(t);
-                t.fetch_add(wake_seq, 1);
+                t.fetch_add(wakes, 1);
             }
             MODEL_STEP(t);
-            t.futex_wake(wake_seq);
+            t.futex_wake(wakes);
         }
         MODEL_END(t);
     }
 
-    /// Parts: 0 take the marks, 1 read rings, 2 demote ring i, 3 go to sleep, 4 sleep.
     bool consume(context& t) const {
-        while (true) {
-            const word part = t.locals().part;
-            if (!(part == 0   ? take_marks(t)
-                  : part == 1 ? read_rings(t)
-                  : part == 2 ? demote(t)
-                  : part == 3 ? prepare_sleep(t)
-                              : sleep(t))) {
-                return false;
-            }
+        while (run(t)) {
         }
+        return false;  // it never ends
+    }
+    bool run(context& t) const {
+        switch (t.locals().at) {
+            case part::take_marks:
+                return take_marks(t);
+            case part::read_rings:
+                return read_rings(t);
+            case part::demote:
+                return demote(t);
+            case part::arm:
+                return arm(t);
+            case part::look_again:
+                return look_again(t);
+            case part::sleep:
+                return sleep(t);
+            case part::mark:
+                return mark(t);
+        }
+        return true;
     }
 
+    /// cq_state::poll_ready.
     bool take_marks(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);
@@ -231,7 +201,7 @@ struct notification {
                 l.ready = static_cast<word>(l.ready | t.exchange(leaf, 0));
             }
         }
-        l.part = 1;
+        l.at = part::read_rings;
         MODEL_END(t);
     }
 
@@ -272,11 +242,13 @@ struct notification {
             t.pause("idle: poll again, demote 0, demote 1 or sleep?");
             l.i = static_cast<word>(when_idle == idle::sleeps ? 3 : t.choose(when_idle == idle::polls ? 3 : 4));
         }
-        l.part = l.i == 0 ? 0 : l.i <= producer_count ? 2 : 3;
+        l.at = l.i == 0 ? part::take_marks : l.i <= producer_count ? part::demote : part::arm;
         l.value = 0;
+        l.found = 0;
         MODEL_END(t);
     }
 
+    /// cq_state::promote takes the place of a ring that is idle.
     bool demote(context& t) const {
         auto& l = t.locals();
         const word ring = static_cast<word>(l.i - 1);
@@ -291,17 +263,56 @@ struct notification {
             }
             if (wrong != broken::demote_without_recheck && l.head[ring] != messages) {
                 MODEL_STEP(t);
-                l.ready = t.load(slot(ring, l.head[ring])) != 0 ? bit(ring) : word{0};
+                l.value = t.load(slot(ring, l.head[ring]));
             }
         }
-        l.part = 0;
+        l.i = ring;
+        l.at = l.value != 0 ? part::mark : part::take_marks;
+        l.back = part::take_marks;
+        l.value = 0;
         MODEL_END(t);
     }
 
-    /// One heavy barrier for all: it demotes every ring and arms the wake-up.
-    bool prepare_sleep(context& t) const {
+    /// device::signal, by the consumer itself, for ring l.i.
+    bool mark(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);
+        MODEL_STEP(t);
+        t.fetch_or(leaf, bit(l.i));
+        MODEL_STEP(t);
+        l.value = t.load(summary);
+        if (l.value == 0) {
+            MODEL_STEP(t);
+            t.fetch_or(summary, 1);
+        }
+        if (clears == disarm::by_exchange) {
+            MODEL_STEP(t);
+            l.value = t.load(armed);
+            if (l.value != 0) {
+                MODEL_STEP(t);
+                l.value = t.exchange(armed, 0);
+            }
+            if (l.value != 0) {
+                MODEL_STEP(t);
+                t.fetch_add(wakes, 1);
+                MODEL_STEP(t);
+                t.futex_wake(wakes);
+            }
+        }
+        l.value = 0;
+        l.i = l.back == part::look_again ? l.i : word{0};
+        l.at = l.back;
+        MODEL_END(t);
+    }
+
+    /// cq_state::arm_once.  One heavy barrier for all: it demotes every ring and arms the wake-up.
+    bool arm(context& t) const {
+        auto& l = t.locals();
+        MODEL_BEGIN(t);
+        if (wrong != broken::sequence_read_after_recheck) {
+            MODEL_STEP(t);
+            l.sequence = t.load(wakes);
+        }
         l.rechecked = l.polled;
         for (l.i = 0; l.i < producer_count && wrong != broken::sleep_without_demotion; ++l.i) {
             if ((l.polled & bit(l.i)) != 0) {
@@ -309,10 +320,6 @@ struct notification {
                 t.store(static_cast<word>(notify + l.i), 1);
                 l.polled = static_cast<word>(l.polled & ~bit(l.i));
             }
-        }
-        if (wrong != broken::sequence_read_after_recheck) {
-            MODEL_STEP(t);
-            l.sequence = t.load(wake_seq);
         }
         l.sleeps = clears == disarm::by_consumer_with_number ? static_cast<word>(l.sleeps + 1) : word{1};
         MODEL_STEP(t);
@@ -324,46 +331,67 @@ struct notification {
             MODEL_STEP(t);
             t.heavy_barrier();
         }
-        for (l.i = 0; l.i < producer_count && wrong != broken::sleep_without_ring_recheck; ++l.i) {
-            if ((l.rechecked & bit(l.i)) != 0 && l.head[l.i] != messages) {
-                MODEL_STEP(t);
-                l.value = t.load(slot(l.i, l.head[l.i]));
-                l.ready = static_cast<word>(l.ready | (l.value != 0 ? bit(l.i) : 0));
-            }
+        if (wrong != broken::sleep_without_summary_recheck) {
+            MODEL_STEP(t);
+            l.found = t.load(summary);
         }
-        l.rechecked = 0;
-        l.part = 4;
+        l.i = 0;
+        l.back = part::look_again;
+        l.at = part::look_again;
         MODEL_END(t);
     }
 
+    /// The rings that were polled directly: what came meanwhile is marked.
+    bool look_again(context& t) const {
+        auto& l = t.locals();
+        MODEL_BEGIN(t);
+        for (; l.i < producer_count && wrong != broken::sleep_without_ring_recheck && l.value == 0; ++l.i) {
+            if ((l.rechecked & bit(l.i)) != 0 && l.head[l.i] != messages) {
+                l.rechecked = static_cast<word>(l.rechecked & ~bit(l.i));
+                MODEL_STEP(t);
+                l.value = t.load(slot(l.i, l.head[l.i]));
+            }
+        }
+        if (l.value != 0) {
+            --l.i;
+            l.found = 1;
+            l.at = part::mark;
+        } else {
+            l.i = 0;
+            l.rechecked = 0;
+            l.at = part::sleep;
+        }
+        l.value = 0;
+        MODEL_END(t);
+    }
+
+    /// cq_state::wait.
     bool sleep(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);
-        l.value = 0;
-        if (l.ready == 0 && wrong != broken::sleep_without_summary_recheck) {
-            MODEL_STEP(t);
-            l.value = t.load(summary);
-        }
-        if (l.ready == 0 && l.value == 0) {
+        if (l.found == 0) {
             if (wrong == broken::sequence_read_after_recheck) {
                 MODEL_STEP(t);
-                l.sequence = t.load(wake_seq);
+                l.sequence = t.load(wakes);
             }
             MODEL_STEP(t);
-            t.futex_wait(wake_seq, l.sequence);
+            t.futex_wait(wakes, l.sequence);
             MODEL_STEP(t);
             t.pause("awake");
-            if (ticks) {
-                l.ready = static_cast<word>(bit(0) | bit(1));  // the time-out trusts no mark
-            }
         }
         if (wrong != broken::never_disarmed_by_consumer) {
             MODEL_STEP(t);
             t.store(armed, 0);
         }
+        if (ticks == time_out::reads_rings) {
+            l.ready = static_cast<word>(bit(0) | bit(1));
+        }
+        l.at = ticks == time_out::buries && l.found == 0 && t.whole().over(0) && t.whole().is_halted(0)
+                   ? part::mark
+                   : part::take_marks;
+        l.back = part::take_marks;
         l.sequence = 0;
-        l.value = 0;
-        l.part = 0;
+        l.found = 0;
         MODEL_END(t);
     }
 };

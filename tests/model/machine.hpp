@@ -102,6 +102,7 @@ struct machine_state {
             }
         }
     }
+    [[nodiscard]] bool is_halted(std::size_t index) const { return threads[index].run == run_state::halted; }
     /// The thread's part is over: it ended or was halted, and all that it stored is visible.
     [[nodiscard]] bool over(std::size_t index) const {
         const auto& t = threads[index];

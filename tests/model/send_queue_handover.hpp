@@ -2,14 +2,19 @@
 //
 // send_queue_handover.hpp -- the protocol: a send queue whose next message finds no receive slot is
 // handed to the receiver and comes back: every message is executed once, in order, by one executor, and
-// none is left behind while a slot is ready.  See docs/protocols.md.
+// none is left behind while a slot is ready; when the connection ends, each is delivered or flushed and
+// nobody is inside any more.  See docs/protocols.md.
 //
 //                   sender: no slot                    receiver: takes it
-//        own  ---------------------------->  handed  ----------------------> peer_executing
+//       owner ---------------------------->  handed  ---------------------->  peer
 //         ^  <----------------------------    |  ^  <----------------------     |
 //         |   sender: slot came meanwhile     '--' sender appends   no slot     |  (sender appends here too)
 //         '---------------------------------------------------------------------'
 //                                 receiver: nothing pending
+//
+// The code of the threads follows, step by step, src/device/hand_over.cc, src/native/vi_post.cc and vi_stall.cc
+// (send_queue_sender.hpp), vi_receive.cc (send_queue_receiver.hpp), vi_disconnect.cc, vi_poll.cc and expire_stall
+// (send_queue_ending.hpp).
 #pragma once
 
 #include <algorithm>
@@ -19,24 +24,64 @@
 
 namespace vinic::model::send_queue {
 
+/// Of a thread's code: one runs at a time.
+enum class part : word {
+    over,
+    // sender
+    post,
+    append,
+    direct,
+    give,
+    drain_own,
+    posted,
+    await_end,
+    // receiver, and who connects
+    post_receive,
+    enter,
+    claim,
+    drain,
+    pass_on,
+    leave,
+    break_off,
+    connect,
+    look_again,
+    // whoever ends the connection or finds it ended
+    break_ends,
+    await_engines,
+    outside,
+    flush_sends,
+    flush_receives,
+    keep_house,
+    expire,
+    house_kept,
+};
+
 struct handover {
-    static constexpr std::size_t thread_count = 2;
-    static constexpr std::size_t memory_words = done + count_max;
+    static constexpr std::size_t thread_count = 3;
+    static constexpr std::size_t memory_words = words;
     static constexpr std::size_t buffer_entries = 12;
+    using value = std::uint64_t;
 
     struct locals {
+        part at = part::over;
         word i = 0;      // sender: message; receiver: slot
-        word seen = 0;   // exec as last read
         word value = 0;  // what was just read
-        word next = 0;   // receiver: next message to execute
-        word is_handed = 0;
-        word part = 0;     // of the code that runs
-        word written = 0;  // the descriptor is in the queue
+        word next = 0;   // next message to execute, or to flush
+        word mark = 0;
+        word is_handed = 0;  // sender: its queue, as far as it knows
+        word is_marked = 0;  // receiver
+        word head = 0;
+        word last_time = 0;          // a flush after which nothing is posted any more
+        packed<std::uint64_t> seen;  // hand_over as last read
     };
     struct ghost {
         word executor = 0;  ///< 1 + thread while a message is being executed
         word delivered = 0;
-        word flushed = 0;  ///< by bit
+        // by bit
+        word sent = 0;      ///< by the sender, directly
+        word deferred = 0;  ///< in the ring: `done` tells
+        word flushed = 0;
+        word given_back = 0;  ///< receives
     };
     using state = machine_state<handover>;
     using context = thread_context<handover>;
@@ -44,34 +89,82 @@ struct handover {
     word messages = 3;
     word slots = 3;
     broken wrong = broken::nothing;
-    attention_rule rule = attention_rule::holder_writes;
+    attention_rule rule = attention_rule::cleared_before_claim;
     ending ends = ending::none;
+    helper with = helper::nobody;
+    word visits = 2;  ///< of whoever keeps house
 
-    static std::string thread_name(std::size_t thread) { return thread == sender ? "sender  " : "receiver"; }
+    static std::string thread_name(std::size_t thread) {
+        return thread == sender ? "sender  " : thread == receiver ? "receiver" : "third   ";
+    }
     static std::string name(word a) { return name_of(a); }
-    void start(state&) const {}
+    static std::string text(word a, value v) { return text_of_word(a, v); }
+    static bool has(word bits, word number) { return ((bits >> number) & 1) != 0; }
+    static void set(word& bits, word number) { bits = static_cast<word>(bits | (1u << number)); }
+
+    void start(state& s) const {
+        s.memory[sender_state] = connected;
+        s.memory[receiver_state] = connected;
+        s.memory[linked] = with == helper::connects ? 0 : 1;
+        s.threads[sender].locals.at = part::post;
+        s.threads[receiver].locals.at = part::post_receive;
+        s.threads[third].locals.at = role_of_third();
+    }
+    [[nodiscard]] part role_of_third() const {
+        switch (with) {
+            case helper::sender_polls:
+            case helper::receiver_polls:
+                return part::await_end;
+            case helper::disconnects:
+                return part::break_ends;
+            case helper::keeps_house:
+                return part::keep_house;
+            case helper::connects:
+                return part::connect;
+            case helper::nobody:
+                break;
+        }
+        return part::over;
+    }
+
+    // -- properties -----------------------------------------------------------------------------
+
     [[nodiscard]] const char* check(const state& s) const {
         for (word m = 0; m < messages; ++m) {
-            if (flushed(s, m) && s.memory[done + m] != 0) {
+            const bool is_flushed = has(s.ghost.flushed, m);
+            if (is_flushed && s.memory[done + m] != 0) {
                 return "a message was completed and flushed";
+            }
+            if (is_flushed && s.memory[arrived + m] != 0 && ends != ending::receiver_dies) {
+                return "a message was delivered and flushed";
+            }
+            if (has(s.ghost.given_back, m) && s.memory[arrived + m] != 0) {
+                return "a receive was completed after it was flushed";
             }
         }
         return nullptr;
     }
-    static bool flushed(const state& s, word message) { return ((s.ghost.flushed >> message) & 1) != 0; }
     [[nodiscard]] bool good(const state& s) const {
-        if (!s.over(sender) || !s.over(receiver)) {
+        if (!s.over(sender) || !s.over(receiver) || !s.over(third)) {
             return false;
         }
-        if (ends == ending::sender_dies) {
-            return true;
+        if (s.memory[sender_state] == connected) {
+            return s.ghost.delivered == std::min(messages, slots);
         }
-        for (word m = 0; m < messages && ends != ending::none; ++m) {
-            if (!flushed(s, m) && s.memory[done + m] == 0) {
+        for (word m = 0; m < messages && ends != ending::sender_dies; ++m) {
+            if (!has(s.ghost.sent | s.ghost.flushed, m) && s.memory[done + m] == 0) {
                 return false;
             }
         }
-        return ends != ending::none || s.ghost.delivered == std::min(messages, slots);
+        for (word i = 0; i < slots && gives_receives_back(); ++i) {
+            if (!has(s.ghost.given_back, i) && s.memory[arrived + i] == 0) {
+                return false;
+            }
+        }
+        return true;
+    }
+    [[nodiscard]] bool gives_receives_back() const {
+        return with == helper::receiver_polls || with == helper::disconnects;
     }
     [[nodiscard]] bool may_halt(const state&, std::size_t thread) const {
         return (ends == ending::receiver_dies && thread == receiver) ||
@@ -88,9 +181,6 @@ struct handover {
         if (g.delivered != message) {
             t.fail("a message is executed twice or out of order");
         }
-        if (t.whole().memory[slot + message] == 0 && t.index() != receiver) {
-            t.fail("a message is executed without a receive slot");
-        }
         g.executor = static_cast<word>(1 + t.index());
     }
     void execute_ends(context& t) const {
@@ -98,313 +188,125 @@ struct handover {
         ++t.whole().ghost.delivered;
     }
 
-    bool step(context& t) const { return t.index() == sender ? send(t) : receive(t); }
+    // -- code -----------------------------------------------------------------------------------
 
-    // -- sender -----------------------------------------------------------------------------------
-
-    /// Parts: 0 append to a queue that is handed over, 1 direct path, 2 hand over, 3 execute, 4 take back.
-    bool send(context& t) const {
-        auto& l = t.locals();
-        while (true) {
-            if (l.i == messages && l.part != 4) {
-                if (ends != ending::receiver_dies && ends != ending::sender_flushes) {
-                    return true;
-                }
-                l.part = 4;
-            }
-            const bool part_over = l.part == 0   ? append(t)
-                                   : l.part == 1 ? try_directly(t)
-                                   : l.part == 2 ? hand_over(t)
-                                   : l.part == 3 ? execute(t)
-                                                 : take_back(t);
-            if (!part_over || l.part == 4) {
-                return part_over;
-            }
-        }
-    }
-    static void next_message(locals& l) {
-        ++l.i;
-        l.part = 0;
-    }
-
-    bool append(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        l.written = 0;
-        while (l.is_handed != 0) {
-            MODEL_STEP(t);
-            l.seen = t.load(exec);
-            if (who(l.seen) == own) {  // the receiver has executed everything
-                l.is_handed = 0;
-                break;
-            }
-            if (l.written == 0) {
-                MODEL_STEP(t);
-                t.store(static_cast<word>(descriptor + l.i), 1);
-                l.written = 1;
-            }
-            MODEL_STEP(t);
-            if (wrong == broken::append_without_swap) {
-                t.store(exec, pack(l.i + 1, who(l.seen)));
-                break;
-            }
-            if (t.compare_swap(exec, l.seen, pack(l.i + 1, who(l.seen)))) {
-                break;
-            }
-        }
-        l.seen = 0;
-        l.part = 1;
-        if (l.is_handed != 0) {
-            next_message(l);
-        }
-        MODEL_END(t);
-    }
-
-    bool try_directly(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        l.value = 0;
-        if (l.i < slots) {
-            MODEL_STEP(t);
-            l.value = t.load(static_cast<word>(slot + l.i));
-        }
-        l.part = l.value != 0 ? 3 : 2;
-        MODEL_END(t);
-    }
-
-    bool hand_over(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        MODEL_STEP(t);
-        t.store(static_cast<word>(descriptor + l.i), 1);
-        if (wrong != broken::executed_not_told) {
-            MODEL_STEP(t);
-            t.store(executed, l.i);
-        }
-        if (!set_late()) {
-            MODEL_STEP(t);
-            t.store(attention, 1);
-        }
-        MODEL_STEP(t);
-        t.store(exec, pack(l.i + 1, handed));
-        l.is_handed = 1;
-        if (set_late()) {
-            MODEL_STEP(t);
-            t.store(attention, 1);
-        }
-        if (wrong != broken::hand_over_without_barrier) {
-            MODEL_STEP(t);
-            t.heavy_barrier();
-        }
-        if (l.i < slots && wrong != broken::hand_over_without_recheck) {
-            MODEL_STEP(t);
-            l.value = t.load(static_cast<word>(slot + l.i));
-        }
-        if (l.value != 0) {  // a slot came meanwhile: whoever swaps first executes
-            MODEL_STEP(t);
-            if (wrong == broken::reclaim_without_swap) {
-                t.store(exec, pack(l.i + 1, own));
-                l.is_handed = 0;
-            } else if (t.compare_swap(exec, pack(l.i + 1, handed), pack(l.i + 1, own))) {
-                l.is_handed = 0;
-            }
-            if (l.is_handed == 0 && rule != attention_rule::never_cleared && !claims_clear()) {
-                MODEL_STEP(t);
-                t.store(attention, 0);
-            }
-        }
-        l.part = 3;
-        if (l.is_handed != 0) {
-            next_message(l);
-        }
-        MODEL_END(t);
-    }
-
-    bool execute(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        MODEL_STEP(t);
-        t.pause("begins to execute a message");
-        execute_begins(t, l.i);
-        MODEL_STEP(t);
-        t.store(static_cast<word>(done + l.i), 1);
-        execute_ends(t);
-        next_message(l);
-        MODEL_END(t);
-    }
-
-    /// The connection has ended: get the queue back and flush what was not completed.
-    bool take_back(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        if (ends == ending::receiver_dies) {
-            MODEL_STEP(t);
-            t.await(exec, [&](word) { return t.whole().over(receiver); });
-        }
-        do {
-            MODEL_STEP(t);
-            l.seen = t.await(exec, [&](word now) {
-                return who(now) != peer_executing || wrong == broken::recovery_does_not_wait ||
-                       t.whole().over(receiver);
-            });
-            if (who(l.seen) == own) {
-                break;
-            }
-            MODEL_STEP(t);
-            l.value = t.compare_swap(exec, l.seen, pack(produced(l.seen), own)) ? 1 : 0;
-        } while (l.value == 0);
-        l.next = 0;
-        if (wrong == broken::recovery_trusts_executed && l.is_handed != 0) {
-            MODEL_STEP(t);
-            l.next = t.load(executed);
-        }
-        for (; l.next < messages; ++l.next) {
-            MODEL_STEP(t);
-            l.value = t.load(static_cast<word>(done + l.next));
-            if (l.value == 0 || (wrong == broken::recovery_trusts_executed && l.is_handed != 0)) {
-                t.whole().ghost.flushed = static_cast<word>(t.whole().ghost.flushed | (1u << l.next));
-            }
-        }
-        MODEL_END(t);
-    }
-
-    // -- receiver ---------------------------------------------------------------------------------
-
-    /// Parts: 0 post a receive and take the queue, 1 execute what is pending, 2 pass the queue on.
-    bool receive(context& t) const {
-        auto& l = t.locals();
-        while (l.i < slots) {
-            if (!(l.part == 0 ? post_receive(t) : l.part == 1 ? execute_pending(t) : pass_on(t))) {
+    bool step(context& t) const {
+        while (t.locals().at != part::over) {
+            if (!run(t)) {
                 return false;
             }
         }
         return true;
     }
-    static void next_slot(locals& l) {
-        const word i = static_cast<word>(l.i + 1);
-        l = {};
-        l.i = i;
+    bool run(context& t) const {
+        switch (t.locals().at) {
+            case part::post:
+                return post(t);
+            case part::append:
+                return append(t);
+            case part::direct:
+                return direct(t);
+            case part::give:
+                return give(t);
+            case part::drain_own:
+                return drain_own(t);
+            case part::posted:
+                return posted(t);
+            case part::await_end:
+                return await_end(t);
+            case part::post_receive:
+                return post_receive(t);
+            case part::enter:
+                return enter(t);
+            case part::claim:
+                return claim(t);
+            case part::drain:
+                return drain(t);
+            case part::pass_on:
+                return pass_on(t);
+            case part::leave:
+                return leave(t);
+            case part::break_off:
+                return break_off(t);
+            case part::connect:
+                return connect(t);
+            case part::look_again:
+                return look_again(t);
+            case part::break_ends:
+                return break_ends(t);
+            case part::await_engines:
+                return await_engines(t);
+            case part::outside:
+                return outside(t);
+            case part::flush_sends:
+                return flush_sends(t);
+            case part::flush_receives:
+                return flush_receives(t);
+            case part::keep_house:
+                return keep_house(t);
+            case part::expire:
+                return expire(t);
+            case part::house_kept:
+                return house_kept(t);
+            case part::over:
+                break;
+        }
+        return true;
     }
+
+    [[nodiscard]] bool flushes_sends(const context& t) const {
+        return t.index() == sender || with == helper::sender_polls;
+    }
+    static bool is_dead(context& t, std::size_t thread) {
+        return t.whole().is_halted(thread) && t.whole().over(thread);
+    }
+    static value with_produced(value seen, unsigned produced) {
+        return abi::make_hand_over(produced, abi::executor_of(seen), abi::first_of(seen));
+    }
+    [[nodiscard]] value handed_word(unsigned produced, word first) const {
+        return abi::make_hand_over(produced, abi::executor::handed, wrong == broken::word_without_first ? 0u : first);
+    }
+    /// An ending is looked for only where there may be one, so that the other explorations stay small.
+    [[nodiscard]] bool may_end() const { return ends != ending::none; }
+
+    bool post(context& t) const;
+    bool append(context& t) const;
+    bool direct(context& t) const;
+    bool give(context& t) const;
+    bool drain_own(context& t) const;
+    bool posted(context& t) const;
+    void refuse(context& t) const;
+
+    bool post_receive(context& t) const;
+    bool enter(context& t) const;
+    bool claim(context& t) const;
+    bool drain(context& t) const;
+    bool pass_on(context& t) const;
+    bool leave(context& t) const;
+    bool break_off(context& t) const;
+    bool connect(context& t) const;
+    bool look_again(context& t) const;
+    void next_slot(context& t) const;
+
+    bool await_end(context& t) const;
+    bool break_ends(context& t) const;
+    bool await_engines(context& t) const;
+    bool outside(context& t) const;
+    bool flush_sends(context& t) const;
+    bool flush_receives(context& t) const;
+    bool keep_house(context& t) const;
+    bool expire(context& t) const;
+    bool house_kept(context& t) const;
 
     /// The engine's rule: the receiver clears the flag, then claims by a locked instruction.
     [[nodiscard]] bool claims_clear() const {
         return rule == attention_rule::cleared_before_claim || rule == attention_rule::cleared_without_lock;
     }
     [[nodiscard]] bool set_late() const { return rule == attention_rule::set_after_hand_over || claims_clear(); }
-
-    bool post_receive(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        MODEL_STEP(t);
-        t.store(static_cast<word>(slot + l.i), 1);
-        MODEL_STEP(t);
-        l.value = t.load(attention);
-        if (l.value != 0 && claims_clear()) {
-            MODEL_STEP(t);
-            t.store(attention, 0);
-        }
-        while (l.value != 0) {
-            MODEL_STEP(t);
-            l.seen = t.load(exec);
-            if (who(l.seen) != handed) {
-                if (rule == attention_rule::cleared_before_claim) {
-                    MODEL_STEP(t);  // a locked instruction even then: it orders the store above
-                    if (!t.compare_swap(exec, l.seen, l.seen)) {
-                        continue;
-                    }
-                }
-                l.value = 0;
-                break;
-            }
-            MODEL_STEP(t);
-            if (t.compare_swap(exec, l.seen, pack(produced(l.seen), peer_executing))) {
-                l.seen = pack(produced(l.seen), peer_executing);
-                break;
-            }
-            if (wrong == broken::take_without_retry) {
-                l.value = 0;
-            }
-        }
-        if (l.value == 0 && rule == attention_rule::receiver_clears_own && l.seen != 0 && who(l.seen) == own) {
-            MODEL_STEP(t);
-            t.store(attention, 0);
-        }
-        if (l.value == 0) {
-            next_slot(l);
-        } else {
-            MODEL_STEP(t);
-            l.next = t.load(executed);
-            l.part = 1;
-        }
-        MODEL_END(t);
-    }
-
-    bool execute_pending(context& t) const {
-        auto& l = t.locals();
-        MODEL_BEGIN(t);
-        while (l.next < produced(l.seen) && (l.next <= l.i || wrong == broken::receiver_ignores_missing_slot)) {
-            MODEL_STEP(t);
-            l.value = t.load(static_cast<word>(descriptor + l.next));
-            if (l.value == 0) {
-                t.fail("a descriptor is executed before it was written");
-            }
-            if (l.next > l.i) {
-                t.fail("a message is executed without a receive slot");
-            }
-            execute_begins(t, l.next);
-            MODEL_STEP(t);
-            t.store(static_cast<word>(done + l.next), 1);
-            execute_ends(t);
-            ++l.next;
-        }
-        MODEL_STEP(t);
-        t.store(executed, l.next);
-        l.part = 2;
-        MODEL_END(t);
-    }
-
-    bool pass_on(context& t) const {
-        auto& l = t.locals();
-        const bool clears = rule != attention_rule::never_cleared && rule != attention_rule::receiver_clears_own &&
-                            rule != attention_rule::cleared_after_return && !claims_clear();
-        MODEL_BEGIN(t);
-        if (l.next < produced(l.seen)) {  // no slot: only this thread posts them, so none can come now
-            if (claims_clear()) {
-                MODEL_STEP(t);
-                t.store(attention, 1);
-            }
-            MODEL_STEP(t);
-            l.value = t.compare_swap(exec, l.seen, pack(produced(l.seen), handed)) ? 1 : 0;
-        } else {
-            if (clears) {
-                MODEL_STEP(t);
-                t.store(attention, 0);
-            }
-            MODEL_STEP(t);
-            if (wrong == broken::return_without_swap) {
-                t.store(exec, pack(produced(l.seen), own));
-                l.value = 1;
-            } else {
-                l.value = t.compare_swap(exec, l.seen, pack(produced(l.seen), own)) ? 1 : 0;
-            }
-            if (l.value == 0 && clears && rule != attention_rule::not_restored) {
-                MODEL_STEP(t);
-                t.store(attention, 1);
-            }
-            if (l.value != 0 && rule == attention_rule::cleared_after_return) {
-                MODEL_STEP(t);
-                t.store(attention, 0);
-            }
-        }
-        if (l.value != 0) {
-            next_slot(l);
-        } else {
-            MODEL_STEP(t);
-            l.seen = t.load(exec);  // the sender has appended
-            l.part = 1;
-        }
-        MODEL_END(t);
-    }
 };
 
 }  // namespace vinic::model::send_queue
+
+#include "send_queue_ending.hpp"    // IWYU pragma: export
+#include "send_queue_receiver.hpp"  // IWYU pragma: export
+#include "send_queue_sender.hpp"    // IWYU pragma: export

@@ -9,8 +9,11 @@
 //       A.state == {g, connected} ?                     heavy barrier
 //           write B's buffer, publish                   A.executing odd ? wait until changed or A is dead
 //       A.executing = even           plain              deliver what is published, flush the rest
+//
+// The state word {g, ...} is made and read by the functions of src/abi/vi.hpp; g is its epoch.
 #include <gtest/gtest.h>
 
+#include "abi/vi.hpp"
 #include "checker.hpp"
 #include "expect.hpp"
 
@@ -47,15 +50,18 @@ struct break_and_flush {
     static constexpr std::size_t memory_words = ring + messages;
     static constexpr std::size_t buffer_entries = 9;
     static constexpr word users_value = 99;
-    static constexpr word failed = 100;
-    static constexpr word connected(word generation) { return generation; }
-    static constexpr word error(word generation) { return static_cast<word>(failed + generation); }
+    using value = std::uint64_t;
+    static constexpr value connected(std::uint32_t epoch) { return abi::make_state(epoch, abi::link::connected); }
+    static constexpr value error(std::uint32_t epoch) {
+        return abi::make_state(epoch, abi::link::error, abi::break_reason::remote_error);
+    }
 
     struct locals {
         word i = 0;
         word value = 0;
         word count = 0;
         word part = 0;  // of the breaker's code
+        packed<std::uint64_t> seen;
         std::array<word, messages> published{};
     };
     struct ghost {
@@ -74,6 +80,11 @@ struct break_and_flush {
     static std::string name(word a) {
         const char* names[] = {"A.state", "A.executing", "buffer[0]", "buffer[1]", "ring[0]", "ring[1]"};
         return names[a];
+    }
+    static std::string text(word a, value v) {
+        return a != state_word ? std::to_string(v)
+                               : "{" + std::to_string(abi::epoch_of(v)) +
+                                     (abi::link_of(v) == abi::link::connected ? ", connected}" : ", error}");
     }
     void start(state& s) const { s.memory[state_word] = connected(1); }
     [[nodiscard]] const char* check(const state& s) const {
@@ -111,15 +122,15 @@ struct break_and_flush {
         for (l.i = 0; l.i < messages; ++l.i) {
             if (wrong == broken::state_read_before_executing) {
                 MODEL_STEP(t);
-                l.value = t.load(state_word);
+                l.seen = t.load(state_word);
             }
             MODEL_STEP(t);
             t.store(executing, ++l.count);
             if (wrong != broken::state_read_before_executing) {
                 MODEL_STEP(t);
-                l.value = t.load(state_word);
+                l.seen = t.load(state_word);
             }
-            if (l.value == connected(1)) {
+            if (l.seen == connected(1)) {
                 MODEL_STEP(t);
                 t.store(static_cast<word>(buffer + l.i), 1);
                 if (wrong == broken::executing_ends_before_publication) {
@@ -153,10 +164,10 @@ struct break_and_flush {
             t.store(state_word, error(1));
         } else if (how == break_by::swap_of_state_only) {
             MODEL_STEP(t);
-            l.value = t.load(state_word);
-            if (l.value < failed) {
+            l.seen = t.load(state_word);
+            if (abi::link_of(l.seen) == abi::link::connected) {
                 MODEL_STEP(t);
-                t.compare_swap(state_word, l.value, error(l.value));
+                t.compare_swap(state_word, l.seen, error(abi::epoch_of(l.seen)));
             }
         } else {
             MODEL_STEP(t);
@@ -179,21 +190,21 @@ struct break_and_flush {
         if (wrong == broken::delivers_before_wait) {
             for (l.i = 0; l.i < messages; ++l.i) {
                 MODEL_STEP(t);
-                l.published[l.i] = t.load(static_cast<word>(ring + l.i));
+                l.published[l.i] = static_cast<word>(t.load(static_cast<word>(ring + l.i)));
             }
         }
         MODEL_STEP(t);
-        l.value = t.load(executing);
+        l.value = static_cast<word>(t.load(executing));
         if (l.value % 2 != 0 && wrong != broken::without_wait) {
             MODEL_STEP(t);
-            t.await(executing, [&](word now) {
+            t.await(executing, [&](value now) {
                 return now != l.value || (wrong != broken::waits_for_the_dead && t.whole().over(executor));
             });
         }
         if (wrong != broken::delivers_before_wait) {
             for (l.i = 0; l.i < messages; ++l.i) {
                 MODEL_STEP(t);
-                l.published[l.i] = t.load(static_cast<word>(ring + l.i));
+                l.published[l.i] = static_cast<word>(t.load(static_cast<word>(ring + l.i)));
             }
         }
         for (l.i = 0; l.i < messages; ++l.i) {

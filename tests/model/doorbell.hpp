@@ -4,19 +4,23 @@
 // context's top word, becomes cold, or sleeps.  See docs/protocols.md and src/abi/doorbell.hpp.
 //
 //     ringer r                                          device
-//       post[r][i] = i + 1         plain                  top != 0 ? exchange top, summary, leaves; read what
+//       post[r][i] = its lap       plain                  top != 0 ? exchange top, summary, leaves; read what
 //       leaf |= r                  locked                   is posted where they say so
 //       summary has it ? : summary |= leaf                sleeps:  armed = 1, fence, top == 0, wait for a kick,
 //       top has it ? : top |= 1                                    armed = 0, look
 //       armed ? exchange 0 gave 1 ? kick                  cold:    the same, but a kick only counts if armed == 0
+//
+// Bits and laps are made by the functions of src/abi.
 #pragma once
 
+#include "abi/doorbell.hpp"
 #include "checker.hpp"
 
 namespace vinic::model::doorbell {
 
 constexpr word ringer_count = 2;
-constexpr word posts_max = 2;
+constexpr word depth_log2 = 1;
+constexpr word posts_max = 1 << depth_log2;
 
 /// What is left out or done wrongly.
 enum class broken {
@@ -92,8 +96,11 @@ struct bells {
         const char* fixed[] = {"leaf[0]", "leaf[1]", "summary", "top", "armed", "kicks"};
         return fixed[a];
     }
-    static word slot(std::size_t ringer, word i) { return static_cast<word>(post + ringer * posts_max + i); }
-    static word bit(std::size_t number) { return static_cast<word>(1u << number); }
+    static word slot(std::size_t ringer, word i) {
+        return static_cast<word>(post + ringer * posts_max + i % posts_max);
+    }
+    static word lap(word i) { return abi::lap_of(i, depth_log2); }
+    static word bit(std::size_t number) { return static_cast<word>(abi::bell_bit(static_cast<std::uint32_t>(number))); }
     [[nodiscard]] word leaf_of(std::size_t ringer) const { return one_leaf ? word{0} : static_cast<word>(ringer); }
 
     void start(state&) const {}
@@ -150,7 +157,7 @@ struct bells {
         const word above = bit(leaf_of(me));
         MODEL_BEGIN(t);
         MODEL_STEP(t);
-        t.store(slot(me, l.i), static_cast<word>(l.i + 1));
+        t.store(slot(me, l.i), lap(l.i));
         l.value = 0;
         if (wrong == broken::or_skipped_when_set) {
             MODEL_STEP(t);
@@ -273,7 +280,7 @@ struct bells {
             l.value = (l.ready & bit(l.i)) != 0 ? 1 : 0;
             while (l.value != 0 && l.head[l.i] != posts) {
                 MODEL_STEP(t);
-                l.value = t.load(slot(l.i, l.head[l.i]));
+                l.value = t.load(slot(l.i, l.head[l.i])) == lap(l.head[l.i]) ? 1 : 0;
                 if (l.value != 0) {
                     ++l.head[l.i];
                     l.found = 1;

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::uint64_t delivery_bytes = 512;  ///< what wake-ups outside of a lease cost their function at least
 constexpr std::size_t deliveries_of_a_turn = 4;
+constexpr std::uint64_t expiry_bytes =
+    4096;  ///< what a connection that breaks by its limit costs its sender's function
 
 }  // namespace
 
@@ -50,15 +52,21 @@ void engines::end_wait(vi& v) noexcept {
     }
 }
 
-void engines::expire_waits(std::uint64_t now_ns) noexcept {
-    while (!limited_waits_.empty() && limited_waits_.begin()->first <= now_ns) {
+bool engines::expire_waits(std::uint64_t now_ns) noexcept {
+    const std::uint64_t begun = clock_ns();
+    for (std::uint64_t spent = 0; !limited_waits_.empty() && limited_waits_.begin()->first <= now_ns;) {
         vi& v = *limited_waits_.begin()->second;
         v.peer->entry->receive_attention.store_relaxed(0);
         v.peer->entry->drops[abi::rx_no_descriptor].fetch_add(1);
         v.peer->owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
         const enum status how = status::receiver_not_ready;
         break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);  // takes it off the list
+        scheduler.charge_receiver(v.owner->number, expiry_bytes, now_ns);
+        if (spent = clock_ns() - begun; spent > collect_ns_max) {
+            return false;
+        }
     }
+    return true;
 }
 
 // -- breaking -----------------------------------------------------------------------------------

@@ -196,8 +196,7 @@ void engines::collect(std::uint64_t now_ns) {
         }
     }
     if (now_ns >= next_expiry_look_ns_) {
-        next_expiry_look_ns_ = now_ns + expiry_look_ns;
-        expire_waits(now_ns);
+        next_expiry_look_ns_ = expire_waits(now_ns) ? now_ns + expiry_look_ns : 0;
     }
 }
 
@@ -298,7 +297,8 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
         board.unlock();
         return false;
     }
-    if (v == nullptr || !v->owner->allowed || v->leased ||
+    // One that waits was rung while it was leased: whatever it waits for makes it ready.
+    if (v == nullptr || !v->owner->allowed || v->leased || v->waits ||
         v->link.load(std::memory_order_relaxed) != abi::link::connected) {
         scheduler.done(*g, {}, now);
         board.unlock();

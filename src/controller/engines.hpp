@@ -103,7 +103,8 @@ private:
     [[nodiscard]] bool wait_for_receiver(vi& v, bool receiver_off, std::uint64_t now_ns) noexcept;
     void resume_sender_of(vi& receiver, std::uint64_t now_ns);
     void end_wait(vi& v) noexcept;
-    void expire_waits(std::uint64_t now_ns) noexcept;
+    /// Bounded in time like collect().  False: some are left.
+    [[nodiscard]] bool expire_waits(std::uint64_t now_ns) noexcept;
     /// Wakes clients whose vectors let them be woken now.
     void deliver(std::uint32_t number) noexcept;
     void watch(vi& v, std::uint64_t now_ns);

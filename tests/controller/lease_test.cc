@@ -119,6 +119,50 @@ TEST(leases, let_a_message_be_flushed_that_fails_after_the_other_side_has_broken
     }
 }
 
+/// Its owner rings while another engine has it, and that lease ends without a receiver.
+TEST(leases, that_end_in_a_wait_while_their_vi_is_rung_wait_once) {
+    for (const std::uint32_t engines : {1U, 2U, 3U}) {
+        device_options o = options();
+        o.scheduling.engines = engines;
+        o.violations_per_second = 0;
+        auto d = raw_client::description(vi_number);
+        d.receiver_wait_ns = 2'000'000'000;
+        tenants t(o, d);
+        for (int round = 0; round < 300; ++round) {
+            t.a.post(vi_number, opcode::write, key, 0, 60'000, raw_client::data_offset, key);
+            const auto waits = t.a.post(vi_number, opcode::send, key, 0, 64);
+            // On and on, so that a lease that is over is followed by another.
+            for (int seen = 0, i = 0; seen < 2000 && i < 200'000; ++i) {
+                t.a.ring(vi_number);
+                seen += t.b.entry(vi_number).receive_attention.load_relaxed() != 0 ? 1 : 0;
+            }
+            t.b.post_receive(vi_number, key, 0, 64);
+            ASSERT_EQ(t.a.await_send(vi_number, waits), status::success) << engines << ' ' << round;
+        }
+        EXPECT_EQ(t.a.link_of(vi_number), abi::link::connected);
+    }
+}
+
+TEST(leases, of_many_connections_whose_limit_ends_at_once_all_end_with_it) {
+    constexpr std::uint32_t pairs = 200;
+    tenants t(options(), raw_client::description(vi_number));
+    for (std::uint32_t i = 0; i < pairs; ++i) {
+        const std::uint32_t vi = 10 + i;
+        auto d = raw_client::description(vi);
+        d.receiver_wait_ns = 300'000'000;
+        ASSERT_EQ(t.a.create(vi, d), errc::ok);
+        ASSERT_EQ(t.b.create(vi), errc::ok);
+        ASSERT_EQ(raw_client::connect(t.a, vi, t.b, vi), errc::ok);
+    }
+    for (std::uint32_t i = 0; i < pairs; ++i) {
+        t.a.post(10 + i, opcode::send, key, 0, 64);
+    }
+    for (std::uint32_t i = 0; i < pairs; ++i) {
+        ASSERT_EQ(t.a.await_send(10 + i, 0), status::receiver_not_ready) << i;
+        ASSERT_TRUE(t.b.await_link(10 + i, abi::link::error)) << i;
+    }
+}
+
 /// Leases of a write that lies together at both ends.
 std::uint64_t grants_of_one_piece(std::uint64_t lease_ns) {
     constexpr std::uint32_t bytes = 64 << 10;

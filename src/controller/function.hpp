@@ -82,6 +82,8 @@ struct vi {
     bool unpublished_break = false;  ///< link is error, the window does not say so yet
     std::uint64_t base = 0;          ///< of the request under way
     std::uint64_t request = 0;       ///< its ticket, 0 = none
+    /// By queue: the bitmap of its completion queue whose pages are paid for.
+    std::array<std::atomic<std::uint64_t>, 2> marked{};
     // A message whose receiver is not ready.
     bool waits = false;
     bool waits_for_function = false;                                ///< and not for a descriptor

@@ -29,6 +29,8 @@ void publish(vi& v, std::uint64_t messages, std::uint64_t received, const lease_
     }
 }
 
+constexpr std::uint32_t pages_of_a_fetch = 6;  ///< of the ring, and of what a descriptor has beside its line
+
 }  // namespace
 
 void executor::finish(vi& v, enum status how) noexcept {
@@ -100,7 +102,9 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         }
         transfer& t = v.pending != nullptr ? *v.pending : *scratch_;
         outcome o;
-        if (v.pending == nullptr && !fetch(v, t)) {
+        if (v.pending == nullptr && !may_make(*v.owner, pages_of_a_fetch)) {
+            o = fail(v, status::unreachable_memory);
+        } else if (v.pending == nullptr && !fetch(v, t)) {
             count(v.owner->counters.malformed_descriptors);
             o = v.is_reliable() ? outcome(verdict::failed, status::local_protection)
                                 : outcome(status::local_protection);

@@ -30,6 +30,29 @@ void deliver_due(function& f) noexcept {
     }
 }
 
+namespace {
+
+/// Whether the device may store into a bitmap that it has not marked v in before: its pages are there, or may be made.
+/// A client says where it is as often as it likes, also when its function has no memory left.
+bool may_mark(vi& v, abi::queue_kind q, std::uint64_t bitmap, std::uint32_t leaf) noexcept {
+    constexpr std::uint32_t pages = 2;
+    const window& w = v.owner->window;
+    const std::uint64_t words = abi::bitmap_offset(bitmap);
+    const std::uint64_t leaf_at = words + (abi::summary_words(1u << (bitmap & 63)) + leaf) * sizeof(abi::word64);
+    const auto is_there = [&](std::uint64_t offset) {
+        const std::uint64_t page = offset / abi::page_size * abi::page_size;
+        return w.next_page(page) == page;
+    };
+    if (!v.owner->memory.take(pages, w) && !(is_there(words + leaf / 64 * sizeof(abi::word64)) && is_there(leaf_at))) {
+        v.owner->counters.memory_refusals.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    v.marked[q].store(bitmap, std::memory_order_relaxed);
+    return true;
+}
+
+}  // namespace
+
 void signal(vi& v, abi::queue_kind q) noexcept {
     const window& w = v.owner->window;
     const std::uint32_t index = v.d.cq[q];  // below cq_count: checked at create_vi
@@ -48,6 +71,9 @@ void signal(vi& v, abi::queue_kind q) noexcept {
     }
     auto* summary = w.at<abi::word64>(abi::bitmap_offset(bitmap));
     abi::word64* leaf_words = summary + abi::summary_words(leaves);
+    if (v.marked[q].load(std::memory_order_relaxed) != bitmap && !may_mark(v, q, bitmap, leaf)) {
+        return;
+    }
     // As in direct placement: the leaf first, by a locked instruction, then the summary.
     leaf_words[leaf].fetch_or(abi::ready_bit(bit));
     const std::uint64_t summary_bit = abi::ready_bit(leaf);

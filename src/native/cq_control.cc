@@ -24,6 +24,8 @@ result<void> cq_state::set_capacity(std::uint32_t queues) {
         if (!offset) {
             return std::unexpected(offset.error());
         }
+        // In isolated placement the device makes no page of it where the function has no memory left.
+        std::memset(nic->memory->at<std::byte>(*offset), 0, (abi::summary_words(grown) + grown) * sizeof(abi::word64));
         for (std::uint32_t i = 0; i < have; ++i) {
             table[i].store(slots.load()[i].load());
         }

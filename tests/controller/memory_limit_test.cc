@@ -145,6 +145,35 @@ TEST_P(function_memory_limit, counts_what_a_descriptors_tables_lead_to_as_well) 
     EXPECT_LE(nic->status(hog)->memory_bytes, most());
 }
 
+/// Its client says where the device is to set its ready bits, and where a descriptor goes on, each time elsewhere.
+TEST_P(function_memory_limit, holds_for_ready_bits_and_descriptors_too) {
+    for (const bool bits : {true, false}) {
+        raw_client c(*nic, bits ? hog : neighbour, 0);
+        auto d = raw_client::description(0);
+        d.reliability = static_cast<std::uint32_t>(reliability::unreliable);
+        d.flags = abi::is_datagram | abi::allow_write;
+        d.segments_max = 8;
+        d.cq[0] = d.cq[1] = 5;
+        d.cq_bit[0] = 64 * 2047;
+        d.cq_bit[1] = 1;
+        ASSERT_EQ(c.create(0, d), errc::ok);
+        std::memset(c.at<char>(raw_client::data_offset), 1, limit);
+        c.entry(0).notify[0].store_relaxed(bits ? 1 : 0);
+        abi::cq_entry& cq = c.at<abi::cq_entry>(abi::cqs_offset)[5];
+        abi::send_descriptor s{};
+        s.opcode = static_cast<std::uint8_t>(opcode::send);
+        s.segment_count = bits ? 0 : 8;
+        std::uint64_t at = raw_client::data_offset + limit + 4 * mib;
+        for (int i = 0; i < 4000; ++i, at += 20480) {
+            bits ? cq.bitmap.store_release(abi::make_bitmap(at, 11)) : c.entry(0).send_extra.store_release(at);
+            ASSERT_TRUE(c.await_send(0, c.post(0, s)));
+        }
+        const auto after = nic->status(bits ? hog : neighbour).value();
+        EXPECT_LE(after.memory_bytes, most() + 4 * mib) << (bits ? "bits" : "descriptors");
+        EXPECT_GT(after.counters.memory_refusals, 0u);
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(engines, function_memory_limit, testing::Values(1, 2));
 
 }  // namespace

@@ -72,7 +72,7 @@ found_extent find_extent(std::byte* file, std::uint64_t file_bytes, const abi::p
         return find_native(file, owner, address, address - base);
     }
     found_extent f;
-    constexpr int attempts_max = 100;
+    constexpr int attempts_max = 4;
     for (int i = 0; i < attempts_max; ++i) {
         const std::uint64_t word = p.adopted.load_acquire();
         f = find_adopted(file, file_bytes, adopted_table::of(word), address);

@@ -119,8 +119,10 @@ result<void> metrics_server::open(const std::string& where) {
             return std::unexpected(made.error());
         }
         path_.emplace(std::move(*made));
-        if (const std::string weakness = path_->weakness(); !weakness.empty()) {
-            log_.warning(weakness);
+        for (const std::string& weakness : {path_->weakness(), path_->weakness_of_kernel()}) {
+            if (!weakness.empty()) {
+                log_.warning(weakness);
+            }
         }
     } else if (const auto opened = open_tcp(where); !opened) {
         return opened;

@@ -203,5 +203,24 @@ class Places(house.Case):
             self.assertEqual(warning in daemon.log(), warned, oct(mode))
 
 
+class Descriptors(house.Case):
+    """Who reads a packet closes what came with it, which may take as long as the sender likes."""
+
+    def test_none_is_let_through(self):
+        self.start()
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        connection = self.connect()
+        try:
+            socket.send_fds(connection.socket, [b'{"command":"functions"}'], [near.fileno()])
+        except PermissionError:
+            pass
+        else:
+            self.skipTest("this kernel is older than Linux 6.16 and lets descriptors through")
+        self.assertIn("pf", connection.ask(command="functions")["functions"])
+        self.client(1, 0).close()  # and vinicd gives its own away
+
+
 if __name__ == "__main__":
     house.main(sys.argv)

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "os/sync.hpp"
+#include "vinicd/baggage.hpp"
 #include "vinicd/connection.hpp"
 #include "vinicd/events.hpp"
 
@@ -21,7 +22,6 @@ namespace {
 
 constexpr std::uint64_t accept_pause_ns = 100'000'000;
 constexpr int accepted_at_a_time = 64;
-constexpr int packets_drained_max = 64;
 constexpr std::size_t backlog_max = 256;  // events that a monitor may be behind
 constexpr std::uint64_t ns_per_second = 1'000'000'000;
 constexpr const char* no_place =
@@ -36,10 +36,7 @@ int send_packet(int fd, std::string_view bytes) {
 void say_goodbye(int fd, std::string_view bytes) {
     (void)send_packet(fd, bytes);  // one that has gone needs no answer
     // What is not read when a socket is closed makes an error at the other side, which would hide the packet.
-    ::shutdown(fd, SHUT_RDWR);
-    std::array<char, 64> rest{};
-    for (int i = 0; i < packets_drained_max && ::recv(fd, rest.data(), rest.size(), MSG_DONTWAIT) > 0; ++i) {
-    }
+    drain(fd);
 }
 
 connections::connections(loop& l, log& to, controller::device& d, options& o)
@@ -319,6 +316,7 @@ void connections::close(connection& c, bool died) {
     loop_.remove(c.process_watch);
     loop_.remove(c.watch);
     admission_.leave(c.n);
+    drain(c.fd.get());
     all_.erase(c.n);
 }
 

@@ -94,13 +94,12 @@ result<void> clear(const std::string& path, const sockaddr_un& address, int type
     return {};
 }
 
-/// Whoever reads a packet drops the descriptors that came with it, and the last one of a file to be dropped may take as
-/// long as its sender likes: a TCP socket that lingers, say.  From Linux 6.16 on the sender gets an error instead, and
-/// so does that of a socket that is accepted here.  False: this kernel does not know that.
-bool refuse_descriptors(int fd) noexcept {
+/// From Linux 6.16 on a sender of descriptors gets an error, also at sockets that are accepted here; what older kernels
+/// let through is taken care of in baggage.hpp.
+void refuse_descriptors(int fd) noexcept {
     constexpr int so_passrights = 83;
     const int no = 0;
-    return ::setsockopt(fd, SOL_SOCKET, so_passrights, &no, sizeof no) == 0;
+    (void)::setsockopt(fd, SOL_SOCKET, so_passrights, &no, sizeof no);
 }
 
 result<void> check_handed_over(int fd) {
@@ -170,20 +169,11 @@ result<listener> listener::make(const std::string& path, int type, mode_t mode, 
     if (group && ::fchownat(file.get(), "", static_cast<uid_t>(-1), *group, AT_EMPTY_PATH) != 0) {
         return give_up("giving " + path + " to its group: be a member of it, or root");
     }
-    made.takes_descriptors_ = !refuse_descriptors(made.fd());
+    refuse_descriptors(made.fd());
     if (::listen(made.fd(), backlog) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0) {
         return give_up("listening at " + path);
     }
     return made;
-}
-
-std::string listener::weakness_of_kernel() const {
-    const bool others_connect = !lock_ || (made_.st_mode & (S_IRWXG | S_IRWXO)) != 0;
-    return takes_descriptors_ && others_connect
-               ? "this kernel is older than Linux 6.16: whoever may connect to " + path_ +
-                     " can make vinicd wait, by a descriptor that takes long to be closed. Let nobody "
-                     "connect but tenants that are trusted not to (mode, group)"
-               : std::string();
 }
 
 std::string listener::weakness() const {
@@ -216,7 +206,7 @@ result<listener> listener::open(const options& o, const std::vector<int>& handed
             return std::unexpected(fits.error());
         }
         ::fcntl(made.fd(), F_SETFL, O_NONBLOCK);
-        made.takes_descriptors_ = !refuse_descriptors(made.fd());
+        refuse_descriptors(made.fd());
         made.path_ = "the socket that was handed over";
         return made;
     }

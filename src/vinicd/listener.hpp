@@ -32,8 +32,6 @@ public:
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
     /// Why somebody else could take its place, in a sentence; empty: nobody can.
     [[nodiscard]] std::string weakness() const;
-    /// Likewise of the kernel.
-    [[nodiscard]] std::string weakness_of_kernel() const;
     /// Removes the file if it is still the one that was made here.
     void close() noexcept;
 
@@ -42,7 +40,6 @@ private:
     os::unique_fd lock_;  ///< empty: the socket is not ours to remove
     os::unique_fd socket_;
     struct stat made_{};
-    bool takes_descriptors_ = false;
 };
 
 }  // namespace vinic::vinicd

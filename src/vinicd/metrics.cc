@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "os/sync.hpp"
+#include "vinicd/baggage.hpp"
 
 namespace vinic::vinicd {
 
@@ -119,10 +120,8 @@ result<void> metrics_server::open(const std::string& where) {
             return std::unexpected(made.error());
         }
         path_.emplace(std::move(*made));
-        for (const std::string& weakness : {path_->weakness(), path_->weakness_of_kernel()}) {
-            if (!weakness.empty()) {
-                log_.warning(weakness);
-            }
+        if (const std::string weakness = path_->weakness(); !weakness.empty()) {
+            log_.warning(weakness);
         }
     } else if (const auto opened = open_tcp(where); !opened) {
         return opened;
@@ -216,6 +215,9 @@ void metrics_server::accept_again_at(std::uint64_t time_ns) {
 void metrics_server::close(std::uint64_t n) {
     if (const auto found = all_.find(n); found != all_.end()) {
         loop_.remove(found->second->watch);
+        if (path_) {
+            drain(found->second->fd.get());
+        }
         all_.erase(found);
     }
 }
@@ -252,7 +254,7 @@ void metrics_server::on_ready(std::uint64_t n, std::uint32_t events) {
 void metrics_server::serve(std::uint64_t n, connection& c, std::uint32_t events) {
     if (c.unsent.empty() && (events & EPOLLIN) != 0) {
         std::array<char, 2048> piece{};
-        const ssize_t bytes = ::recv(c.fd.get(), piece.data(), piece.size(), 0);
+        const ssize_t bytes = receive(c.fd.get(), std::as_writable_bytes(std::span(piece)));
         if (bytes <= 0) {
             close(n);
             return;

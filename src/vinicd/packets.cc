@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "os/sync.hpp"
+#include "vinicd/baggage.hpp"
 #include "vinicd/connection.hpp"
 
 namespace vinic::vinicd {
@@ -67,9 +68,7 @@ void connections::serve(connection& c, std::uint32_t events) {
     }
     if ((events & EPOLLIN) != 0) {
         std::array<std::byte, request_bytes_max + 1> packet{};
-        // Descriptors that come along are dropped by the kernel, because nothing is there to take them; where it can,
-        // it lets none through (refuse_descriptors() in listener.cc).
-        const ssize_t bytes = ::recv(c.fd.get(), packet.data(), packet.size(), MSG_DONTWAIT);
+        const ssize_t bytes = receive(c.fd.get(), packet);
         if (bytes > 0) {
             on_packet(c, std::span(packet).first(static_cast<std::size_t>(bytes)));
             return;

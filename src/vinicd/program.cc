@@ -166,10 +166,8 @@ result<void> program::open_doors() {
         return std::unexpected(opened.error());
     }
     listener_.emplace(std::move(*opened));
-    for (const std::string& weakness : {listener_->weakness(), listener_->weakness_of_kernel()}) {
-        if (!weakness.empty()) {
-            log_.warning(weakness);
-        }
+    if (const std::string weakness = listener_->weakness(); !weakness.empty()) {
+        log_.warning(weakness);
     }
     connections_ = std::make_unique<connections>(loop_, log_, *device_, in_force_);
     if (!in_force_.openmetrics.empty()) {

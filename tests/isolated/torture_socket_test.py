@@ -114,7 +114,7 @@ class Sockets(house.Case):
         for packet in (house.attach_packet(1), b"x", house.attach_packet(1)[:3]):
             for _ in range(30):
                 connection = house.Connection(self.path)
-                socket.send_fds(connection.socket, [packet], [left.fileno()] * 50)
+                house.send_with_descriptors(connection, packet, [left.fileno()] * 50)
                 connections.append(connection)
         left.close()
         right.settimeout(house.PATIENCE_SECONDS)

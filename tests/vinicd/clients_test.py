@@ -210,7 +210,7 @@ class Nonsense(house.Case):
         before = len(os.listdir(f"/proc/{daemon.pid}/fd"))
         connection = self.connect()
         with open("/dev/null", "rb") as file:
-            socket.send_fds(connection.socket, [b'{"command":"functions"}'], [file.fileno()] * 8)
+            house.send_with_descriptors(connection, b'{"command":"functions"}', [file.fileno()] * 8)
         self.assertIn("functions", json.loads(connection.receive()))
         connection.close()
         self.eventually(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, True)

@@ -51,6 +51,14 @@ def needs_real(test):
     return run
 
 
+def send_with_descriptors(connection, packet, descriptors):
+    """The packet with them, or alone where the kernel lets none through (Linux 6.16 and later)."""
+    try:
+        socket.send_fds(connection.socket, [packet], descriptors)
+    except PermissionError:
+        connection.send(packet)
+
+
 def attach_packet(function, magic=MAGIC, version=VERSION, kind=1):
     return struct.pack("<QIIII", magic, version, kind, function, 0)
 

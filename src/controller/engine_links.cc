@@ -54,7 +54,7 @@ void engines::end_wait(vi& v) noexcept {
 
 bool engines::expire_waits(std::uint64_t now_ns) noexcept {
     const std::uint64_t begun = clock_ns();
-    for (std::uint64_t spent = 0; !limited_waits_.empty() && limited_waits_.begin()->first <= now_ns;) {
+    while (!limited_waits_.empty() && limited_waits_.begin()->first <= now_ns) {
         vi& v = *limited_waits_.begin()->second;
         v.peer->entry->receive_attention.store_relaxed(0);
         v.peer->entry->drops[abi::rx_no_descriptor].fetch_add(1);
@@ -62,7 +62,7 @@ bool engines::expire_waits(std::uint64_t now_ns) noexcept {
         const enum status how = status::receiver_not_ready;
         break_link(v, abi::break_reason::local_error, abi::break_reason::remote_error, &how);  // takes it off the list
         scheduler.charge_receiver(v.owner->number, expiry_bytes, now_ns);
-        if (spent = clock_ns() - begun; spent > collect_ns_max) {
+        if (clock_ns() - begun > collect_ns_max) {
             return false;
         }
     }

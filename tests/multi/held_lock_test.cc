@@ -95,16 +95,21 @@ TEST(held_lock, ends_every_call_that_has_a_time_out_with_the_holders_number) {
     EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
 }
 
+/// To a listener that takes no request: it is in the table when its time ends, and the lock is held then.
+void let_connect_end(endpoint& me, sitter& s, const directory& d) {
+    std::thread connecting([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
+    EXPECT_TRUE(comes_true([&] { return count(d).requests == 1; }));
+    s.take();
+    connecting.join();
+}
+
 /// The request is in the table when its time ends, and cannot be taken back at that moment.
 TEST(held_lock, ends_a_connect_that_waits_already_and_the_next_one_takes_the_request_back) {
     directory d;
     sitter s(d);
     endpoint me(d.open());
     auto listener = must(me.nic.listen("server"));
-    std::thread connecting([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
-    EXPECT_TRUE(comes_true([&] { return count(d).requests == 1; }));
-    s.take();
-    connecting.join();
+    let_connect_end(me, s, d);
     EXPECT_TELLS(me.vi.connect("server", 100ms), vinic::errc::timed_out);
     s.give();
     EXPECT_EQ(code_of(me.vi.connect("nobody", 1s)), vinic::errc::no_listener);
@@ -164,10 +169,7 @@ TEST(held_lock, of_a_neighbour_that_dies_leaves_a_vi_idle_whose_connect_ended_me
     sitter s(d);
     endpoint me(d.open());
     auto listener = must(me.nic.listen("server"));
-    std::thread connecting([&] { EXPECT_TELLS(me.vi.connect("server", 1500ms), vinic::errc::timed_out); });
-    EXPECT_TRUE(comes_true([&] { return count(d).requests == 1; }));
-    s.take();
-    connecting.join();
+    let_connect_end(me, s, d);
     s.die();
     EXPECT_TRUE(comes_true([&] { return me.vi.state() == vinic::vi_state::idle; })) << "and nobody polls meanwhile";
 }

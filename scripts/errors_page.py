@@ -5,7 +5,7 @@
     scripts/errors_page.py build/release/bin/print_words            writes docs/errors.md
     scripts/errors_page.py --check build/release/bin/print_words    fails if it is not up to date
 
-Numbers, names and meanings come from include/vinic/vinic.hpp; the cure of each code is the
+Numbers, names and meanings come from include/vinic/words.hpp; the cure of each code is the
 sentence of describe().  What to do about a completion's status stands in STATUS_CURES below, and a
 status that has none there is an error.  So the page cannot drift from the code.
 """
@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
-HEADER = os.path.join(ROOT, "include", "vinic", "vinic.hpp")
+HEADER = os.path.join(ROOT, "include", "vinic", "words.hpp")
 PAGE = os.path.join(ROOT, "docs", "errors.md")
 
 # Status: who made the mistake, and what to do.

@@ -26,7 +26,7 @@
 #include <optional>
 #include <span>
 #include <vector>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "controller/configuration_registers.hpp"
 

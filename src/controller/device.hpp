@@ -13,7 +13,7 @@
 #include <memory>
 #include <string>
 #include <vector>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "controller/scheduler.hpp"
 #include "controller/window.hpp"

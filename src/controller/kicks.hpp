@@ -10,7 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <vector>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "os/file.hpp"
 

@@ -20,7 +20,7 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "abi/window.hpp"
 #include "controller/sparse_array.hpp"

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "abi/window.hpp"
 #include "os/file.hpp"

@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "device/belief.hpp"
 #include "device/memory.hpp"

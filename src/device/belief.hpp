@@ -18,7 +18,7 @@
 
 #include <optional>
 #include <string>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 namespace vinic::device {
 

@@ -4,7 +4,7 @@
 #include "device/counters.hpp"
 
 #include <string_view>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 namespace vinic::device {
 

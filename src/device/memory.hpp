@@ -19,7 +19,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "abi/window.hpp"
 #include "os/file.hpp"

@@ -22,7 +22,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 namespace vinic::device {
 

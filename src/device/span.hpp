@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <string>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 namespace vinic::device {
 

@@ -25,6 +25,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <span>
 #include <thread>
 
 #include "abi/printable.hpp"

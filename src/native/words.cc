@@ -3,7 +3,7 @@
 // words.cc -- every code of the interface in words, each table proved complete.
 #include <array>
 #include <cstring>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 namespace vinic {
 

@@ -3,7 +3,7 @@
 // command_line.cc -- the words that one types after `vinicd`.  The only file that includes CLI11.
 #include <CLI/CLI.hpp>
 #include <sstream>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "vinicd/config.hpp"
 #include "vinicd/metrics.hpp"

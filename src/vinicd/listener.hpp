@@ -9,7 +9,7 @@
 
 #include <sys/stat.h>
 
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "os/file.hpp"
 #include "vinicd/options.hpp"

@@ -10,7 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <vinic/vinic.hpp>
+#include <vinic/words.hpp>
 
 #include "vinicd/admission.hpp"
 #include "vinicd/counters.hpp"

@@ -21,7 +21,7 @@ if [[ $how != add_subdirectory ]]; then
     cmake --install "$build" --prefix "$work/prefix" > "$work/install.log" || fail "$(cat "$work/install.log")"
     mv "$work/prefix" "$work/moved"
     prefix=$work/moved
-    for file in include/vinic/vinic.hpp include/vipl.h bin/vinic share/doc/vinic/LICENSE \
+    for file in include/vinic/vinic.hpp include/vinic/words.hpp include/vipl.h bin/vinic share/doc/vinic/LICENSE \
         share/doc/vinic/docs/memory.md share/doc/vinic/examples/vipl/ping_pong.c share/man/man7/vipl.7; do
         [[ -e $prefix/$file ]] || fail "$file was not installed"
     done

@@ -29,8 +29,8 @@ FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 120
 CHECKLIST = "docs/checklist.md"
 
-# What each folder of src/ may include from src/, besides itself.  The public header may be
-# included by all, and is all that programs which show how vinic is used may include.
+# What each folder of src/ may include from src/, besides itself.  The public header is all that programs which show
+# how vinic is used may include; what stands below it includes only the words that both speak.
 LAYERS = {
     "abi": set(),
     "os": {"abi"},  # for the page and line sizes of the shared words
@@ -44,6 +44,10 @@ LAYERS = {
     "demo": set(),
     "examples": set(),
 }
+
+FACE = "vinic/vinic.hpp"
+WORDS = "vinic/words.hpp"
+BELOW_THE_FACE = {"abi", "os", "device", "controller", "vinicd"}
 
 CXX = (".c", ".cc", ".h", ".hpp")
 SCRIPTS = (".py", ".sh", ".cmake")
@@ -87,6 +91,8 @@ def layers(path, lines):
         below = found.group(1).split("/")
         if ".." in below:
             yield number, "an include must not climb with .."
+        elif found.group(1) == FACE and folder in BELOW_THE_FACE:
+            yield number, f"{folder} must not include {FACE}: {WORDS} has what it may know of"
         elif below[0] in LAYERS and below[0] != folder and below[0] not in LAYERS[folder]:
             yield number, f"{folder} must not include {below[0]}"
 

@@ -28,6 +28,7 @@ class Layers(unittest.TestCase):
 
     def test_includes_must_not_climb(self):
         self.assertEqual(len(found(tidy.layers, "src/os/a.cc", '#include "../abi/ring.h"')), 1)
+        self.assertEqual(len(found(tidy.layers, "src/device/a.cc", "#include <vinic/vinic.hpp>")), 1)
 
     def test_a_new_folder_must_be_given_its_place(self):
         self.assertEqual(len(found(tidy.layers, "src/elsewhere/a.cc", "")), 1)

@@ -70,7 +70,7 @@ struct process_entry {
     word32 bell;           ///< futex: bumped to wake the forwarding thread of completion_queue::fd()
     word64 start_time;     ///< field 22 of /proc/PID/stat, with pid a unique name
     word64 pid_namespace;  ///< inode of /proc/self/ns/pid: a pid means nothing elsewhere
-    // Which virtual addresses of this process lie in the file: device/extents.hpp.
+    // Which virtual addresses of this process lie in the file: rules/extents.hpp.
     word64 base;     ///< where it maps the file; native_pages tells of its buffers
     word64 adopted;  ///< its table of adopted pages, packed: place, length, generation; 0: none
     word32 user;     ///< effective user id + 1, 0 = not told

@@ -6,8 +6,8 @@
 #include <bit>
 #include <cstring>
 
-#include "device/extents.hpp"
 #include "os/memory.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::cli {
 
@@ -21,8 +21,8 @@ std::optional<std::uint64_t> adopted_bytes(const device_file& f, std::uint32_t i
     const std::uint64_t at = abi::processes_offset + i * sizeof(abi::process_entry);
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         const std::uint64_t word = f.read<abi::process_entry>(at).adopted.load_relaxed();
-        const auto table = device::adopted_table::of(word);
-        if (table.count > device::adopted_table::extents_max) {
+        const auto table = rules::adopted_table::of(word);
+        if (table.count > rules::adopted_table::extents_max) {
             return {};
         }
         std::uint64_t sum = 0;

@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "controller/notify.hpp"
-#include "device/copy.hpp"
 #include "os/sync.hpp"
+#include "rules/copy.hpp"
 
 namespace vinic::controller {
 
@@ -230,7 +230,7 @@ void executor::count_foreign(const place* mine, const place* theirs) noexcept {
 /// The old value of an atomic to where it goes (`outward`), or what lies there; that may be in two pieces.
 copied executor::carry(place there, std::uint64_t& value, bool outward) noexcept {
     auto* here = reinterpret_cast<std::byte*>(&value);
-    vinic::device::word_copy words;
+    vinic::rules::word_copy words;
     while (there.length != 0) {
         const piece far = first_piece(there, there.length);
         const piece near{here, 0, far.bytes};

@@ -32,7 +32,7 @@ struct transfer {
     std::uint32_t segment_at;
     std::uint32_t receive_segment;
     std::uint32_t receive_at;
-    vinic::device::word_copy words;  ///< a word that `done` is in the middle of
+    vinic::rules::word_copy words;  ///< a word that `done` is in the middle of
     abi::segment segments[256];
     abi::segment receive_segments[256];
     alignas(16) std::byte inline_data[1024];

@@ -7,7 +7,7 @@
 
 #include "controller/executor.hpp"
 #include "controller/notify.hpp"
-#include "device/copy.hpp"
+#include "rules/copy.hpp"
 
 namespace vinic::controller {
 
@@ -156,7 +156,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
     abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
     auto* sink = reinterpret_cast<std::byte*>(c.payload) + (v.is_datagram() ? 8 : 0);
     if (t.inlined) {
-        vinic::device::copy_small(sink, t.inline_data, t.length);
+        vinic::rules::copy_small(sink, t.inline_data, t.length);
     } else {
         while (t.done != t.length) {
             place mine;

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "device/extents.hpp"
-#include "device/foreign.hpp"
+#include "os/foreign_memory.hpp"
 #include "os/process_memory.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::controller {
 
@@ -52,14 +52,14 @@ piece first_piece(const place& p, std::uint64_t max) noexcept {
     }
     // What is read there may be a lie: but whatever it says lies in the window.
     const auto f =
-        vinic::device::find_extent(w.at<std::byte>(0), w.bytes(), w.process(p.context), p.context + 1, p.address);
+        vinic::rules::find_extent(w.at<std::byte>(0), w.bytes(), w.process(p.context), p.context + 1, p.address);
     out.bytes = std::min(out.bytes, f.until - p.address);
     out.direct = f.inside ? w.at<std::byte>(f.offset) : nullptr;
     return out;
 }
 
 copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece, std::uint64_t bytes,
-            vinic::device::word_copy& words, bool ends, bool foreign_allowed) noexcept {
+            vinic::rules::word_copy& words, bool ends, bool foreign_allowed) noexcept {
     if (to_piece.direct != nullptr && from_piece.direct != nullptr) {
         words.put(to_piece.direct, from_piece.direct, bytes, ends);
         return copied::all;
@@ -69,17 +69,17 @@ copied copy(const place& to, const piece& to_piece, const place& from, const pie
         return copied::unreachable;
     }
     if (to_piece.direct != nullptr) {
-        return from_errno(
-            vinic::device::read_foreign(pid_of(from), from_piece.address, to_piece.direct, bytes, words, ends), false);
+        return from_errno(os::read_foreign(pid_of(from), from_piece.address, to_piece.direct, bytes, words, ends),
+                          false);
     }
-    if (const int e = vinic::device::write_held(pid_of(to), to_piece.address, words); e != 0) {
+    if (const int e = os::write_held(pid_of(to), to_piece.address, words); e != 0) {
         return from_errno(e, true);
     }
     if (from_piece.direct != nullptr) {
         return from_errno(os::write_process(pid_of(to), to_piece.address, from_piece.direct, bytes), true);
     }
-    const vinic::device::foreign_errors errors =
-        vinic::device::move_foreign_both(pid_of(to), to_piece.address, pid_of(from), from_piece.address, bytes);
+    const os::foreign_errors errors =
+        os::move_foreign_both(pid_of(to), to_piece.address, pid_of(from), from_piece.address, bytes);
     return errors.from != 0 ? from_errno(errors.from, false) : from_errno(errors.to, true);
 }
 

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "controller/function.hpp"
-#include "device/copy.hpp"
+#include "rules/copy.hpp"
 
 namespace vinic::controller {
 
@@ -68,7 +68,7 @@ enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable,
 /// Foreign memory is reached for processes of the device's own user only: the owner of the memory can make that call
 /// sleep (userfaultfd), and an engine with it.  The device's own user could stop the device anyway.
 [[nodiscard]] copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece,
-                          std::uint64_t bytes, vinic::device::word_copy& words, bool ends,
+                          std::uint64_t bytes, vinic::rules::word_copy& words, bool ends,
                           bool foreign_allowed) noexcept;
 
 }  // namespace vinic::controller

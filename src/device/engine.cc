@@ -146,7 +146,7 @@ outcome route::run(const operation& op) noexcept {
 moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept {
     std::uint32_t segment = 0;
     place source;
-    word_copy words;
+    rules::word_copy words;
     std::uint64_t left = op.length;
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
         const abi::segment& s = target.segment_of(d, fill, i);
@@ -198,7 +198,7 @@ outcome route::send(const operation& op) noexcept {
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
         place sink = inline_place(*device, to_payload, op.length);
-        word_copy words;
+        rules::word_copy words;
         for (std::uint32_t i = 0; i < sources_of(op); ++i) {
             place source;
             if (!local_source(op, i, source)) {
@@ -242,7 +242,7 @@ outcome route::write(const operation& op) noexcept {
         }
         return refuse_access(to->drops[abi::rx_refused_writes]);
     }
-    word_copy words;
+    rules::word_copy words;
     for (std::uint32_t i = 0; op.length != 0 && i < sources_of(op); ++i) {
         place source;
         if (!local_source(op, i, source)) {
@@ -273,13 +273,13 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
     }
     // What the next message needs comes while this one is copied.
     __builtin_prefetch(&target.slots[(fill + 1) & target.mask].descriptor);
-    copy_ascending(device->at<std::byte>(p.offset), data, bytes);
+    rules::copy_ascending(device->at<std::byte>(p.offset), data, bytes);
     complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
     return {};
 }
 
 outcome route::write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept {
-    word_copy words;
+    rules::word_copy words;
     const moved how =
         move(*device, to_place, inline_place(*device, data, bytes), words, from->state, connected, foreign_copies);
     return how == moved::all ? outcome() : stopped(how, true);
@@ -293,7 +293,7 @@ outcome route::read(const operation& op) noexcept {
     if (!check_remote(op, op.length, access::remote_read, abi::allow_read, source)) {
         return refuse_access(to->drops[abi::rx_refused_reads]);
     }
-    word_copy words;
+    rules::word_copy words;
     for (std::uint32_t i = 0; i < op.segment_count; ++i) {
         place sink;
         if (!local_place(op, i, sink)) {
@@ -312,7 +312,7 @@ outcome route::read(const operation& op) noexcept {
 
 /// The result of an atomic in memory of the initiator that is foreign to this process.
 moved route::place_result(const place& sink, std::uint64_t value) noexcept {
-    word_copy words;
+    rules::word_copy words;
     return move(*device, sink, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), words,
                 from->state, connected, foreign_copies);
 }
@@ -320,7 +320,7 @@ moved route::place_result(const place& sink, std::uint64_t value) noexcept {
 /// Whether it can be placed: what lies there now is.
 moved route::try_result(const place& sink) noexcept {
     std::uint64_t value = 0;
-    word_copy words;
+    rules::word_copy words;
     const moved how = move(*device, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), sink,
                            words, from->state, connected, foreign_copies);
     // Both ways it is the initiator's memory that is unmapped, or gone.
@@ -364,7 +364,7 @@ outcome route::atomic(const operation& op) noexcept {
         (void)shared.compare_exchange(old, op.operand);
     }
     if (is_direct) [[likely]] {
-        copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
+        rules::copy_ascending(result.direct, reinterpret_cast<const std::byte*>(&old), sizeof old);
         return {};
     }
     const moved how = place_result(sink, old);

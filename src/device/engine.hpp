@@ -7,10 +7,10 @@
 //   only caches positions.
 #pragma once
 
-#include "device/copy.hpp"
 #include "device/link.hpp"
 #include "device/space.hpp"
 #include "os/process_memory.hpp"
+#include "rules/copy.hpp"
 
 namespace vinic::device {
 
@@ -141,7 +141,7 @@ struct route {
             }
         }
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
-        copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
+        rules::copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
         complete(status::success,
                  static_cast<std::uint8_t>(abi::payload_inside | (has_immediate ? abi::has_immediate : 0)), bytes,
                  immediate);
@@ -171,7 +171,7 @@ struct route {
             ++foreign_copies;
             return {};
         }
-        copy_ascending(device->at<std::byte>(p.offset), data, bytes);
+        rules::copy_ascending(device->at<std::byte>(p.offset), data, bytes);
         return {};
     }
 
@@ -230,7 +230,7 @@ private:
         c.sequence.store_release(fill + 1);
         ++fill;
         ready -= ready != 0 ? 1 : 0;
-        prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
+        rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
     /// The receive descriptor ends with `receivers`; reliable connections break.

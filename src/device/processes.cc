@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "device/extents.hpp"
 #include "device/link.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::device {
 
@@ -147,7 +147,7 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
     for (std::uint32_t c = 0; c < m.chunks(); ++c) {
         if (m.chunk_owner(c).load_relaxed() == owner) {
             if (os::release_storage(m.fd(), c * abi::chunk_size, abi::chunk_size)) {
-                mark_native(m.at<std::byte>(0), c * abi::chunk_size, abi::chunk_size, false);
+                rules::mark_native(m.at<std::byte>(0), c * abi::chunk_size, abi::chunk_size, false);
                 m.chunk_owner(c).store_release(0);
             } else {
                 all_emptied = false;

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "device/extents.hpp"
-#include "device/foreign.hpp"
+#include "os/foreign_memory.hpp"
 #include "os/process_memory.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::device {
 
@@ -30,24 +30,24 @@ moved from_errno(int e, bool to) noexcept {
 
 /// One side or both are foreign.  Stands in move(): see os/process_memory.hpp.
 inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s,
-                          std::uint64_t bytes, word_copy& words, bool ends) noexcept {
+                          std::uint64_t bytes, rules::word_copy& words, bool ends) noexcept {
     if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
         return moved::unreachable;
     }
     const std::uint32_t to_pid = m.process(to).pid.load_relaxed();
     const std::uint32_t from_pid = m.process(from).pid.load_relaxed();
     if (d.direct != nullptr) {
-        return from_errno(read_foreign(from_pid, s.address, d.direct, bytes, words, ends), false);
+        return from_errno(os::read_foreign(from_pid, s.address, d.direct, bytes, words, ends), false);
     }
     if (words.held() != 0) [[unlikely]] {
-        if (const int e = write_held(to_pid, d.address, words); e != 0) {
+        if (const int e = os::write_held(to_pid, d.address, words); e != 0) {
             return from_errno(e, true);
         }
     }
     if (s.direct != nullptr) {
         return from_errno(os::write_process(to_pid, d.address, s.direct, bytes), true);
     }
-    const foreign_errors errors = move_foreign_both(to_pid, d.address, from_pid, s.address, bytes);
+    const os::foreign_errors errors = os::move_foreign_both(to_pid, d.address, from_pid, s.address, bytes);
     return errors.from != 0 ? from_errno(errors.from, false) : from_errno(errors.to, true);
 }
 
@@ -61,8 +61,8 @@ piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
         out.direct = m.at<std::byte>(p.offset);
         p.offset += out.bytes;
     } else {
-        const found_extent f =
-            find_extent(m.at<std::byte>(0), m.bytes(), m.process(p.process), p.process + 1, p.address);
+        const rules::found_extent f =
+            rules::find_extent(m.at<std::byte>(0), m.bytes(), m.process(p.process), p.process + 1, p.address);
         out.bytes = std::min(out.bytes, f.until - p.address);
         out.direct = f.inside ? m.at<std::byte>(f.offset) : nullptr;
     }
@@ -71,8 +71,8 @@ piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
     return out;
 }
 
-moved move(const memory& m, place to, place from, word_copy& words, const abi::word64& state, std::uint64_t connected,
-           std::uint64_t& foreign_copies) noexcept {
+moved move(const memory& m, place to, place from, rules::word_copy& words, const abi::word64& state,
+           std::uint64_t connected, std::uint64_t& foreign_copies) noexcept {
     const std::uint64_t bytes = std::min(to.length, from.length);
     const bool fills = bytes == to.length;
     to.length = bytes;

@@ -3,8 +3,8 @@
 // space.hpp -- from {key, address} to bytes: the protection check and the walk through memory.
 #pragma once
 
-#include "device/copy.hpp"
 #include "device/memory.hpp"
+#include "rules/copy.hpp"
 
 namespace vinic::device {
 
@@ -84,7 +84,7 @@ enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, 
 /// Moves min(to.length, from.length) bytes; where `from` ends before `to`, the next move is to follow it there, with
 /// the same `words`.  At least one side lies in this process or in the device.
 /// Gives up with `broken` between pieces once `state` differs from `connected`.
-[[nodiscard]] moved move(const memory& m, place to, place from, word_copy& words, const abi::word64& state,
+[[nodiscard]] moved move(const memory& m, place to, place from, rules::word_copy& words, const abi::word64& state,
                          std::uint64_t connected, std::uint64_t& foreign_copies) noexcept;
 
 }  // namespace vinic::device

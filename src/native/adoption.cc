@@ -173,7 +173,7 @@ foreign_reason adoption::adopt_range(std::uint64_t address, std::uint64_t end, a
     if (parts.empty()) {
         return foreign_reason::shares_pages;
     }
-    if (adopted_.size() + parts.size() > device::adopted_table::extents_max) {
+    if (adopted_.size() + parts.size() > rules::adopted_table::extents_max) {
         return foreign_reason::too_many;
     }
     for (const range& r : parts) {
@@ -276,12 +276,12 @@ foreign_reason adoption::move_in(const range& r, adopt how) {
 void adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
                           const std::shared_ptr<buffer_state>& buffer) {
     buffers_.emplace(address, buffer_extent{bytes, offset, buffer});
-    device::mark_native(memory_.at<std::byte>(0), offset, bytes, true);
+    rules::mark_native(memory_.at<std::byte>(0), offset, bytes, true);
 }
 
 void adoption::remove_native(std::uint64_t address) noexcept {
     if (const auto it = buffers_.find(address); it != buffers_.end()) {
-        device::mark_native(memory_.at<std::byte>(0), it->second.offset, it->second.bytes, false);
+        rules::mark_native(memory_.at<std::byte>(0), it->second.offset, it->second.bytes, false);
         buffers_.erase(it);
     }
 }
@@ -294,7 +294,7 @@ bool adoption::make_tables() {
     if (::fstat(memory_.mapping_fd(), &file) != 0) {
         return false;
     }
-    const auto taken = arena_.take(2 * device::adopted_table::bytes);
+    const auto taken = arena_.take(2 * rules::adopted_table::bytes);
     if (!taken) {
         return false;
     }
@@ -305,8 +305,8 @@ bool adoption::make_tables() {
 }
 
 void adoption::publish() noexcept {
-    device::adopted_table t;
-    t.offset = tables_ + (++published_ & 1) * device::adopted_table::bytes;
+    rules::adopted_table t;
+    t.offset = tables_ + (++published_ & 1) * rules::adopted_table::bytes;
     auto* out = memory_.at<abi::extent>(t.offset);
     for (const auto& [address, e] : adopted_) {
         if (!e.leaving) {

@@ -12,7 +12,7 @@
 //
 //     move in     os/page_mover.hpp
 //
-//     publish     for engines that look addresses up (device/extents.hpp)
+//     publish     for engines that look addresses up (rules/extents.hpp)
 //
 //     withdraw    the last region has closed: nobody looks them up any more
 //
@@ -29,8 +29,8 @@
 #include <vector>
 
 #include "device/arena.hpp"
-#include "device/extents.hpp"
 #include "native/registry.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::detail {
 

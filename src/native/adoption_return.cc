@@ -133,7 +133,7 @@ foreign_reason adoption::move_out(extents::iterator it, const std::vector<mapped
 
 bool adoption::release_all() noexcept {
     for (const auto& [address, b] : buffers_) {
-        device::mark_native(memory_.at<std::byte>(0), b.offset, b.bytes, false);
+        rules::mark_native(memory_.at<std::byte>(0), b.offset, b.bytes, false);
     }
     buffers_.clear();
     for (auto& [address, e] : adopted_) {

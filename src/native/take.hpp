@@ -36,12 +36,12 @@ inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t
         !p.whole_space) [[likely]] {
         auto* const to = reinterpret_cast<std::byte*>(s.address);
         const auto* const from = reinterpret_cast<const std::byte*>(c.payload);
-        if (device::is_one_word(to, c.length)) [[likely]] {
-            device::store_word(to, from);
+        if (rules::is_one_word(to, c.length)) [[likely]] {
+            rules::store_word(to, from);
             return;
         }
         if (c.length <= abi::payload_in_completion) [[likely]] {
-            device::copy_ascending_any(to, from, c.length);
+            rules::copy_ascending_any(to, from, c.length);
             return;
         }
     }

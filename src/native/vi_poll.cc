@@ -34,7 +34,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
             continue;
         }
         device::place source{nic->memory->self(), reinterpret_cast<std::uint64_t>(from), n, abi::none64, false};
-        device::word_copy words;
+        rules::word_copy words;
         std::uint64_t foreign_copies = 0;
         if (!device::check(*nic->memory, polls_for, s.key, s.address, n,
                            static_cast<std::uint32_t>(access::local_write), p) ||

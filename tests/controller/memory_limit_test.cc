@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "device/extents.hpp"
 #include "raw_client.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::controller {
 namespace {
@@ -131,7 +131,7 @@ TEST_P(function_memory_limit, counts_what_a_descriptors_tables_lead_to_as_well) 
     ASSERT_EQ(c.create(1, d), errc::ok);
     ASSERT_EQ(raw_client::connect(c, 0, c, 1), errc::ok);
     auto& p = c.at<abi::process_entry>(abi::processes_offset)[0];
-    using table = vinic::device::adopted_table;
+    using table = vinic::rules::adopted_table;
     std::uint64_t at = raw_client::data_offset;
     status how = status::success;
     for (std::uint64_t i = 0; at + table::bytes <= c.window_bytes() && how != status::unreachable_memory;

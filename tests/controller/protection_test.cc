@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <random>
 
-#include "device/extents.hpp"
 #include "raw_client.hpp"
+#include "rules/extents.hpp"
 
 namespace vinic::controller {
 namespace {
@@ -126,7 +126,7 @@ TEST(protection, of_the_engine_holds_against_tables_of_odd_pieces) {
                 Theft t(raw_client::description(vi));
                 std::ranges::fill(t.thief.data(0, 16384), secret);
                 std::ranges::fill(t.friendly.data(0, 64), sent);
-                vinic::device::adopted_table table;
+                vinic::rules::adopted_table table;
                 table.offset = raw_client::data_offset + 65536;
                 table.count = 2;
                 auto* e = t.thief.at<abi::extent>(table.offset);

@@ -28,7 +28,7 @@ if [[ $how != add_subdirectory ]]; then
     "$prefix/bin/vinic" --version || fail "the installed command line does not run"
     library=$(find "$prefix" -name libvinic.so)
     # What the public header does not name, a program must not be able to depend on.
-    if nm -DC --defined-only "$library" | grep -E ' vinic::(os|abi|device)::'; then
+    if nm -DC --defined-only "$library" | grep -E ' vinic::(os|abi|rules|device)::'; then
         fail "the shared library shows its inside"
     fi
     symbols=$(nm -D --defined-only "$(dirname "$library")/libvipl.so.1")

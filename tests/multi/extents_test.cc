@@ -2,7 +2,7 @@
 //
 // extents_test.cc -- how an engine finds what of a process' memory lies in its device file: what it is told is right,
 // whatever the owner does meanwhile, and never leads out of the file, whatever the owner claims.
-#include "device/extents.hpp"
+#include "rules/extents.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

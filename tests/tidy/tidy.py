@@ -33,13 +33,16 @@ CHECKLIST = "docs/checklist.md"
 # how vinic is used may include; what stands below it includes only the words that both speak.
 LAYERS = {
     "abi": set(),
-    "os": {"abi"},  # for the page and line sizes of the shared words
-    "device": {"abi", "os"},
-    "native": {"device", "abi", "os"},
-    "controller": {"device", "abi", "os"},  # of device how bytes are copied, extents, foreign memory
-    "vinicd": {"controller", "abi", "os"},
-    "cli": {"vinicd", "native", "device", "abi", "os"},  # of vinicd how rates are written, and its limit of memory
-    "bench": {"cli", "native", "controller", "device", "abi", "os"},  # shares the measuring code of `vinic bench`
+    "rules": {"abi"},
+    "os": {"rules", "abi"},  # how bytes are stored, and the page and line sizes of the shared words
+    "device": {"os", "rules", "abi"},
+    "native": {"device", "os", "rules", "abi"},
+    "controller": {"os", "rules", "abi"},
+    "vinicd": {"controller", "os", "abi"},
+    # Of vinicd how rates are written, and its limit of memory.
+    "cli": {"vinicd", "native", "device", "os", "rules", "abi"},
+    # Shares the measuring code of `vinic bench`.
+    "bench": {"cli", "native", "controller", "device", "os", "rules", "abi"},
     "vipl": {"os"},  # a face: the public native interface, vipl.h and itself; of os two headers
     "demo": set(),
     "examples": set(),
@@ -47,7 +50,7 @@ LAYERS = {
 
 FACE = "vinic/vinic.hpp"
 WORDS = "vinic/words.hpp"
-BELOW_THE_FACE = {"abi", "os", "device", "controller", "vinicd"}
+BELOW_THE_FACE = {"abi", "rules", "os", "device", "controller", "vinicd"}
 
 CXX = (".c", ".cc", ".h", ".hpp")
 SCRIPTS = (".py", ".sh", ".cmake")

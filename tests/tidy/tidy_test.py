@@ -22,6 +22,7 @@ class Layers(unittest.TestCase):
 
     def test_a_folder_must_not_include_what_stands_above_or_beside(self):
         for path, include in [("src/abi/a.h", "os/futex.h"), ("src/os/a.cc", "device/vi.h"),
+                              ("src/rules/a.cc", "os/futex.h"), ("src/controller/a.cc", "device/vi.h"),
                               ("src/device/a.cc", "native/nic.h"), ("src/native/a.cc", "cli/main.h"),
                               ("src/demo/a.cc", "device/vi.h"), ("examples/a.cc", "native/nic.h")]:
             self.assertEqual(len(found(tidy.layers, path, f'#include "{include}"')), 1, (path, include))

@@ -2,7 +2,7 @@
 //
 // copy_steps_test.cc -- which stores a copy consists of, for every length and alignment: the shipped steps with a store
 // that writes down what it is asked for.
-#include "device/copy_steps.hpp"
+#include "rules/copy_steps.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 
 namespace {
 
-using vinic::device::copy_in_steps;
 using vinic::device::copy_wide;
+using vinic::rules::copy_in_steps;
 
 struct step {
     std::size_t at;  ///< from the start of the target

@@ -8,12 +8,12 @@
 #include <random>
 #include <vector>
 
-#include "device/copy.hpp"
+#include "rules/copy.hpp"
 
 namespace {
 
-using vinic::device::copy_ascending;
-using vinic::device::word_copy;
+using vinic::rules::copy_ascending;
+using vinic::rules::word_copy;
 
 constexpr std::size_t room = 256;
 

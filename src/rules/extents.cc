@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // extents.cc -- looking an address up in either kind, and marking the pages of buffers.
-#include "device/extents.hpp"
+#include "rules/extents.hpp"
 
 #include <algorithm>
 
-namespace vinic::device {
+namespace vinic::rules {
 
 namespace {
 
@@ -101,4 +101,4 @@ void mark_native(std::byte* file, std::uint64_t offset, std::uint64_t bytes, boo
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::rules

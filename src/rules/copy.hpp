@@ -20,7 +20,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace vinic::device {
+namespace vinic::rules {
 
 /// copy_ascending() for any length and alignment, out of line.
 void copy_ascending_any(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
@@ -103,4 +103,4 @@ inline void copy_small(std::byte* to, const std::byte* from, std::size_t bytes) 
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::rules

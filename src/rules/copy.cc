@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // copy.cc -- wide stores where the CPU has them, and a word that lies across two parts of a message.
-#include "device/copy.hpp"
+#include "rules/copy.hpp"
 
 #include <algorithm>
 
-#include "device/copy_steps.hpp"
+#include "rules/copy_steps.hpp"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-namespace vinic::device {
+namespace vinic::rules {
 
 namespace {
 
@@ -111,4 +111,4 @@ void word_copy::put_part(std::byte* to, const std::byte* from, std::size_t bytes
     held_ = static_cast<std::uint32_t>(part);
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::rules

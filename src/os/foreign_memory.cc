@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// foreign.cc -- the bounce buffer of reads, and how far the kernel may store by itself.
-#include "device/foreign.hpp"
+// foreign_memory.cc -- the bounce buffer of reads, and how far the kernel may store by itself.
+#include "os/foreign_memory.hpp"
 
 #include <algorithm>
 
 #include "os/process_memory.hpp"
 
-namespace vinic::device {
+namespace vinic::os {
 
 namespace {
 
@@ -17,7 +17,7 @@ constexpr std::uint64_t ordered_bytes = 8 << 10;
 constexpr std::uint64_t between_bytes = 16 << 10;
 
 /// What may go to `to` without the buffer: nothing, or up to a word's end, so that a buffer full is left.
-std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const word_copy& words) noexcept {
+std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const rules::word_copy& words) noexcept {
     if (bytes <= 2 * ordered_bytes || words.held() != 0) {
         return 0;
     }
@@ -27,16 +27,16 @@ std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const word
 
 }  // namespace
 
-int read_foreign(std::uint32_t pid, std::uint64_t from, std::byte* to, std::uint64_t bytes, word_copy& words,
+int read_foreign(std::uint32_t pid, std::uint64_t from, std::byte* to, std::uint64_t bytes, rules::word_copy& words,
                  bool ends) noexcept {
     std::byte buffer[ordered_bytes];
     std::uint64_t done = straight_part(to, bytes, words);
-    if (const int e = done != 0 ? os::read_process(pid, from, to, done) : 0; e != 0) {
+    if (const int e = done != 0 ? read_process(pid, from, to, done) : 0; e != 0) {
         return e;
     }
     while (done != bytes) {
         const std::uint64_t n = std::min(bytes - done, ordered_bytes);
-        if (const int e = os::read_process(pid, from + done, buffer, n); e != 0) {
+        if (const int e = read_process(pid, from + done, buffer, n); e != 0) {
             return e;
         }
         words.put(to + done, buffer, n, ends && done + n == bytes);
@@ -45,9 +45,9 @@ int read_foreign(std::uint32_t pid, std::uint64_t from, std::byte* to, std::uint
     return 0;
 }
 
-int write_held(std::uint32_t pid, std::uint64_t to, word_copy& words) noexcept {
+int write_held(std::uint32_t pid, std::uint64_t to, rules::word_copy& words) noexcept {
     const std::uint32_t held = words.held();
-    return held == 0 ? 0 : os::write_process(pid, to - held, words.release(), held);
+    return held == 0 ? 0 : write_process(pid, to - held, words.release(), held);
 }
 
 foreign_errors move_foreign_both(std::uint32_t to_pid, std::uint64_t to, std::uint32_t from_pid, std::uint64_t from,
@@ -56,13 +56,13 @@ foreign_errors move_foreign_both(std::uint32_t to_pid, std::uint64_t to, std::ui
     foreign_errors errors;
     for (std::uint64_t done = 0; done < bytes && errors.from == 0 && errors.to == 0;) {
         const std::uint64_t n = std::min(bytes - done, between_bytes);
-        errors.from = os::read_process(from_pid, from + done, buffer, n);
+        errors.from = read_process(from_pid, from + done, buffer, n);
         if (errors.from == 0) {
-            errors.to = os::write_process(to_pid, to + done, buffer, n);
+            errors.to = write_process(to_pid, to + done, buffer, n);
         }
         done += n;
     }
     return errors;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::os

@@ -15,7 +15,7 @@
 #define VINIC_WIDE
 #endif
 
-namespace vinic::device {
+namespace vinic::rules {
 
 /// What is still to be copied.
 struct copy_range {
@@ -103,4 +103,4 @@ template <class Store, class Wide>
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::rules

@@ -17,7 +17,7 @@
 
 #include "abi/vi.hpp"
 
-namespace vinic::device {
+namespace vinic::rules {
 
 /// Where the address looked up lies.
 struct found_extent {
@@ -63,4 +63,4 @@ private:
 /// Marks the pages of [offset, offset + bytes) as a buffer's, or as nobody's.
 void mark_native(std::byte* file, std::uint64_t offset, std::uint64_t bytes, bool is_buffer) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::rules

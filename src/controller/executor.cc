@@ -180,15 +180,15 @@ void executor::complete(vi& v, vi& to, const transfer& t, enum status s, std::ui
 }
 
 /// `theirs`: the function of the other side's memory.
-executor::outcome executor::stopped(const vi& v, function& theirs, copied how, bool outward) noexcept {
+executor::outcome executor::stopped(const vi& v, function& theirs, moved how, bool outward) noexcept {
     switch (how) {
-        case copied::unmapped_to:
-        case copied::unmapped_from:
-            return (how == copied::unmapped_to) == outward ? fail_for_memory(v, theirs, status::remote_protection)
-                                                           : fail_for_memory(v, *v.owner, status::local_protection);
-        case copied::gone_to:
-        case copied::gone_from:
-            tally_.initiator_gone = (how == copied::gone_to) != outward;
+        case moved::unmapped_to:
+        case moved::unmapped_from:
+            return (how == moved::unmapped_to) == outward ? fail_for_memory(v, theirs, status::remote_protection)
+                                                          : fail_for_memory(v, *v.owner, status::local_protection);
+        case moved::gone_to:
+        case moved::gone_from:
+            tally_.initiator_gone = (how == moved::gone_to) != outward;
             return fail(v, status::connection_lost);
         default:
             return fail(v, status::unreachable_memory);
@@ -228,9 +228,9 @@ void executor::count_foreign(const place* mine, const place* theirs) noexcept {
 }
 
 /// The old value of an atomic to where it goes (`outward`), or what lies there; that may be in two pieces.
-copied executor::carry(place there, std::uint64_t& value, bool outward) noexcept {
+moved executor::carry(place there, std::uint64_t& value, bool outward) noexcept {
     auto* here = reinterpret_cast<std::byte*>(&value);
-    vinic::rules::word_copy words;
+    rules::word_copy words;
     while (there.length != 0) {
         const piece far = first_piece(there, there.length);
         const piece near{here, 0, far.bytes};
@@ -238,15 +238,15 @@ copied executor::carry(place there, std::uint64_t& value, bool outward) noexcept
         if (far.direct == nullptr) {
             count_foreign(&there, nullptr);
         }
-        const copied how = outward ? copy(there, far, there, near, far.bytes, words, ends, foreign_memory_)
-                                   : copy(there, near, there, far, far.bytes, words, ends, foreign_memory_);
-        if (how != copied::all) {
+        const moved how = outward ? copy(there, far, there, near, far.bytes, words, ends, foreign_memory_)
+                                  : copy(there, near, there, far, far.bytes, words, ends, foreign_memory_);
+        if (how != moved::all) {
             return how;
         }
         here += far.bytes;
         there.advance(far.bytes);
     }
-    return copied::all;
+    return moved::all;
 }
 
 }  // namespace vinic::controller

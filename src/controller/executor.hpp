@@ -2,7 +2,7 @@
 //
 // executor.hpp -- what an engine does with a VI during a lease: fetch, check, move, complete.
 //
-//   Everything a client wrote is copied once, then checked, then used.  A long message is moved in as many
+//   Everything a client wrote is moved once, then checked, then used.  A long message is moved in as many
 //   leases as it takes; what is left of it waits in vi::pending.
 #pragma once
 
@@ -32,7 +32,7 @@ struct transfer {
     std::uint32_t segment_at;
     std::uint32_t receive_segment;
     std::uint32_t receive_at;
-    vinic::rules::word_copy words;  ///< a word that `done` is in the middle of
+    rules::word_copy words;  ///< a word that `done` is in the middle of
     abi::segment segments[256];
     abi::segment receive_segments[256];
     alignas(16) std::byte inline_data[1024];
@@ -100,7 +100,7 @@ private:
     [[nodiscard]] outcome write(vi& v, vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome read(vi& v, vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome atomic(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] copied carry(place there, std::uint64_t& value, bool outward) noexcept;
+    [[nodiscard]] moved carry(place there, std::uint64_t& value, bool outward) noexcept;
 
     /// The rest of the segment at the transfer's place in the initiator's list; inline data counts as one.
     [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
@@ -117,7 +117,7 @@ private:
     [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
-    [[nodiscard]] outcome stopped(const vi& v, function& theirs, copied how, bool outward) noexcept;
+    [[nodiscard]] outcome stopped(const vi& v, function& theirs, moved how, bool outward) noexcept;
     [[nodiscard]] static outcome fail(const vi& v, enum status s) noexcept;
     [[nodiscard]] static outcome fail_for_memory(const vi& v, function& whose, enum status s) noexcept;
     [[nodiscard]] outcome refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
@@ -132,7 +132,7 @@ private:
     std::unique_ptr<transfer> scratch_;
     std::uint64_t lease_left_ = 0;  ///< bytes
     std::uint64_t end_ns_ = 0;      ///< of the lease
-    std::uint32_t pieces_ = 0;      ///< copied in it
+    std::uint32_t pieces_ = 0;      ///< moved in it
     std::uint64_t long_ns_ = 0;     ///< from when it is long; none64: that has been told
     std::uint64_t looked_ns_ = 0;   ///< at the clock
     std::function<void()> on_long_lease_;

@@ -100,9 +100,9 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
             return fail(v, status::unreachable_memory);
         }
         const bool ends = local.bytes == (outward ? there.length : mine.length);
-        const copied how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
-                                   : copy(mine, local, there, remote, local.bytes, t.words, ends, foreign_memory_);
-        if (how != copied::all) {
+        const moved how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
+                                  : copy(mine, local, there, remote, local.bytes, t.words, ends, foreign_memory_);
+        if (how != moved::all) {
             return stopped(v, *there.owner, how, outward);
         }
         there.advance(local.bytes);
@@ -156,7 +156,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
     abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
     auto* sink = reinterpret_cast<std::byte*>(c.payload) + (v.is_datagram() ? 8 : 0);
     if (t.inlined) {
-        vinic::rules::copy_small(sink, t.inline_data, t.length);
+        rules::copy_small(sink, t.inline_data, t.length);
     } else {
         while (t.done != t.length) {
             place mine;
@@ -168,9 +168,9 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
                 count_foreign(&mine, nullptr);
             }
             const piece to_piece{sink + t.done, 0, local.bytes};
-            if (const copied how = copy(mine, to_piece, mine, local, local.bytes, t.words,
-                                        t.done + local.bytes == t.length, foreign_memory_);
-                how != copied::all) {
+            if (const moved how = copy(mine, to_piece, mine, local, local.bytes, t.words,
+                                       t.done + local.bytes == t.length, foreign_memory_);
+                how != moved::all) {
                 return stopped(v, *v.owner, how, true);
             }
             step(t, local.bytes);
@@ -332,11 +332,11 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     const piece result = first_piece(mine, 8);
     if (result.direct == nullptr || result.bytes != 8) {
         std::uint64_t there = 0;
-        copied how = carry(mine, there, false);
+        moved how = carry(mine, there, false);
         // Both ways it is the initiator's memory that is unmapped, or gone.
-        how = how == copied::unmapped_from ? copied::unmapped_to : how == copied::gone_from ? copied::gone_to : how;
-        how = how == copied::all ? carry(mine, there, true) : how;
-        if (how != copied::all) {
+        how = how == moved::unmapped_from ? moved::unmapped_to : how == moved::gone_from ? moved::gone_to : how;
+        how = how == moved::all ? carry(mine, there, true) : how;
+        if (how != moved::all) {
             return stopped(v, *to.owner, how, false);
         }
     }
@@ -348,8 +348,8 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
         (void)shared.compare_exchange(old, t.operand);
     }
     tally_.bytes += 8;
-    const copied how = carry(mine, old, true);
-    return how == copied::all ? outcome() : stopped(v, *to.owner, how, false);
+    const moved how = carry(mine, old, true);
+    return how == moved::all ? outcome() : stopped(v, *to.owner, how, false);
 }
 
 executor::outcome executor::execute(vi& v, transfer& t) noexcept {

@@ -8,67 +8,60 @@
 
 #include "controller/function.hpp"
 #include "rules/copy.hpp"
+#include "rules/pieces.hpp"
 
 namespace vinic::controller {
 
-/// A range of a client's memory that passed the check.
-struct place {
+using rules::moved;
+using rules::piece;
+
+struct place : rules::range {
     function* owner = nullptr;
     std::uint32_t context = 0;
-    bool whole_space = false;
-    std::uint64_t address = 0;
-    std::uint64_t length = 0;
-    std::uint64_t offset = abi::none64;  ///< in the window, if it lies there in one piece
+};
 
-    void advance(std::uint64_t bytes) noexcept {
-        address += bytes;
-        length -= bytes;
-        offset += offset == abi::none64 ? 0 : bytes;
-    }
+/// A private region as a rule reads it.
+struct region_view {
+    const region& r;
+    [[nodiscard]] std::uint32_t key() const noexcept { return r.key.load(std::memory_order_acquire); }
+    [[nodiscard]] std::uint32_t domain() const noexcept { return r.domain.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint32_t rights() const noexcept { return r.rights.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t address() const noexcept { return r.address; }
+    [[nodiscard]] std::uint64_t length() const noexcept { return r.length; }
+    [[nodiscard]] std::uint64_t offset() const noexcept { return r.offset; }
 };
 
 /// Checks key (generation), context, domain, rights and bounds of [address, address + length).
 [[nodiscard]] inline bool check(const vi& v, std::uint32_t key, std::uint64_t address, std::uint64_t length,
                                 std::uint32_t rights, place& out) noexcept {
     const region& r = v.owner->regions[key >> 8 & (abi::region_count - 1)];
-    if (key == 0 || r.key.load(std::memory_order_acquire) != key || r.context != v.context) [[unlikely]] {
-        return false;
-    }
-    const std::uint32_t domain = v.d.domain;
-    const std::uint32_t carries = r.domain.load(std::memory_order_relaxed);
-    const std::uint32_t open = (v.context + 1) | abi::open_domain;
-    if ((carries != domain && open != domain && open != carries) ||
-        (r.rights.load(std::memory_order_relaxed) & rights) != rights || address < r.address || length > r.length ||
-        address - r.address > r.length - length) [[unlikely]] {
+    const auto is_open = [&] {
+        const std::uint32_t open = (v.context + 1) | abi::open_domain;
+        return open == v.d.domain || open == r.domain.load(std::memory_order_relaxed);
+    };
+    // The context once more when the key is known to be open: the region is of that registration then.
+    if (!rules::allows(region_view{r}, v.d.domain, key, address, length, rights, is_open, out) ||
+        r.context != v.context) [[unlikely]] {
         return false;
     }
     out.owner = v.owner;
     out.context = v.context;
-    out.whole_space = r.length == abi::none64;
-    out.address = address;
-    out.length = length;
-    out.offset = r.offset == abi::none64 ? abi::none64 : r.offset + (address - r.address);
     return true;
 }
 
-/// The longest piece at the start of a place that lies together.
-struct piece {
-    std::byte* direct = nullptr;  ///< nullptr: foreign memory
-    std::uint64_t address = 0;
-    std::uint64_t bytes = 0;
-};
-[[nodiscard]] piece first_piece(const place& p, std::uint64_t max) noexcept;
-
-/// How a copy between two pieces ended.
-enum class copied : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, gone_to, gone_from };
+/// The longest piece at the beginning of a place.
+[[nodiscard]] inline piece first_piece(const place& p, std::uint64_t most) noexcept {
+    // What is read there may be a lie: but whatever it says lies in the window.
+    const window& w = p.owner->window;
+    return rules::first_piece(w.at<std::byte>(0), w.bytes(), w.process(p.context), p.context + 1, p, most);
+}
 
 /// Copies `bytes` between pieces of at least that length; foreign ones by system call.  `words` and `ends` as for
 /// word_copy::put().
 ///
 /// Foreign memory is reached for processes of the device's own user only: the owner of the memory can make that call
 /// sleep (userfaultfd), and an engine with it.  The device's own user could stop the device anyway.
-[[nodiscard]] copied copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece,
-                          std::uint64_t bytes, vinic::rules::word_copy& words, bool ends,
-                          bool foreign_allowed) noexcept;
+[[nodiscard]] moved copy(const place& to, const piece& to_piece, const place& from, const piece& from_piece,
+                         std::uint64_t bytes, rules::word_copy& words, bool ends, bool foreign_allowed) noexcept;
 
 }  // namespace vinic::controller

@@ -171,9 +171,7 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
                 return how;
             }
             for (place* p : {&target_place, &source}) {
-                p->address += n;
-                p->length -= n;
-                p->offset += p->offset == abi::none64 ? 0 : n;
+                p->advance(n);
             }
             left -= n;
         }
@@ -252,9 +250,7 @@ outcome route::write(const operation& op) noexcept {
             how != moved::all) {
             return stopped(how, true);
         }
-        sink.address += source.length;
-        sink.length -= source.length;
-        sink.offset += sink.offset == abi::none64 ? 0 : source.length;
+        sink.advance(source.length);
     }
     if (op.has_immediate) {
         complete(status::success, abi::has_immediate | abi::from_write, op.length, op.immediate);
@@ -303,9 +299,7 @@ outcome route::read(const operation& op) noexcept {
             how != moved::all) {
             return stopped(how, false);
         }
-        source.address += sink.length;
-        source.length -= sink.length;
-        source.offset += source.offset == abi::none64 ? 0 : sink.length;
+        source.advance(sink.length);
     }
     return {};
 }
@@ -341,7 +335,7 @@ outcome route::atomic(const operation& op) noexcept {
     if (op.remote_address % 8 != 0) {
         return fail(status::bad_alignment);
     }
-    const piece p = next_piece(*device, word, 8);
+    const piece p = take_piece(*device, word, 8);
     if (p.direct == nullptr || p.bytes != 8) {
         return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
     }
@@ -351,7 +345,7 @@ outcome route::atomic(const operation& op) noexcept {
         return fail(status::local_protection);
     }
     place looked_at = sink;
-    const piece result = next_piece(*device, looked_at, 8);
+    const piece result = take_piece(*device, looked_at, 8);
     const bool is_direct = result.direct != nullptr && result.bytes == 8;
     if (const moved how = is_direct ? moved::all : try_result(sink); how != moved::all) {
         return stopped(how, false);

@@ -4,70 +4,32 @@
 #include "device/space.hpp"
 
 #include <algorithm>
-#include <cerrno>
 
 #include "os/foreign_memory.hpp"
-#include "os/process_memory.hpp"
-#include "rules/extents.hpp"
 
 namespace vinic::device {
 
 namespace {
 
-/// For the side that is written to (`to`), or read from.
-moved from_errno(int e, bool to) noexcept {
-    switch (e) {
-        case 0:
-            return moved::all;
-        case ESRCH:
-            return to ? moved::gone_to : moved::gone_from;
-        case EFAULT:
-            return to ? moved::unmapped_to : moved::unmapped_from;
-        default:
-            return moved::unreachable;
-    }
-}
-
-/// One side or both are foreign.  Stands in move(): see os/process_memory.hpp.
-inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d, const piece& s,
-                          std::uint64_t bytes, rules::word_copy& words, bool ends) noexcept {
+/// One side or both are foreign.
+[[gnu::always_inline]] inline moved move_foreign(const memory& m, std::uint32_t to, std::uint32_t from, const piece& d,
+                                                 const piece& s, std::uint64_t bytes, rules::word_copy& words,
+                                                 bool ends) noexcept {
     if ((d.direct == nullptr && !m.same_pid_namespace(to)) || (s.direct == nullptr && !m.same_pid_namespace(from))) {
         return moved::unreachable;
     }
-    const std::uint32_t to_pid = m.process(to).pid.load_relaxed();
-    const std::uint32_t from_pid = m.process(from).pid.load_relaxed();
-    if (d.direct != nullptr) {
-        return from_errno(os::read_foreign(from_pid, s.address, d.direct, bytes, words, ends), false);
-    }
-    if (words.held() != 0) [[unlikely]] {
-        if (const int e = os::write_held(to_pid, d.address, words); e != 0) {
-            return from_errno(e, true);
-        }
-    }
-    if (s.direct != nullptr) {
-        return from_errno(os::write_process(to_pid, d.address, s.direct, bytes), true);
-    }
-    const os::foreign_errors errors = os::move_foreign_both(to_pid, d.address, from_pid, s.address, bytes);
-    return errors.from != 0 ? from_errno(errors.from, false) : from_errno(errors.to, true);
+    return os::move_foreign(m.process(to).pid.load_relaxed(), d, m.process(from).pid.load_relaxed(), s, bytes, words,
+                            ends);
 }
 
 }  // namespace
 
-piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept {
-    piece out{nullptr, p.address, std::min(p.length, max)};
-    if (p.process == m.self() && !p.whole_space) {
-        out.direct = reinterpret_cast<std::byte*>(p.address);
-    } else if (p.offset != abi::none64) {
-        out.direct = m.at<std::byte>(p.offset);
-        p.offset += out.bytes;
-    } else {
-        const rules::found_extent f =
-            rules::find_extent(m.at<std::byte>(0), m.bytes(), m.process(p.process), p.process + 1, p.address);
-        out.bytes = std::min(out.bytes, f.until - p.address);
-        out.direct = f.inside ? m.at<std::byte>(f.offset) : nullptr;
+piece take_piece(const memory& m, place& p, std::uint64_t most) noexcept {
+    piece out{reinterpret_cast<std::byte*>(p.address), p.address, std::min(p.length, most)};
+    if (p.process != m.self() || p.whole_space) {
+        out = rules::first_piece(m.at<std::byte>(0), m.bytes(), m.process(p.process), p.process + 1, p, most);
     }
-    p.address += out.bytes;
-    p.length -= out.bytes;
+    p.advance(out.bytes);
     return out;
 }
 
@@ -77,14 +39,14 @@ moved move(const memory& m, place to, place from, rules::word_copy& words, const
     const bool fills = bytes == to.length;
     to.length = bytes;
     from.length = bytes;
-    piece d{nullptr, 0, 0};
-    piece s{nullptr, 0, 0};
+    piece d;
+    piece s;
     while (to.length + d.bytes != 0) {
         if (d.bytes == 0) {
-            d = next_piece(m, to, move_bytes_max);
+            d = take_piece(m, to, move_bytes_max);
         }
         if (s.bytes == 0) {
-            s = next_piece(m, from, move_bytes_max);
+            s = take_piece(m, from, move_bytes_max);
         }
         const std::uint64_t n = std::min(d.bytes, s.bytes);
         const bool ends = fills && to.length + d.bytes == n;

@@ -5,16 +5,26 @@
 
 #include "device/memory.hpp"
 #include "rules/copy.hpp"
+#include "rules/pieces.hpp"
 
 namespace vinic::device {
 
-/// A range of one process' memory that passed the check.
-struct place {
+using rules::moved;
+using rules::piece;
+
+struct place : rules::range {
     std::uint32_t process = 0;  ///< whose
-    std::uint64_t address = 0;  ///< virtual address there
-    std::uint64_t length = 0;
-    std::uint64_t offset = abi::none64;  ///< in the device file, if the whole range lies there in one piece
-    bool whole_space = false;            ///< region over the whole address space: may not be mapped at all
+};
+
+/// An entry of the table as a rule reads it.
+struct region_view {
+    const abi::region_entry& r;
+    [[nodiscard, gnu::always_inline]] std::uint32_t key() const noexcept { return r.key.load_acquire(); }
+    [[nodiscard, gnu::always_inline]] std::uint32_t domain() const noexcept { return r.domain.load_relaxed(); }
+    [[nodiscard, gnu::always_inline]] std::uint32_t rights() const noexcept { return r.rights.load_relaxed(); }
+    [[nodiscard, gnu::always_inline]] std::uint64_t address() const noexcept { return r.address.load_relaxed(); }
+    [[nodiscard, gnu::always_inline]] std::uint64_t length() const noexcept { return r.length.load_relaxed(); }
+    [[nodiscard, gnu::always_inline]] std::uint64_t offset() const noexcept { return r.offset.load_relaxed(); }
 };
 
 /// Whether VIs of `domain` may use `r` although it is of another domain: one of the two is their owner's open one.
@@ -39,21 +49,11 @@ struct place {
         return false;
     }
     const abi::region_entry& r = m.region(index);
-    if (key == 0 || r.key.load_acquire() != key || (r.domain.load_relaxed() != domain && !is_open_to(m, r, domain)) ||
-        (r.rights.load_relaxed() & rights) != rights) [[unlikely]] {
+    const auto is_open = [&]() __attribute__((always_inline)) { return is_open_to(m, r, domain); };
+    if (!rules::allows(region_view{r}, domain, key, address, length, rights, is_open, out)) [[unlikely]] {
         return false;
     }
-    const std::uint64_t base = r.address.load_relaxed();
-    const std::uint64_t bytes = r.length.load_relaxed();
-    if (address < base || length > bytes || address - base > bytes - length) [[unlikely]] {
-        return false;
-    }
-    const std::uint64_t offset = r.offset.load_relaxed();
     out.process = r.owner.load_relaxed() - 1;
-    out.address = address;
-    out.length = length;
-    out.offset = offset == abi::none64 ? abi::none64 : offset + (address - base);
-    out.whole_space = bytes == abi::none64;
     return true;
 }
 
@@ -69,17 +69,8 @@ inline constexpr std::uint64_t move_bytes_max = 256 << 10;
            (p.address >= base || base - p.address >= p.length) && m.same_pid_namespace(p.process);
 }
 
-/// The longest piece at the start of `p` (at most `max` bytes) that lies in one place: a pointer of
-/// this process, or nullptr for foreign memory.  Takes it off `p`.
-struct piece {
-    std::byte* direct;
-    std::uint64_t address;
-    std::uint64_t bytes;
-};
-[[nodiscard]] piece next_piece(const memory& m, place& p, std::uint64_t max) noexcept;
-
-/// How a move ended.
-enum class moved : std::uint8_t { all, unmapped_to, unmapped_from, unreachable, gone_to, gone_from, broken };
+/// The longest piece at the start of `p`, at most `most` bytes; taken off `p`.
+[[nodiscard]] piece take_piece(const memory& m, place& p, std::uint64_t most) noexcept;
 
 /// Moves min(to.length, from.length) bytes; where `from` ends before `to`, the next move is to follow it there, with
 /// the same `words`.  At least one side lies in this process or in the device.

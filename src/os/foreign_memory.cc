@@ -50,19 +50,20 @@ int write_held(std::uint32_t pid, std::uint64_t to, rules::word_copy& words) noe
     return held == 0 ? 0 : write_process(pid, to - held, words.release(), held);
 }
 
-foreign_errors move_foreign_both(std::uint32_t to_pid, std::uint64_t to, std::uint32_t from_pid, std::uint64_t from,
-                                 std::uint64_t bytes) noexcept {
+rules::moved move_foreign_both(std::uint32_t to_pid, std::uint64_t to, std::uint32_t from_pid, std::uint64_t from,
+                               std::uint64_t bytes) noexcept {
     std::byte buffer[between_bytes];
-    foreign_errors errors;
-    for (std::uint64_t done = 0; done < bytes && errors.from == 0 && errors.to == 0;) {
+    for (std::uint64_t done = 0; done < bytes;) {
         const std::uint64_t n = std::min(bytes - done, between_bytes);
-        errors.from = read_process(from_pid, from + done, buffer, n);
-        if (errors.from == 0) {
-            errors.to = write_process(to_pid, to + done, buffer, n);
+        if (const int e = read_process(from_pid, from + done, buffer, n); e != 0) {
+            return rules::moved_of(e, false);
+        }
+        if (const int e = write_process(to_pid, to + done, buffer, n); e != 0) {
+            return rules::moved_of(e, true);
         }
         done += n;
     }
-    return errors;
+    return rules::moved::all;
 }
 
 }  // namespace vinic::os

@@ -103,6 +103,19 @@ static_assert(sizeof(send_descriptor) == line_size);
     return most > in_line ? (most - in_line + 15) / 16 * 16 : 0;
 }
 
+/// The same of a receive queue, in segments.
+[[nodiscard]] constexpr std::uint32_t receive_extra_segments(std::uint32_t segments_max) noexcept {
+    return segments_max > receive_segments_in_line ? segments_max - receive_segments_in_line : 0;
+}
+
+/// datagram_address = generation << 32 | function << 16 | index.  Function 0: direct placement.
+constexpr std::uint64_t make_datagram_address(std::uint32_t index, std::uint32_t function, std::uint32_t generation) {
+    return std::uint64_t{generation} << 32 | std::uint64_t{function} << 16 | index;
+}
+constexpr std::uint32_t index_of_address(std::uint64_t a) { return static_cast<std::uint32_t>(a & 0xffff); }
+constexpr std::uint32_t function_of_address(std::uint64_t a) { return static_cast<std::uint32_t>(a >> 16 & 0xffff); }
+constexpr std::uint32_t generation_of_address(std::uint64_t a) { return static_cast<std::uint32_t>(a >> 32); }
+
 // -- the entry ------------------------------------------------------------------------------------
 
 /// Low byte of vi_entry::state; numbers as in vinic::vi_state.

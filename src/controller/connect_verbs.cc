@@ -11,6 +11,7 @@
 #include "controller/names.hpp"
 #include "controller/notify.hpp"
 #include "os/sync.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic::controller {
 
@@ -26,9 +27,7 @@ abi::answer_mail clipped(std::uint32_t bytes, const std::uint8_t* data) noexcept
     return out;
 }
 
-bool match(const vi& a, const vi& b) noexcept {
-    return a.d.reliability == b.d.reliability && a.d.transfer_bytes_max == b.d.transfer_bytes_max;
-}
+rules::vi_terms terms_of(const vi& v) noexcept { return {v.d.reliability, v.d.transfer_bytes_max}; }
 
 abi::peer_description describe(const vi& v) noexcept {
     abi::peer_description p{};
@@ -189,7 +188,7 @@ errc control::connect_peer(call& c) {
     vi& peer = *theirs->second.from;
     const abi::answer_mail my_data = mine->second.data;
     const abi::answer_mail their_data = theirs->second.data;
-    const bool fits = match(*v, peer);
+    const bool fits = terms_of(*v) == terms_of(peer);
     if (fits) {
         link(*v, peer);
     }
@@ -259,7 +258,7 @@ errc control::accept(call& c) {
     if (v->is_datagram() || v->link.load() != abi::link::idle) {
         return errc::invalid_state;
     }
-    if (!match(*at->second.from, *v)) {
+    if (terms_of(*at->second.from) != terms_of(*v)) {
         return errc::attribute_mismatch;
     }
     v->base = c.v[2];

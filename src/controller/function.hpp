@@ -207,15 +207,15 @@ inline void set_link(vi& v, abi::link l) noexcept {
 }
 
 inline std::uint64_t vi::address() const noexcept {
-    return index | std::uint64_t{owner->number} << 16 | std::uint64_t{d.generation} << 32;
+    return abi::make_datagram_address(index, owner->number, d.generation);
 }
 
 using function_list = std::span<const std::unique_ptr<function>>;
 
 /// What stands now where an address was given out; it may be another VI than that of the address' generation.
 [[nodiscard]] inline vi* find(function_list functions, std::uint64_t address) noexcept {
-    const std::uint64_t number = address >> 16 & 0xffff;
-    return number < functions.size() ? functions[number]->find(address & 0xffff) : nullptr;
+    const std::uint32_t number = abi::function_of_address(address);
+    return number < functions.size() ? functions[number]->find(abi::index_of_address(address)) : nullptr;
 }
 
 /// Held by the thread that fills the receives of a datagram VI, or flushes them.

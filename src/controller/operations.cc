@@ -8,6 +8,7 @@
 #include "controller/executor.hpp"
 #include "controller/notify.hpp"
 #include "rules/copy.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic::controller {
 
@@ -23,11 +24,8 @@ constexpr std::uint32_t pieces_between_looks = 16;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 
 std::uint32_t payload_max(const vi& v) noexcept {
-    if (v.is_datagram()) {
-        return abi::payload_in_completion - 8;
-    }
-    // At reliable reception a completed send lies in the receiver's memory, not in its ring.
-    return static_cast<reliability>(v.d.reliability) == reliability::reception ? 0 : abi::payload_in_completion;
+    return rules::payload_max(static_cast<reliability>(v.d.reliability),
+                              v.is_datagram() ? service::datagram : service::connected);
 }
 
 /// Inline data are the device's own bytes.
@@ -123,8 +121,7 @@ executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
         return verdict::waits;
     }
     const auto segments = static_cast<std::uint16_t>(std::atomic_ref(d.segment_count).load(std::memory_order_relaxed));
-    const std::uint32_t beyond =
-        segments > abi::receive_segments_in_line ? segments - abi::receive_segments_in_line : 0;
+    const std::uint32_t beyond = abi::receive_extra_segments(segments);
     std::memcpy(t.receive_segments, d.segments,
                 std::min<std::size_t>(segments, abi::receive_segments_in_line) * sizeof(abi::segment));
     if (beyond != 0) {
@@ -224,7 +221,7 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
 }
 
 executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
-    const auto generation = static_cast<std::uint32_t>(t.remote_address >> 32);
+    const std::uint32_t generation = abi::generation_of_address(t.remote_address);
     vi* to = find(functions_, t.remote_address);
     if (to == nullptr || !to->is_datagram() || to->d.generation != generation) {
         count(v.owner->counters.rx_unknown_destination_drops);

@@ -6,18 +6,14 @@
 #include "controller/control.hpp"
 #include "controller/executor.hpp"
 #include "controller/notify.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic::controller {
 
 namespace {
 
-constexpr std::uint32_t depth_max = 32768;
-constexpr std::uint32_t segments_limit = 256;
-constexpr std::uint32_t inline_limit = 1024;
 constexpr std::uint32_t pages_of_a_vi = 4;  ///< its entry, and the first of its rings
 constexpr std::uint32_t changeable_flags = abi::allow_write | abi::allow_read | abi::allow_atomic;
-
-bool is_depth(std::uint32_t n) noexcept { return std::has_single_bit(n) && n <= depth_max; }
 
 /// Whether a ring of so many entries may lie there: whole, aligned, and not where the tables are.
 bool is_ring(const window& w, std::uint64_t offset, std::uint64_t entries, std::uint64_t entry_bytes) noexcept {
@@ -26,14 +22,14 @@ bool is_ring(const window& w, std::uint64_t offset, std::uint64_t entries, std::
 }
 
 bool is_valid(const window& w, const abi::vi_description& d) noexcept {
-    const bool is_datagram = (d.flags & abi::is_datagram) != 0;
-    const auto level = static_cast<reliability>(d.reliability);
-    return (d.flags & ~(changeable_flags | abi::is_datagram)) == 0 &&
-           d.reliability <= static_cast<std::uint32_t>(reliability::reception) &&
-           (!is_datagram || level == reliability::unreliable) && is_depth(d.send_depth) && is_depth(d.receive_depth) &&
-           d.segments_max >= 1 && d.segments_max <= segments_limit && d.inline_bytes_max <= inline_limit &&
-           d.cq[0] < abi::cq_count && d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count &&
-           d.cq_bit[1] < 2 * abi::vi_count && is_ring(w, d.send_ring, d.send_depth, sizeof(abi::send_descriptor)) &&
+    const rules::vi_shape shape{d.send_depth, d.receive_depth, d.segments_max, d.inline_bytes_max,
+                                // A number that does not fit must not become one that does.
+                                static_cast<reliability>(std::min<std::uint32_t>(d.reliability, 0xff)),
+                                (d.flags & abi::is_datagram) != 0 ? service::datagram : service::connected};
+    return (d.flags & ~(changeable_flags | abi::is_datagram)) == 0 && rules::wrong_with(shape) == nullptr &&
+           std::has_single_bit(d.send_depth) && std::has_single_bit(d.receive_depth) && d.cq[0] < abi::cq_count &&
+           d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count && d.cq_bit[1] < 2 * abi::vi_count &&
+           is_ring(w, d.send_ring, d.send_depth, sizeof(abi::send_descriptor)) &&
            is_ring(w, d.receive_ring, d.receive_depth, sizeof(abi::receive_slot));
 }
 
@@ -65,8 +61,7 @@ errc control::create_vi(call& c) {
     v.send_depth_log2 = static_cast<std::uint32_t>(std::countr_zero(d.send_depth));
     v.receive_mask = d.receive_depth - 1;
     v.send_extra_bytes = abi::send_extra_bytes(d.segments_max, d.inline_bytes_max);
-    v.receive_extra_per_slot =
-        d.segments_max > abi::receive_segments_in_line ? d.segments_max - abi::receive_segments_in_line : 0;
+    v.receive_extra_per_slot = abi::receive_extra_segments(d.segments_max);
     v.epoch = abi::epoch_of(v.entry->state.load_relaxed());
     v.reserve_wait();
     const std::lock_guard lock(engines_.board);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+
 namespace vinic::device {
 
 namespace {
@@ -13,14 +14,6 @@ constexpr std::uint32_t no_rights = 0;
 constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
 
 /// Inline data as a place: it lies in the executing process or (handed over) in the device file.
-place inline_place(const memory& m, const std::byte* data, std::uint64_t bytes) noexcept {
-    place p;
-    p.process = m.self();
-    p.address = reinterpret_cast<std::uint64_t>(data);
-    p.length = bytes;
-    return p;
-}
-
 }  // namespace
 
 /// A connection that is broken already ended first: with a peer that dies its keys go, and their refusal is not the
@@ -90,7 +83,7 @@ bool route::local_place(const operation& op, std::uint32_t segment, place& out) 
 
 bool route::local_source(const operation& op, std::uint32_t segment, place& out) const noexcept {
     if (op.inline_data != nullptr) {
-        out = inline_place(*device, op.inline_data, op.length);
+        out = own_bytes(*device, op.inline_data, op.length);
         return true;
     }
     return local_place(op, segment, out);
@@ -112,8 +105,7 @@ enum status route::status_of(moved how, bool outward) const noexcept {
         case moved::broken:
             break;
     }
-    const std::uint64_t s = from->state.load_acquire();
-    return abi::reason_of(s) == abi::break_reason::peer_died ? status::connection_lost : status::flushed;
+    return rules::flushed_by(abi::reason_of(from->state.load_acquire()));
 }
 
 outcome route::stopped(moved how, bool outward) noexcept {
@@ -195,7 +187,7 @@ outcome route::send(const operation& op) noexcept {
         // Into the completion itself; the poller places it.
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         auto* to_payload = reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0);
-        place sink = inline_place(*device, to_payload, op.length);
+        place sink = own_bytes(*device, to_payload, op.length);
         rules::word_copy words;
         for (std::uint32_t i = 0; i < sources_of(op); ++i) {
             place source;
@@ -277,7 +269,7 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
 outcome route::write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept {
     rules::word_copy words;
     const moved how =
-        move(*device, to_place, inline_place(*device, data, bytes), words, from->state, connected, foreign_copies);
+        move(*device, to_place, own_bytes(*device, data, bytes), words, from->state, connected, foreign_copies);
     return how == moved::all ? outcome() : stopped(how, true);
 }
 
@@ -307,7 +299,7 @@ outcome route::read(const operation& op) noexcept {
 /// The result of an atomic in memory of the initiator that is foreign to this process.
 moved route::place_result(const place& sink, std::uint64_t value) noexcept {
     rules::word_copy words;
-    return move(*device, sink, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), words,
+    return move(*device, sink, own_bytes(*device, reinterpret_cast<std::byte*>(&value), sizeof value), words,
                 from->state, connected, foreign_copies);
 }
 
@@ -315,8 +307,8 @@ moved route::place_result(const place& sink, std::uint64_t value) noexcept {
 moved route::try_result(const place& sink) noexcept {
     std::uint64_t value = 0;
     rules::word_copy words;
-    const moved how = move(*device, inline_place(*device, reinterpret_cast<std::byte*>(&value), sizeof value), sink,
-                           words, from->state, connected, foreign_copies);
+    const moved how = move(*device, own_bytes(*device, reinterpret_cast<std::byte*>(&value), sizeof value), sink, words,
+                           from->state, connected, foreign_copies);
     // Both ways it is the initiator's memory that is unmapped, or gone.
     return how == moved::unmapped_from ? moved::unmapped_to
            : how == moved::gone_from   ? moved::gone_to

@@ -11,6 +11,7 @@
 #include "device/space.hpp"
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic::device {
 
@@ -64,7 +65,7 @@ struct receive_side {
         vi = &v;
         mask = v.receive_depth.load_relaxed() - 1;
         const std::uint32_t most = v.segments_max.load_relaxed();
-        extra_per_slot = most > abi::receive_segments_in_line ? most - abi::receive_segments_in_line : 0;
+        extra_per_slot = abi::receive_extra_segments(most);
     }
     /// Segment i of descriptor d, which has this index.
     [[nodiscard]] const abi::segment& segment_of(const abi::receive_descriptor& d, std::uint32_t index,

@@ -16,6 +16,15 @@ struct place : rules::range {
     std::uint32_t process = 0;  ///< whose
 };
 
+/// Bytes of this process that no region has to name.
+[[nodiscard]] inline place own_bytes(const memory& m, const std::byte* data, std::uint64_t bytes) noexcept {
+    place p;
+    p.process = m.self();
+    p.address = reinterpret_cast<std::uint64_t>(data);
+    p.length = bytes;
+    return p;
+}
+
 /// An entry of the table as a rule reads it.
 struct region_view {
     const abi::region_entry& r;

@@ -324,7 +324,7 @@ result<void> virtual_interface::connect_peer(const address& local, const address
         to->answer_bytes = from->data_bytes;
         to->peer_vi = vi;
     }
-    if (!detail::match(m.vi(their_vi), *v.entry)) {
+    if (detail::terms_of(m.vi(their_vi)) != detail::terms_of(*v.entry)) {
         mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::mismatch));
         detail::settle(theirs, abi::request_state::mismatch);
         return {};

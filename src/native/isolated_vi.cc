@@ -113,8 +113,7 @@ result<void> vi_state::disconnect_isolated(device::patience p) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
     }
     drop_request();
-    const bool died = !r.ok() || abi::reason_of(r.value[0]) == abi::break_reason::peer_died;
-    flush_posted(died ? status::connection_lost : status::flushed);
+    flush_posted(rules::flushed_by(r.ok() ? abi::reason_of(r.value[0]) : abi::break_reason::peer_died));
     return {};
 }
 

@@ -104,7 +104,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
             return std::unexpected(nic->fail(errc::invalid_state, "accepting a connection: the VI is not idle"));
         }
         const std::uint32_t requester = r.vi.load_relaxed();
-        if (!match(m.vi(requester), *vi->entry)) {
+        if (terms_of(m.vi(requester)) != terms_of(*vi->entry)) {
             return std::unexpected(nic->fail(errc::attribute_mismatch, "accepting a connection"));
         }
         answered = true;

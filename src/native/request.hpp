@@ -8,6 +8,7 @@
 
 #include "native/address.hpp"
 #include "native/state.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic::detail {
 
@@ -26,9 +27,8 @@ inline constexpr std::uint64_t sleep_slice_ns = 20'000'000;
     return std::max(deadline, os::now_ns() + grace_ns);
 }
 
-[[nodiscard]] inline bool match(const abi::vi_entry& a, const abi::vi_entry& b) noexcept {
-    return a.reliability.load_relaxed() == b.reliability.load_relaxed() &&
-           a.transfer_bytes_max.load_relaxed() == b.transfer_bytes_max.load_relaxed();
+[[nodiscard]] inline rules::vi_terms terms_of(const abi::vi_entry& e) noexcept {
+    return {e.reliability.load_relaxed(), e.transfer_bytes_max.load_relaxed()};
 }
 
 /// Under the lock: both ends become connected.  The order lets a half-done connection be recognised

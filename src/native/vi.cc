@@ -32,8 +32,7 @@ void vi_state::on_connected() noexcept {
     outgoing.to_process = peer_owner == 0 ? abi::none32 : peer_owner - 1;
     outgoing.fill = peer.receive_base.load_relaxed();
     outgoing.reliable = attributes.reliability != reliability::unreliable;
-    // At reliable reception a completed send lies in the receiver's memory, not in its ring.
-    outgoing.payload_max = attributes.reliability == reliability::reception ? 0 : abi::payload_in_completion;
+    outgoing.payload_max = rules::payload_max(attributes.reliability, service::connected);
     incoming = {};
     incoming.device = &m;
     incoming.from = &peer;

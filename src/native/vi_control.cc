@@ -46,8 +46,8 @@ datagram_address virtual_interface::local_address() const noexcept {
         return {};
     }
     const auto* window = state_->nic->memory->window();
-    const std::uint64_t function = window == nullptr ? 0 : window->function;
-    return {state_->index | function << 16 | std::uint64_t{state_->entry->generation.load_relaxed()} << 32};
+    return {abi::make_datagram_address(state_->index, window == nullptr ? 0 : window->function,
+                                       state_->entry->generation.load_relaxed())};
 }
 
 result<void> virtual_interface::set_domain(const domain& to) try {

@@ -9,16 +9,13 @@
 
 #include "device/processes.hpp"
 #include "native/state.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic {
 
 namespace detail {
 
 namespace {
-
-constexpr std::uint32_t depth_max = 32768;
-constexpr std::uint32_t segments_limit = 256;
-constexpr std::uint32_t inline_limit = 1024;
 
 /// What the rings of a VI take.
 struct ring_sizes {
@@ -40,34 +37,18 @@ std::uint64_t extra_bytes(const vi_attributes& a, abi::queue_kind kind) noexcept
     if (kind == abi::send_queue) {
         return std::uint64_t{a.send_depth} * abi::send_extra_bytes(a.segments_max, a.inline_bytes_max);
     }
-    const std::uint32_t beyond =
-        a.segments_max > abi::receive_segments_in_line ? a.segments_max - abi::receive_segments_in_line : 0;
-    return std::uint64_t{a.receive_depth} * beyond * sizeof(abi::segment);
+    return std::uint64_t{a.receive_depth} * abi::receive_extra_segments(a.segments_max) * sizeof(abi::segment);
 }
 
 const char* refuse(const vi_attributes& a) noexcept {
     if (a.send_cq == nullptr || a.receive_cq == nullptr || !*a.send_cq || !*a.receive_cq) {
-        return "creating a VI: send_cq and receive_cq are needed";
-    }
-    if (a.send_depth == 0 || a.send_depth > depth_max || a.receive_depth == 0 || a.receive_depth > depth_max) {
-        return "creating a VI: send_depth and receive_depth are 1 to 32768";
-    }
-    if (a.segments_max == 0 || a.segments_max > segments_limit) {
-        return "creating a VI: segments_max is 1 to 256";
-    }
-    if (a.inline_bytes_max > inline_limit) {
-        return "creating a VI: inline_bytes_max is at most 1024";
-    }
-    if (a.reliability > reliability::reception || a.service > service::datagram) {
-        return "creating a VI: unknown reliability or service";
+        return "send_cq and receive_cq are needed";
     }
     if (a.receiver_wait.count() < 0) {
-        return "creating a VI: receiver_wait is not negative";
+        return "receiver_wait is not negative";
     }
-    if (a.service == service::datagram && a.reliability != reliability::unreliable) {
-        return "creating a VI: datagram VIs are unreliable";
-    }
-    return nullptr;
+    return rules::wrong_with(
+        {a.send_depth, a.receive_depth, a.segments_max, a.inline_bytes_max, a.reliability, a.service});
 }
 
 /// Everything in the entry starts at zero but for what outlives its users: owner and generation.
@@ -239,7 +220,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
         return std::unexpected(nic.fail(errc::forked, "creating a VI"));
     }
     if (const char* why = detail::refuse(wanted); why != nullptr) {
-        return std::unexpected(nic.fail(errc::invalid_argument, why));
+        return std::unexpected(nic.fail(errc::invalid_argument, std::string("creating a VI: ") + why));
     }
     auto made = std::make_shared<detail::vi_state>();
     made->open = false;

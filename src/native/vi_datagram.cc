@@ -13,8 +13,8 @@ constexpr std::uint64_t datagram_lock_spin_us = 20;
 
 errc vi_state::post_datagram(const device::operation& op, const work_request& w) noexcept {
     device::memory& m = *nic->memory;
-    const auto target = static_cast<std::uint32_t>(w.destination.value);
-    const auto generation = static_cast<std::uint32_t>(w.destination.value >> 32);
+    const std::uint32_t target = abi::index_of_address(w.destination.value);
+    const std::uint32_t generation = abi::generation_of_address(w.destination.value);
     const auto is_target = [&](const abi::vi_entry& v) {
         return v.owner.load_acquire() != 0 && v.generation.load_acquire() == generation &&
                (v.flags.load_relaxed() & abi::is_datagram) != 0;
@@ -22,7 +22,8 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
     if (w.destination.value == 0) {
         return errc::invalid_argument;
     }
-    if (target >= m.backed(abi::vis) || !is_target(m.vi(target))) {
+    if (abi::function_of_address(w.destination.value) != 0 || target >= m.backed(abi::vis) ||
+        !is_target(m.vi(target))) {
         entry->counters[abi::tx_datagram_drops].add_single_writer(1);
         finish(op.opcode, op.length, w.cookie, w.flags, status::success);
         return errc::ok;
@@ -54,8 +55,8 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         r.fill = to.receive_next.load_relaxed();
         r.connected = entry->state.load_relaxed();
         r.datagram = true;
-        r.payload_max = abi::payload_in_completion - 8;
-        r.datagram_source = index | std::uint64_t{entry->generation.load_relaxed()} << 32;
+        r.payload_max = rules::payload_max(reliability::unreliable, service::datagram);
+        r.datagram_source = abi::make_datagram_address(index, 0, entry->generation.load_relaxed());
         // A sender that died here may have completed a descriptor without counting it.
         while (r.target.slots[r.fill & r.target.mask].completion.sequence.load_acquire() == r.fill + 1) {
             ++r.fill;

@@ -119,7 +119,7 @@ result<void> vi_state::disconnect(device::patience p) {
     drop_request();  // connected by the other side, perhaps, and nobody has taken the outcome yet
     entry->peer.store_relaxed(abi::none32);
     entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
-    flush_posted(abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed);
+    flush_posted(rules::flushed_by(abi::reason_of(state)));
     return {};
 }
 

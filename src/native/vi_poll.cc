@@ -33,7 +33,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
         if (n == 0) {
             continue;
         }
-        device::place source{nic->memory->self(), reinterpret_cast<std::uint64_t>(from), n, abi::none64, false};
+        const device::place source = device::own_bytes(*nic->memory, from, n);
         rules::word_copy words;
         std::uint64_t foreign_copies = 0;
         if (!device::check(*nic->memory, polls_for, s.key, s.address, n,
@@ -193,8 +193,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
     at = reported.load(std::memory_order_relaxed);
     limit = in_error ? posted_now() : limit;
     const enum status flushed =
-        in_error ? (abi::reason_of(state) == abi::break_reason::peer_died ? status::connection_lost : status::flushed)
-                 : flush_status.load(std::memory_order_relaxed);
+        in_error ? rules::flushed_by(abi::reason_of(state)) : flush_status.load(std::memory_order_relaxed);
     for (; n < out.size() && static_cast<std::int32_t>(limit - at) > 0; ++at) {
         enum status s = flushed;
         enum opcode o = opcode::receive;

@@ -244,8 +244,7 @@ errc vi_state::post_unconnected(std::uint64_t state, const device::operation& op
         return errc::invalid_state;
     }
     // VIA 1.0, VI states: posted in error, flushed at once.
-    const bool died = abi::reason_of(state) == abi::break_reason::peer_died;
-    push({w.cookie, op.length, op.opcode, died ? status::connection_lost : status::flushed, true, false});
+    push({w.cookie, op.length, op.opcode, rules::flushed_by(abi::reason_of(state)), true, false});
     device::signal(*nic->memory, *entry, abi::send_queue);
     return errc::ok;
 }

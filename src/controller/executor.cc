@@ -147,9 +147,8 @@ executor::outcome executor::refuse_access(vi& v, vi& to, abi::word64& refusals) 
 
 executor::outcome executor::refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
                                    std::uint32_t bytes) noexcept {
-    const int flags =
-        (t.has_immediate ? abi::has_immediate : 0) | (receivers == status::remote_protection ? abi::from_write : 0);
-    complete(v, to, t, receivers, static_cast<std::uint8_t>(flags), bytes);
+    const unsigned write = receivers == status::remote_protection ? abi::from_write : 0;
+    complete(v, to, {receivers, rules::receive_flags(t.has_immediate, write), bytes, t.immediate});
     if (!v.is_reliable()) {
         to.entry->drops[receivers == status::local_length ? abi::rx_too_long : abi::rx_protection].fetch_add(1);
         return {};
@@ -158,24 +157,15 @@ executor::outcome executor::refuse(vi& v, vi& to, const transfer& t, enum status
 }
 
 /// Publishes the completion of the receive descriptor that is taken, and steps on.
-void executor::complete(vi& v, vi& to, const transfer& t, enum status s, std::uint8_t flags,
-                        std::uint32_t bytes) noexcept {
-    abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
-    c.length = bytes;
-    c.immediate = t.immediate;
-    c.status = static_cast<std::uint8_t>(s);
-    c.flags = flags;
-    if (v.is_datagram()) {
-        const std::uint64_t source = v.address();
-        std::memcpy(c.payload, &source, sizeof source);
-    }
-    c.sequence.store_release(to.receive_next + 1);
+void executor::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
+    rules::publish(to.receives[to.receive_next & to.receive_mask].completion, to.receive_next, r, v.is_datagram(),
+                   v.is_datagram() ? v.address() : 0);
     ++to.receive_next;
     signal_if_wanted(to, abi::receive_queue);
-    if (s == status::success) {
+    if (r.status == status::success) {
         ++rx_messages_;
         tally_.receiver = to.owner;
-        tally_.received_bytes += bytes;
+        tally_.received_bytes += r.bytes;
     }
 }
 

@@ -123,7 +123,7 @@ private:
     [[nodiscard]] outcome refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
                                  std::uint32_t bytes) noexcept;
     [[nodiscard]] outcome refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept;
-    void complete(vi& v, vi& to, const transfer& t, enum status s, std::uint8_t flags, std::uint32_t bytes) noexcept;
+    void complete(vi& v, vi& to, const rules::receipt& r) noexcept;
 
     function_list functions_;
     std::vector<memory_allowance> allowances_;  ///< by function

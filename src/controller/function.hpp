@@ -25,6 +25,7 @@
 #include "controller/vectors.hpp"
 #include "controller/window.hpp"
 #include "os/sync.hpp"
+#include "rules/ring.hpp"
 
 namespace vinic::controller {
 
@@ -120,7 +121,7 @@ struct vi {
                abi::lap_of(send_next, send_depth_log2);
     }
     [[nodiscard]] bool has_receive() const noexcept {
-        return receives[receive_next & receive_mask].descriptor.sequence.load_acquire() == receive_next + 1;
+        return rules::is_posted(receives[receive_next & receive_mask].descriptor, receive_next);
     }
 };
 

@@ -34,9 +34,7 @@ constexpr std::uint32_t pages_of_a_fetch = 6;  ///< of the ring, and of what a d
 }  // namespace
 
 void executor::finish(vi& v, enum status how) noexcept {
-    abi::send_descriptor& d = v.sends[v.send_next & v.send_mask];
-    d.status = static_cast<std::uint8_t>(how);
-    d.done.store_release(v.send_next + 1);
+    rules::finish(v.sends[v.send_next & v.send_mask], v.send_next, how);
     ++v.send_next;
     v.pending.reset();
     signal_if_wanted(v, abi::send_queue);

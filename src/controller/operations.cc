@@ -117,7 +117,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
 /// Copies the receiver's next descriptor and looks whether the message fits in.
 executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
     const abi::receive_descriptor& d = to.receives[to.receive_next & to.receive_mask].descriptor;
-    if (d.sequence.load_acquire() != to.receive_next + 1) {
+    if (!rules::is_posted(d, to.receive_next)) {
         return verdict::waits;
     }
     const auto segments = static_cast<std::uint16_t>(std::atomic_ref(d.segment_count).load(std::memory_order_relaxed));
@@ -174,8 +174,8 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
         }
     }
     tally_.bytes += t.length;
-    complete(v, to, t, status::success,
-             static_cast<std::uint8_t>(abi::payload_inside | (t.has_immediate ? abi::has_immediate : 0)), t.length);
+    complete(v, to,
+             {status::success, rules::receive_flags(t.has_immediate, abi::payload_inside), t.length, t.immediate});
     return {};
 }
 
@@ -216,7 +216,7 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
             return o;
         }
     }
-    complete(v, to, t, status::success, static_cast<std::uint8_t>(t.has_immediate ? abi::has_immediate : 0), t.length);
+    complete(v, to, {status::success, rules::receive_flags(t.has_immediate), t.length, t.immediate});
     return {};
 }
 
@@ -284,7 +284,7 @@ executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
         }
     }
     if (t.has_immediate) {
-        complete(v, to, t, status::success, abi::has_immediate | abi::from_write, t.length);
+        complete(v, to, {status::success, rules::receive_flags(true, abi::from_write), t.length, t.immediate});
     }
     return {};
 }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-
 namespace vinic::device {
 
 namespace {
@@ -28,9 +27,8 @@ outcome route::fail(enum status senders, abi::break_reason mine, abi::break_reas
 outcome route::refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
                       std::uint32_t bytes) noexcept {
     // "Virtual Interface Architecture 1.0", 2.4: on an unreliable VI only this descriptor fails.
-    const int flags =
-        (has_immediate ? abi::has_immediate : 0) | (receivers == status::remote_protection ? abi::from_write : 0);
-    complete(receivers, static_cast<std::uint8_t>(flags), bytes, immediate);
+    const unsigned write = receivers == status::remote_protection ? abi::from_write : 0;
+    complete({receivers, rules::receive_flags(has_immediate, write), bytes, immediate});
     if (!reliable) {
         to->drops[receivers == status::local_length ? abi::rx_too_long : abi::rx_protection].fetch_add(1);
         return {};
@@ -176,7 +174,7 @@ outcome route::send(const operation& op) noexcept {
         return fail(status::local_protection);
     }
     abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
-    if (d.sequence.load_acquire() != fill + 1) {
+    if (!rules::is_posted(d, fill)) {
         return outcome::waiting();
     }
     if (op.length > capacity(d)) {
@@ -245,7 +243,7 @@ outcome route::write(const operation& op) noexcept {
         sink.advance(source.length);
     }
     if (op.has_immediate) {
-        complete(status::success, abi::has_immediate | abi::from_write, op.length, op.immediate);
+        complete({status::success, rules::receive_flags(true, abi::from_write), op.length, op.immediate});
     }
     return {};
 }
@@ -254,7 +252,7 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
                              std::uint32_t immediate) noexcept {
     const abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     place p;
-    if (d.sequence.load_acquire() != fill + 1 || d.segment_count != 1 || d.segments[0].length < bytes ||
+    if (!rules::is_posted(d, fill) || d.segment_count != 1 || d.segments[0].length < bytes ||
         !check(*device, to_domain, d.segments[0].key, d.segments[0].address, bytes, local_write_right, p) ||
         p.offset == abi::none64) [[unlikely]] {
         return outcome::waiting();
@@ -262,7 +260,7 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
     // What the next message needs comes while this one is copied.
     __builtin_prefetch(&target.slots[(fill + 1) & target.mask].descriptor);
     rules::copy_ascending(device->at<std::byte>(p.offset), data, bytes);
-    complete(status::success, static_cast<std::uint8_t>(has_immediate ? abi::has_immediate : 0), bytes, immediate);
+    complete({status::success, rules::receive_flags(has_immediate), bytes, immediate});
     return {};
 }
 

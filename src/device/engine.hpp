@@ -11,6 +11,7 @@
 #include "device/space.hpp"
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
+#include "rules/ring.hpp"
 #include "rules/vi.hpp"
 
 namespace vinic::device {
@@ -123,7 +124,7 @@ struct route {
     std::uint64_t foreign_copies = 0;
 
     [[nodiscard]] bool receiver_ready() const noexcept {
-        return target.slots[fill & target.mask].descriptor.sequence.load_acquire() == fill + 1;
+        return rules::is_posted(target.slots[fill & target.mask].descriptor, fill);
     }
 
     /// Runs one operation.  The caller is marked as executing and `from` is connected.
@@ -134,7 +135,7 @@ struct route {
                                     std::uint32_t immediate) noexcept {
         if (!knows_room_for(bytes)) [[unlikely]] {
             abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
-            if (d.sequence.load_acquire() != fill + 1) [[unlikely]] {
+            if (!rules::is_posted(d, fill)) [[unlikely]] {
                 return outcome::waiting();
             }
             if (bytes > capacity(d)) [[unlikely]] {
@@ -143,9 +144,7 @@ struct route {
         }
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
         rules::copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
-        complete(status::success,
-                 static_cast<std::uint8_t>(abi::payload_inside | (has_immediate ? abi::has_immediate : 0)), bytes,
-                 immediate);
+        complete({status::success, rules::receive_flags(has_immediate, abi::payload_inside), bytes, immediate});
         return {};
     }
 
@@ -218,17 +217,8 @@ private:
         return sum;
     }
     /// Publishes the completion of descriptor `fill` and steps on.
-    void complete(enum status s, std::uint8_t flags, std::uint32_t bytes, std::uint32_t immediate) noexcept {
-        abi::receive_completion& c = target.slots[fill & target.mask].completion;
-        c.length = bytes;
-        c.immediate = immediate;
-        c.status = static_cast<std::uint8_t>(s);
-        c.flags = flags;
-        if (datagram) [[unlikely]] {
-            std::memcpy(c.payload, &datagram_source, 8);
-        }
-        // Release: pairs with the poller's acquire; the payload is there no later than the sequence.
-        c.sequence.store_release(fill + 1);
+    [[gnu::always_inline]] void complete(const rules::receipt& r) noexcept {
+        rules::publish(target.slots[fill & target.mask].completion, fill, r, datagram, datagram_source);
         ++fill;
         ready -= ready != 0 ? 1 : 0;
         rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);

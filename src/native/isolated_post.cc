@@ -82,7 +82,7 @@ bool vi_state::make_way() noexcept {
             if (!e.deferred || e.signalled) {
                 break;
             }
-            if (d.done.load_acquire() != at + 1 || static_cast<enum status>(d.status) != status::success) {
+            if (!rules::is_done(d, at) || static_cast<enum status>(d.status) != status::success) {
                 break;
             }
             entry->counters[abi::tx_status_first].add_single_writer(1);

@@ -56,7 +56,7 @@ inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
         const abi::receive_slot& slot = receives.slots[at & receives.mask];
         const abi::receive_completion& c = slot.completion;
         // Acquire: pairs with the release in route::complete.
-        if (c.sequence.load_acquire() != at + 1) {
+        if (!rules::has_arrived(c, at)) {
             break;
         }
 #ifdef VINIC_THREAD_SANITIZER

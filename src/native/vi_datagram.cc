@@ -58,7 +58,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         r.payload_max = rules::payload_max(reliability::unreliable, service::datagram);
         r.datagram_source = abi::make_datagram_address(index, 0, entry->generation.load_relaxed());
         // A sender that died here may have completed a descriptor without counting it.
-        while (r.target.slots[r.fill & r.target.mask].completion.sequence.load_acquire() == r.fill + 1) {
+        while (rules::has_arrived(r.target.slots[r.fill & r.target.mask].completion, r.fill)) {
             ++r.fill;
         }
         o = r.run(op);

@@ -11,13 +11,13 @@ namespace vinic::detail {
 bool vi_state::pending(abi::queue_kind kind) const noexcept {
     if (kind == abi::receive_queue) {
         const std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
-        return receives.slots[at & receives.mask].completion.sequence.load_acquire() == at + 1;
+        return rules::has_arrived(receives.slots[at & receives.mask].completion, at);
     }
     const std::uint32_t at = send_reported.load(std::memory_order_relaxed);
     if (at == send_posted.load(std::memory_order_acquire)) {
         return false;
     }
-    return !sends[at & send_mask].deferred || queue.descriptors[at & send_mask].done.load_acquire() == at + 1;
+    return !sends[at & send_mask].deferred || rules::is_done(queue.descriptors[at & send_mask], at);
 }
 
 /// The payload of a small message into several segments, or one that is refused.
@@ -88,7 +88,7 @@ void vi_state::break_for_local_error() noexcept {
         enum status s = e.status;
         if (e.deferred) {
             const abi::send_descriptor& d = queue.descriptors[at & send_mask];
-            if (d.done.load_acquire() != at + 1) {
+            if (!rules::is_done(d, at)) {
                 break;
             }
             s = static_cast<enum status>(d.status);
@@ -126,7 +126,7 @@ void vi_state::count_unreported() noexcept {
     for (std::uint32_t at = send_reported.load(std::memory_order_relaxed); at != posted; ++at) {
         const send_entry& e = sends[at & send_mask];
         const abi::send_descriptor& d = queue.descriptors[at & send_mask];
-        if (e.deferred && d.done.load_acquire() == at + 1 && static_cast<enum status>(d.status) == status::success) {
+        if (e.deferred && rules::is_done(d, at) && static_cast<enum status>(d.status) == status::success) {
             device::count_sent(*entry, e.opcode, e.length);
         }
     }
@@ -200,7 +200,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
         std::uint64_t cookie = 0;
         std::uint32_t length = 0;
         if (receives_kind) {
-            if (receives.slots[at & receives.mask].completion.sequence.load_acquire() == at + 1) {
+            if (rules::has_arrived(receives.slots[at & receives.mask].completion, at)) {
                 // Descriptors of an earlier connection were flushed; this one was used by a later one.
                 reported.store(at, std::memory_order_release);
                 n += take_receives(out.subspan(n));
@@ -215,8 +215,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
             length = e.length;
             if (!e.deferred) {
                 s = e.status;
-            } else if (const abi::send_descriptor& d = queue.descriptors[at & send_mask];
-                       d.done.load_acquire() == at + 1) {
+            } else if (const abi::send_descriptor& d = queue.descriptors[at & send_mask]; rules::is_done(d, at)) {
                 s = static_cast<enum status>(d.status);
             }
             if (s == status::success && !e.signalled) {

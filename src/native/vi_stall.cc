@@ -115,11 +115,9 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
         return;  // or the receiver is executing it: look again at the next tick
     }
     stall_deadline_ns.store(0);
-    abi::send_descriptor& d = queue.descriptors[head & queue.mask];
     // Broken first, for if somebody else has done that, the message is flushed.  No poller of ours comes to it before
     // the lock is free again (engines_outside).
-    d.status = static_cast<std::uint8_t>(outgoing.give_up().how());
-    d.done.store_release(head + 1);
+    rules::finish(queue.descriptors[head & queue.mask], head, outgoing.give_up().how());
     // Last: a post at this moment takes the queue for its own once all before it is executed, and must
     // find the connection broken then.  Release: pairs with the acquire in post_checked.
     entry->send_next.store_release(head + 1);

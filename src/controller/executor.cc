@@ -27,6 +27,11 @@ T copy_once(const T& from) noexcept {
     return out;
 }
 
+/// The library packs a payload into the line of its own accord.
+std::uint32_t inline_most(const vi& v) noexcept {
+    return std::max<std::uint32_t>(v.d.inline_bytes_max, sizeof(abi::send_descriptor::segments));
+}
+
 }  // namespace
 
 executor::executor(function_list functions, const device_options& options)
@@ -39,80 +44,35 @@ executor::~executor() = default;
 
 // -- fetch --------------------------------------------------------------------------------------
 
-bool executor::fetch_pieces(const vi& v, const abi::send_descriptor& d, transfer& t) const noexcept {
-    constexpr std::size_t in_line = sizeof d.segments;
-    auto* to = t.inlined ? t.inline_data : reinterpret_cast<std::byte*>(t.segments);
-    const std::size_t bytes = t.inlined ? d.inline_bytes : t.segment_count * sizeof(abi::segment);
-    std::memcpy(to, d.segments, std::min(bytes, in_line));
-    if (bytes <= in_line) {
-        return true;
-    }
-    const std::uint64_t extra = v.entry->send_extra.load_acquire();
-    const std::uint64_t offset = extra + std::uint64_t{v.send_next & v.send_mask} * v.send_extra_bytes;
-    if (bytes - in_line > v.send_extra_bytes || extra == 0 || !v.owner->window.holds(extra, 0) ||
-        !v.owner->window.holds(offset, bytes - in_line)) {
-        return false;
-    }
-    std::memcpy(to + in_line, v.owner->window.at<std::byte>(offset), bytes - in_line);
-    return true;
-}
-
 /// Whether the descriptor is one that the interface lets through; the client's library refuses the others.
 bool executor::fits(const vi& v, const transfer& t) const noexcept {
-    std::uint64_t sum = 0;
+    std::uint64_t sum = t.inline_data != nullptr ? t.length : 0;
     for (std::uint32_t i = 0; i < t.segment_count; ++i) {
         sum += t.segments[i].length;
     }
-    if (!t.inlined && sum != t.length) {
-        return false;
-    }
-    if (t.length > v.d.transfer_bytes_max) {
-        return false;
-    }
-    switch (t.opcode) {
-        case opcode::send:
-            return true;
-        case opcode::write:
-            return !v.is_datagram();
-        case opcode::fetch_add:
-        case opcode::compare_swap:
-            if (t.segment_count != 1 || t.length != 8) {
-                return false;
-            }
-            [[fallthrough]];
-        case opcode::read:
-            return v.is_reliable() && !v.is_datagram() && !t.has_immediate && !t.inlined;
-        default:
-            return false;
-    }
+    const rules::posting_limits limits{v.d.segments_max, v.d.transfer_bytes_max, inline_most(v),
+                                       static_cast<reliability>(v.d.reliability),
+                                       v.is_datagram() ? service::datagram : service::connected};
+    return sum == t.length && rules::may_post(limits, {t.opcode, t.has_immediate, t.inline_data != nullptr,
+                                                       t.segment_count, sum}) == errc::ok;
 }
 
 /// Copies the descriptor at the head.  False: it is malformed.
 bool executor::fetch(const vi& v, transfer& t) const noexcept {
     const abi::send_descriptor d = copy_once(v.sends[v.send_next & v.send_mask]);
-    t.opcode = static_cast<opcode>(d.opcode);
-    t.has_immediate = (d.flags & abi::has_immediate) != 0;
-    t.inlined = (d.flags & abi::payload_inside) != 0;
+    const auto extra = [&](std::size_t bytes) -> const std::byte* {
+        const std::uint64_t area = v.entry->send_extra.load_acquire();
+        const std::uint64_t offset = area + std::uint64_t{v.send_next & v.send_mask} * v.send_extra_bytes;
+        const window& w = v.owner->window;
+        const bool is_there = bytes <= v.send_extra_bytes && area != 0 && w.holds(area, 0) && w.holds(offset, bytes);
+        return is_there ? w.at<std::byte>(offset) : nullptr;
+    };
     t.started = false;
-    t.segment_count = t.inlined ? std::uint16_t{0} : d.segment_count;
     t.receive_count = 0;
-    t.immediate = d.immediate;
-    t.length = t.inlined ? d.inline_bytes : d.length;
     t.done = 0;
-    t.remote_address = d.remote_address;
-    t.remote_key = d.remote_key;
     t.segment = t.segment_at = t.receive_segment = t.receive_at = 0;
     t.words = {};
-    if (t.segment_count > v.d.segments_max ||
-        (t.inlined && d.inline_bytes > std::max<std::uint32_t>(v.d.inline_bytes_max, sizeof d.segments)) ||
-        !fetch_pieces(v, d, t)) {
-        return false;
-    }
-    if (t.opcode == opcode::fetch_add || t.opcode == opcode::compare_swap) {
-        t.operand = d.segments[1].address;
-        t.compare = std::uint64_t{d.segments[1].key} << 32 | d.segments[1].length;
-    }
-    return fits(v, t);
+    return rules::unpack(d, v.d.segments_max, inline_most(v), extra, t, t.room) && fits(v, t);
 }
 
 bool executor::may_make(function& f, std::uint32_t pages) noexcept {

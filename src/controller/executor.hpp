@@ -9,33 +9,23 @@
 #include <functional>
 
 #include "controller/space.hpp"
+#include "rules/message.hpp"
 
 namespace vinic::controller {
 
 /// A descriptor that was fetched, and how far it has come.  Big: never zeroed as a whole.
-struct transfer {
-    enum opcode opcode;
-    bool has_immediate;
-    bool inlined;
+struct transfer : rules::message {
     bool started;  ///< the receiver's descriptor is taken
-    std::uint16_t segment_count;
     std::uint16_t receive_count;
-    std::uint32_t immediate;
-    std::uint32_t length;
     std::uint32_t done;
-    std::uint64_t remote_address;  ///< datagrams: the destination
-    std::uint32_t remote_key;
-    std::uint64_t operand;
-    std::uint64_t compare;
     // Where `done` is in the two lists.
     std::uint32_t segment;
     std::uint32_t segment_at;
     std::uint32_t receive_segment;
     std::uint32_t receive_at;
     rules::word_copy words;  ///< a word that `done` is in the middle of
-    abi::segment segments[256];
-    abi::segment receive_segments[256];
-    alignas(16) std::byte inline_data[1024];
+    abi::segment receive_segments[rules::segments_limit];
+    rules::message_room room;
 };
 
 /// How a lease ended.
@@ -90,7 +80,6 @@ private:
     /// Whether so many pages more may be touched in f's window that may not be there.
     [[nodiscard]] bool may_make(function& f, std::uint32_t pages) noexcept;
     [[nodiscard]] bool fetch(const vi& v, transfer& t) const noexcept;
-    [[nodiscard]] bool fetch_pieces(const vi& v, const abi::send_descriptor& d, transfer& t) const noexcept;
     [[nodiscard]] bool fits(const vi& v, const transfer& t) const noexcept;
     [[nodiscard]] outcome execute(vi& v, transfer& t) noexcept;
     [[nodiscard]] outcome datagram(vi& v, transfer& t) noexcept;

@@ -79,7 +79,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         const piece remote = first_piece(there, most);
         place mine;
         piece local;
-        if (t.inlined) {
+        if (t.inline_data != nullptr) {
             local = inline_piece(t, remote.bytes);
         } else {
             if (!skip_empty(t) || !local_place(v, t, rights, mine)) {
@@ -94,7 +94,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
             local.bytes = std::min(local.bytes, block_);
         }
         if (!may_make(*there.owner, pages_of(there, remote, local.bytes)) ||
-            (!t.inlined && !may_make(*mine.owner, pages_of(mine, local, local.bytes)))) {
+            (t.inline_data == nullptr && !may_make(*mine.owner, pages_of(mine, local, local.bytes)))) {
             return fail(v, status::unreachable_memory);
         }
         const bool ends = local.bytes == (outward ? there.length : mine.length);
@@ -152,7 +152,7 @@ executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
 executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
     abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
     auto* sink = reinterpret_cast<std::byte*>(c.payload) + (v.is_datagram() ? 8 : 0);
-    if (t.inlined) {
+    if (t.inline_data != nullptr) {
         rules::copy_small(sink, t.inline_data, t.length);
     } else {
         while (t.done != t.length) {
@@ -181,7 +181,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
 
 executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started) {
-        if (!t.inlined && !check_local(v, t, no_rights)) {
+        if (t.inline_data == nullptr && !check_local(v, t, no_rights)) {
             return fail_for_memory(v, *v.owner, status::local_protection);
         }
         const outcome taken = take_receive(v, to, t);
@@ -259,7 +259,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
 // -- remote memory --------------------------------------------------------------------------------
 
 executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
-    if (!t.started && !t.inlined && !check_local(v, t, no_rights)) {
+    if (!t.started && t.inline_data == nullptr && !check_local(v, t, no_rights)) {
         return fail_for_memory(v, *v.owner, status::local_protection);
     }
     // The descriptor for the immediate data first: a message that waits has not happened at all.

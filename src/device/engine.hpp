@@ -11,25 +11,13 @@
 #include "device/space.hpp"
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
+#include "rules/message.hpp"
 #include "rules/ring.hpp"
-#include "rules/vi.hpp"
 
 namespace vinic::device {
 
-/// What to do.  Lengths are checked against the VI's limits by the caller.
-struct operation {
-    enum opcode opcode = opcode::send;
-    bool has_immediate = false;
-    std::uint16_t segment_count = 0;
-    std::uint32_t immediate = 0;
-    std::uint32_t length = 0;  ///< sum of the segments, or of inline_data
-    const abi::segment* segments = nullptr;
-    const std::byte* inline_data = nullptr;  ///< instead of segments
-    std::uint64_t remote_address = 0;
-    std::uint32_t remote_key = 0;
-    std::uint64_t operand = 0;
-    std::uint64_t compare = 0;
-};
+/// What to do.  The caller has checked it against the VI's limits.
+using operation = rules::message;
 
 /// How an operation went.  One word: a structure of several bytes comes back through memory, and
 /// reading it as a whole waits until every store before it has left the CPU, the payload among them.

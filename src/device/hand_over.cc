@@ -7,45 +7,6 @@
 
 namespace vinic::device {
 
-namespace {
-
-/// A descriptor read back: what did not fit its line is gathered here.
-struct unpacked {
-    abi::segment segments[256];
-    std::byte inline_data[1024];
-    operation op;
-};
-
-void unpack(const send_side& queue, std::uint32_t index, unpacked& out) noexcept {
-    const std::size_t slot = index & queue.mask;
-    const abi::send_descriptor& d = queue.descriptors[slot];
-    operation& op = out.op;
-    op = {};
-    op.opcode = static_cast<opcode>(d.opcode);
-    op.has_immediate = (d.flags & abi::has_immediate) != 0;
-    op.immediate = d.immediate;
-    op.length = d.length;
-    op.remote_address = d.remote_address;
-    op.remote_key = d.remote_key;
-    constexpr std::size_t in_line = sizeof d.segments;
-    const bool is_inline = (d.flags & abi::payload_inside) != 0;
-    auto* to = is_inline ? out.inline_data : reinterpret_cast<std::byte*>(out.segments);
-    const std::size_t bytes = is_inline ? d.inline_bytes : d.segment_count * sizeof(abi::segment);
-    std::memcpy(to, d.segments, std::min(bytes, in_line));
-    if (bytes > in_line) {
-        std::memcpy(to + in_line, queue.extra(index), bytes - in_line);
-    }
-    op.segments = out.segments;
-    op.segment_count = is_inline ? 0 : d.segment_count;
-    op.inline_data = is_inline ? out.inline_data : nullptr;
-    if (op.opcode == opcode::fetch_add || op.opcode == opcode::compare_swap) {
-        op.operand = d.segments[1].address;
-        op.compare = std::uint64_t{d.segments[1].key} << 32 | d.segments[1].length;
-    }
-}
-
-}  // namespace
-
 void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
     descriptors = m.at<abi::send_descriptor>(v.send_ring.load_relaxed());
     device = &m;
@@ -55,57 +16,32 @@ void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
 }
 
 void send_side::store(std::uint32_t index, const operation& op) noexcept {
-    const std::size_t slot = index & mask;
-    abi::send_descriptor& d = descriptors[slot];
-    const bool is_inline = op.inline_data != nullptr;
-    d.opcode = static_cast<std::uint8_t>(op.opcode);
-    d.flags =
-        static_cast<std::uint8_t>((op.has_immediate ? abi::has_immediate : 0) | (is_inline ? abi::payload_inside : 0));
-    d.status = 0;
-    d.immediate = op.immediate;
-    d.segment_count = op.segment_count;
-    d.inline_bytes = is_inline ? static_cast<std::uint16_t>(op.length) : std::uint16_t{0};
-    d.remote_address = op.remote_address;
-    d.remote_key = op.remote_key;
-    d.length = op.length;
-    constexpr std::size_t in_line = sizeof d.segments;
-    const auto* bytes_from = is_inline ? op.inline_data : reinterpret_cast<const std::byte*>(op.segments);
-    const std::size_t bytes = is_inline ? op.length : op.segment_count * sizeof(abi::segment);
-    if (bytes != 0) {
-        std::memcpy(d.segments, bytes_from, std::min(bytes, in_line));
-    }
-    if (bytes > in_line) {
-        std::memcpy(extra(index), bytes_from + in_line, bytes - in_line);
-    }
-    if (op.opcode == opcode::fetch_add || op.opcode == opcode::compare_swap) {
-        d.segments[1] = {op.operand, static_cast<std::uint32_t>(op.compare),
-                         static_cast<std::uint32_t>(op.compare >> 32)};
-    }
+    rules::pack(descriptors[index & mask], op, [&] { return extra(index); });
 }
 
 drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
-    unpacked u;
+    operation op;
+    rules::message_room room;
     std::uint32_t next = r.from->send_next.load_relaxed();
     while (next != produced) {
         if (r.from->state.load_acquire() != r.connected) {
             return drained::broken;
         }
-        unpack(queue, next, u);
-        const outcome o = r.run(u.op);
+        const auto extra = [&](std::size_t) { return queue.extra(next); };
+        const bool whole = rules::unpack(queue.descriptors[next & queue.mask], rules::segments_limit,
+                                         rules::inline_limit, extra, op, room);
+        const outcome o = whole ? r.run(op) : outcome(status::local_protection);
         if (o.waits()) {
             return drained::waits;
         }
         r.count_foreign_copies();
         if (o.how() == status::success) {
-            count_sent(*r.from, u.op.opcode, u.op.length);
+            count_sent(*r.from, op.opcode, op.length);
         }
-        abi::send_descriptor& d = queue.descriptors[next & queue.mask];
-        d.status = static_cast<std::uint8_t>(o.how());
-        ++next;
-        r.from->send_next.store_relaxed(next);
+        r.from->send_next.store_relaxed(next + 1);
         r.to->receive_next.store_relaxed(r.fill);
-        // Release: pairs with the sender's poller.
-        d.done.store_release(next);
+        rules::finish(queue.descriptors[next & queue.mask], next, o.how());  // pairs with the sender's poller
+        ++next;
         signal_if_wanted(*r.device, *r.from, abi::send_queue);
         if (o.how() != status::success && r.reliable) {
             return drained::broken;

@@ -17,7 +17,6 @@ static_assert(sizeof(segment) == sizeof(abi::segment) && offsetof(segment, lengt
 
 namespace {
 
-constexpr std::size_t inline_space_bytes = 1024;
 /// Messages up to this length are moved in one go, without a look at the connection in between.
 constexpr std::uint32_t one_piece_bytes_max = 64 << 10;
 
@@ -138,43 +137,17 @@ errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags
 
 /// Checks what the interface promises to check at post, and fills `op`.
 errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* inline_space) noexcept {
-    if (w.segments.size() > attributes.segments_max) {
-        return errc::too_many_segments;
-    }
     std::uint64_t sum = 0;
     for (const segment& s : w.segments) {
         sum += s.length;
     }
-    if (sum > attributes.transfer_bytes_max) {
-        return errc::message_too_large;
-    }
     const bool immediate = has(w.flags, send_flag::immediate);
     const bool inlined = has(w.flags, send_flag::inlined);
-    const bool is_datagram = attributes.service == service::datagram;
-    switch (w.opcode) {
-        case opcode::send:
-            break;
-        case opcode::write:
-            if (is_datagram) {
-                return errc::not_supported;
-            }
-            break;
-        case opcode::fetch_add:
-        case opcode::compare_swap:
-            if (w.segments.size() != 1 || sum != 8) {
-                return errc::invalid_argument;
-            }
-            [[fallthrough]];
-        case opcode::read:
-            if (attributes.reliability == reliability::unreliable || is_datagram) {
-                return errc::not_supported;  // VIA 1.0, table 2-1: no answer can be promised
-            }
-            if (immediate || inlined) {
-                return errc::invalid_argument;
-            }
-            break;
-        default:
-            return errc::invalid_argument;
+    const rules::posting_limits limits{attributes.segments_max, attributes.transfer_bytes_max,
+                                       attributes.inline_bytes_max, attributes.reliability, attributes.service};
+    if (const errc refused = rules::may_post(limits, {w.opcode, immediate, inlined, w.segments.size(), sum});
+        refused != errc::ok) {
+        return refused;
     }
     op.opcode = w.opcode;
     op.has_immediate = immediate;
@@ -187,9 +160,6 @@ errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* 
     op.operand = w.operand;
     op.compare = w.compare;
     if (inlined) {
-        if (sum > attributes.inline_bytes_max) {
-            return errc::message_too_large;
-        }
         std::byte* to = inline_space;
         for (const segment& s : w.segments) {
             if (s.length != 0) {
@@ -205,7 +175,7 @@ errc vi_state::prepare(const work_request& w, device::operation& op, std::byte* 
 
 errc vi_state::post(const work_request& w) noexcept {
     device::operation op;
-    std::byte inline_space[inline_space_bytes];
+    std::byte inline_space[rules::inline_limit];
     const optional_lock hold(send_mutex, attributes.thread_safe);
     if (const errc refused = prepare(w, op, inline_space); refused != errc::ok) {
         entry->counters[abi::tx_refused_posts].add_single_writer(1);

@@ -266,10 +266,8 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
             break;
         case why::failed:
             if (connected) {
-                const bool died = end.how == status::connection_lost;
-                using reason = abi::break_reason;
-                break_link(v, died && !end.initiator_gone ? reason::peer_died : reason::local_error,
-                           died && end.initiator_gone ? reason::peer_died : reason::remote_error, &end.how);
+                const rules::ending& e = rules::ending_of(end.fault);
+                break_link(v, e.mine, e.peers, &end.how);
             }
             break;  // or somebody else broke it before: then the message is flushed with those behind it
         case why::broken:

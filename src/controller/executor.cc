@@ -52,7 +52,7 @@ bool executor::fits(const vi& v, const transfer& t) const noexcept {
     }
     const rules::posting_limits limits{v.d.segments_max, v.d.transfer_bytes_max, inline_most(v),
                                        static_cast<reliability>(v.d.reliability),
-                                       v.is_datagram() ? service::datagram : service::connected};
+                                       v.is_datagram() ? vinic::service::datagram : vinic::service::connected};
     return sum == t.length && rules::may_post(limits, {t.opcode, t.has_immediate, t.inline_data != nullptr,
                                                        t.segment_count, sum}) == errc::ok;
 }
@@ -85,35 +85,35 @@ bool executor::may_make(function& f, std::uint32_t pages) noexcept {
 
 // -- small helpers --------------------------------------------------------------------------------
 
-executor::outcome executor::fail(const vi& v, enum status s) noexcept {
-    return v.is_reliable() ? outcome(verdict::failed, s) : outcome(s);
-}
-
-/// Counted once, and of the function whose memory it is.
-executor::outcome executor::fail_for_memory(const vi& v, function& whose, enum status s) noexcept {
-    count(whose.counters.protection_errors);
-    return fail(v, s);
-}
-
-executor::outcome executor::refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept {
-    refusals.fetch_add(1);
-    count(to.owner->counters.protection_errors);
-    if (!v.is_reliable()) {
-        to.entry->drops[abi::rx_protection].fetch_add(1);
-        return {};
+/// Memory that was refused is counted once, and of the function whose memory it is.  `target`: the other side's.
+executor::outcome executor::end(const vi& v, function& target, rules::fault f) noexcept {
+    const rules::ending& e = rules::ending_of(f);
+    if (e.refused != rules::side::none) {
+        count((e.refused == rules::side::target ? target : *v.owner).counters.protection_errors);
     }
-    return fail(v, status::remote_protection);
+    tally_.fault = f;
+    return v.is_reliable() ? outcome(verdict::failed, e.sender) : outcome(e.unreliable);
 }
 
-executor::outcome executor::refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
-                                   std::uint32_t bytes) noexcept {
-    const unsigned write = receivers == status::remote_protection ? abi::from_write : 0;
-    complete(v, to, {receivers, rules::receive_flags(t.has_immediate, write), bytes, t.immediate});
-    if (!v.is_reliable()) {
-        to.entry->drops[receivers == status::local_length ? abi::rx_too_long : abi::rx_protection].fetch_add(1);
-        return {};
+/// Likewise where it is the other side that has to do with it, which counts a message that is dropped.
+executor::outcome executor::end_at(const vi& v, vi& to, rules::fault f) noexcept {
+    const rules::ending& e = rules::ending_of(f);
+    if (!v.is_reliable() && e.drop != rules::no_drop) {
+        to.entry->drops[e.drop].fetch_add(1);
     }
-    return fail(v, senders);
+    return end(v, *to.owner, f);
+}
+
+executor::outcome executor::end_receive(vi& v, vi& to, const transfer& t, rules::fault f,
+                                        std::uint32_t bytes) noexcept {
+    const rules::ending& e = rules::ending_of(f);
+    complete(v, to, {*e.receiver, rules::receive_flags(t.has_immediate, e.receive_flags), bytes, t.immediate});
+    return end_at(v, to, f);
+}
+
+executor::outcome executor::refuse_access(vi& v, vi& to, enum opcode what) noexcept {
+    to.entry->drops[rules::refusal_of(what)].fetch_add(1);
+    return end_at(v, to, rules::fault::access);
 }
 
 /// Publishes the completion of the receive descriptor that is taken, and steps on.
@@ -126,22 +126,6 @@ void executor::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
         ++rx_messages_;
         tally_.receiver = to.owner;
         tally_.received_bytes += r.bytes;
-    }
-}
-
-/// `theirs`: the function of the other side's memory.
-executor::outcome executor::stopped(const vi& v, function& theirs, moved how, bool outward) noexcept {
-    switch (how) {
-        case moved::unmapped_to:
-        case moved::unmapped_from:
-            return (how == moved::unmapped_to) == outward ? fail_for_memory(v, theirs, status::remote_protection)
-                                                          : fail_for_memory(v, *v.owner, status::local_protection);
-        case moved::gone_to:
-        case moved::gone_from:
-            tally_.initiator_gone = (how == moved::gone_to) != outward;
-            return fail(v, status::connection_lost);
-        default:
-            return fail(v, status::unreachable_memory);
     }
 }
 

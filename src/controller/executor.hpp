@@ -10,6 +10,7 @@
 
 #include "controller/space.hpp"
 #include "rules/message.hpp"
+#include "rules/outcomes.hpp"
 
 namespace vinic::controller {
 
@@ -39,8 +40,8 @@ struct lease_end {
     };
     why reason = why::empty;
     enum status how = status::success;
-    bool receiver_off = false;    ///< waits: for the receiver's function, which may not move anything
-    bool initiator_gone = false;  ///< connection_lost because the process that posted it is, and not its peer's
+    bool receiver_off = false;                      ///< waits: for the receiver's function, which may not move anything
+    rules::fault fault = rules::fault::own_memory;  ///< failed: why
     std::uint64_t bytes = 0;
     std::uint32_t descriptors = 0;
     function* receiver = nullptr;  ///< to which `received_bytes` were sent
@@ -94,7 +95,7 @@ private:
     /// The rest of the segment at the transfer's place in the initiator's list; inline data counts as one.
     [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
     /// Moves between the initiator's list and `there` until one of them, or the lease, is used up.
-    [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward) noexcept;
+    [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward, vi* receiver = nullptr) noexcept;
     /// Whether anybody wants to know the time in a lease.
     [[nodiscard]] bool is_timed() const noexcept { return lease_ns_ != 0 || on_long_lease_ != nullptr; }
     /// A piece of memory outside windows: counted for the VI, and for each function whose memory it is.
@@ -106,12 +107,10 @@ private:
     [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
     static void step(transfer& t, std::uint64_t bytes) noexcept;
     [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
-    [[nodiscard]] outcome stopped(const vi& v, function& theirs, moved how, bool outward) noexcept;
-    [[nodiscard]] static outcome fail(const vi& v, enum status s) noexcept;
-    [[nodiscard]] static outcome fail_for_memory(const vi& v, function& whose, enum status s) noexcept;
-    [[nodiscard]] outcome refuse(vi& v, vi& to, const transfer& t, enum status receivers, enum status senders,
-                                 std::uint32_t bytes) noexcept;
-    [[nodiscard]] outcome refuse_access(vi& v, vi& to, abi::word64& refusals) noexcept;
+    [[nodiscard]] outcome end(const vi& v, function& target, rules::fault f) noexcept;
+    [[nodiscard]] outcome end_at(const vi& v, vi& to, rules::fault f) noexcept;
+    [[nodiscard]] outcome end_receive(vi& v, vi& to, const transfer& t, rules::fault f, std::uint32_t bytes) noexcept;
+    [[nodiscard]] outcome refuse_access(vi& v, vi& to, enum opcode what) noexcept;
     void complete(vi& v, vi& to, const rules::receipt& r) noexcept;
 
     function_list functions_;

@@ -62,7 +62,7 @@ executor::outcome executor::give_up(vi& v, const transfer& t) noexcept {
     if (v.is_datagram()) {
         stop_filling(find(functions_, t.remote_address), v);
     }
-    return fail(v, status::unreachable_memory);
+    return end(v, *v.owner, rules::fault::unreachable);
 }
 
 bool executor::is_over() noexcept {
@@ -101,19 +101,17 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         transfer& t = v.pending != nullptr ? *v.pending : *scratch_;
         outcome o;
         if (v.pending == nullptr && !may_make(*v.owner, pages_of_a_fetch)) {
-            o = fail(v, status::unreachable_memory);
+            o = end(v, *v.owner, rules::fault::unreachable);
         } else if (v.pending == nullptr && !fetch(v, t)) {
             count(v.owner->counters.malformed_descriptors);
-            o = v.is_reliable() ? outcome(verdict::failed, status::local_protection)
-                                : outcome(status::local_protection);
+            o = end(v, *v.owner, rules::fault::malformed);
         } else {
             o = execute(v, t);
         }
         if (o.what == verdict::waits && !v.is_reliable()) {
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
-            v.peer->entry->drops[abi::rx_no_descriptor].fetch_add(1);
             count(v.peer->owner->counters.rx_no_descriptor_drops);
-            o = {};
+            o = end_at(v, *v.peer, rules::fault::no_descriptor);
         } else if (t.started && v.pending == nullptr && (o.what == verdict::partial || o.what == verdict::again) &&
                    !keep(v)) {
             o = give_up(v, t);

@@ -25,12 +25,12 @@ constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_writ
 
 std::uint32_t payload_max(const vi& v) noexcept {
     return rules::payload_max(static_cast<reliability>(v.d.reliability),
-                              v.is_datagram() ? service::datagram : service::connected);
+                              v.is_datagram() ? vinic::service::datagram : vinic::service::connected);
 }
 
 /// Inline data are the device's own bytes.
 piece inline_piece(transfer& t, std::uint64_t most) noexcept {
-    return {t.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done)};
+    return {t.room.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done)};
 }
 
 /// Pages that may have to be made for a piece of so many bytes.
@@ -65,8 +65,9 @@ void executor::look_after(std::uint64_t bytes) noexcept {
     looked_ns_ = now;
 }
 
-/// Moves between the initiator's list and `there` until the message or the lease is at its end.
-executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward) noexcept {
+/// Moves between the initiator's list and `there` until the message or the lease is at its end.  `receiver`: that is
+/// memory of its receive descriptor.
+executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward, vi* receiver) noexcept {
     const std::uint32_t rights = outward ? no_rights : local_write_right;
     while (there.length != 0) {
         if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
@@ -83,7 +84,7 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
             local = inline_piece(t, remote.bytes);
         } else {
             if (!skip_empty(t) || !local_place(v, t, rights, mine)) {
-                return fail_for_memory(v, *v.owner, status::local_protection);
+                return end(v, *v.owner, rules::fault::own_memory);
             }
             local = first_piece(mine, remote.bytes);
         }
@@ -95,13 +96,16 @@ executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward
         }
         if (!may_make(*there.owner, pages_of(there, remote, local.bytes)) ||
             (t.inline_data == nullptr && !may_make(*mine.owner, pages_of(mine, local, local.bytes)))) {
-            return fail(v, status::unreachable_memory);
+            return end(v, *v.owner, rules::fault::unreachable);
         }
         const bool ends = local.bytes == (outward ? there.length : mine.length);
         const moved how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
                                   : copy(mine, local, there, remote, local.bytes, t.words, ends, foreign_memory_);
         if (how != moved::all) {
-            return stopped(v, *there.owner, how, outward);
+            const rules::fault f = rules::fault_of(how, outward);
+            return receiver != nullptr && f == rules::fault::target_memory
+                       ? end_receive(v, *receiver, t, rules::fault::receive_memory, 0)
+                       : end(v, *there.owner, f);
         }
         there.advance(local.bytes);
         step(t, local.bytes);
@@ -131,7 +135,7 @@ executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
         if (segments > to.d.segments_max || extra == 0 || !to.owner->window.holds(extra, 0) ||
             !to.owner->window.holds(offset, beyond * sizeof(abi::segment))) {
             count(to.owner->counters.malformed_descriptors);
-            return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
+            return end_receive(v, to, t, rules::fault::malformed_receive, 0);
         }
         std::memcpy(t.receive_segments + abi::receive_segments_in_line, to.owner->window.at<std::byte>(offset),
                     beyond * sizeof(abi::segment));
@@ -142,7 +146,7 @@ executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
         capacity += t.receive_segments[i].length;
     }
     if (t.length > capacity) {
-        return refuse(v, to, t, status::local_length, status::remote_length, t.length);
+        return end_receive(v, to, t, rules::fault::too_long, t.length);
     }
     t.started = true;
     return {};
@@ -158,7 +162,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
         while (t.done != t.length) {
             place mine;
             if (!skip_empty(t) || !local_place(v, t, no_rights, mine)) {
-                return fail_for_memory(v, *v.owner, status::local_protection);
+                return end(v, *v.owner, rules::fault::own_memory);
             }
             const piece local = first_piece(mine, payload_max(v));
             if (local.direct == nullptr) {
@@ -168,7 +172,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
             if (const moved how = copy(mine, to_piece, mine, local, local.bytes, t.words,
                                        t.done + local.bytes == t.length, foreign_memory_);
                 how != moved::all) {
-                return stopped(v, *v.owner, how, true);
+                return end(v, *v.owner, rules::fault_of(how, true));
             }
             step(t, local.bytes);
         }
@@ -182,7 +186,7 @@ executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
 executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started) {
         if (t.inline_data == nullptr && !check_local(v, t, no_rights)) {
-            return fail_for_memory(v, *v.owner, status::local_protection);
+            return end(v, *v.owner, rules::fault::own_memory);
         }
         const outcome taken = take_receive(v, to, t);
         if (!t.started) {
@@ -202,17 +206,12 @@ executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
         place there;
         const std::uint32_t used = std::min(s.length - t.receive_at, t.length - t.done);
         if (!check(to, s.key, s.address + t.receive_at, used, local_write_right, there)) {
-            count(to.owner->counters.protection_errors);
-            return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
+            return end_receive(v, to, t, rules::fault::receive_memory, 0);
         }
         const std::uint32_t before = t.done;
-        const outcome o = stream(v, t, there, true);
+        const outcome o = stream(v, t, there, true, &to);
         t.receive_at += t.done - before;
-        // The receiver's memory; whether reliable or not, its descriptor is used.
-        if (o.how == status::remote_protection) {
-            return refuse(v, to, t, status::local_protection, status::remote_descriptor, 0);
-        }
-        if (o.what != verdict::done || o.how != status::success) {
+        if (o.what != verdict::done || o.how != status::success || t.done != before + used) {
             return o;
         }
     }
@@ -249,9 +248,8 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         to->filled_by = goes_on ? &v : nullptr;
     }
     if (o.what == verdict::waits) {
-        to->entry->drops[abi::rx_no_descriptor].fetch_add(1);
         count(to->owner->counters.rx_no_descriptor_drops);
-        o = {};
+        o = end_at(v, *to, rules::fault::no_descriptor);
     }
     return o;
 }
@@ -260,7 +258,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
 
 executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started && t.inline_data == nullptr && !check_local(v, t, no_rights)) {
-        return fail_for_memory(v, *v.owner, status::local_protection);
+        return end(v, *v.owner, rules::fault::own_memory);
     }
     // The descriptor for the immediate data first: a message that waits has not happened at all.
     if (t.has_immediate && !to.has_receive()) {
@@ -271,10 +269,9 @@ executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
         (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
                                  static_cast<std::uint32_t>(access::remote_write), sink))) {
         if (!t.has_immediate) {
-            return refuse_access(v, to, to.entry->drops[abi::rx_refused_writes]);
+            return refuse_access(v, to, t.opcode);
         }
-        count(to.owner->counters.protection_errors);
-        return refuse(v, to, t, status::remote_protection, status::remote_protection, 0);
+        return end_receive(v, to, t, rules::fault::access_told, 0);
     }
     t.started = true;
     if (t.length != 0) {
@@ -291,13 +288,13 @@ executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
 
 executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
     if (!t.started && !check_local(v, t, local_write_right)) {
-        return fail_for_memory(v, *v.owner, status::local_protection);
+        return end(v, *v.owner, rules::fault::own_memory);
     }
     place source;
     if ((to.d.flags & abi::allow_read) == 0 ||
         (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
                                  static_cast<std::uint32_t>(access::remote_read), source))) {
-        return refuse_access(v, to, to.entry->drops[abi::rx_refused_reads]);
+        return refuse_access(v, to, t.opcode);
     }
     t.started = true;
     if (t.length == 0) {
@@ -310,20 +307,20 @@ executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
 executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     place mine;
     if (!check_local(v, t, local_write_right) || !local_place(v, t, local_write_right, mine)) {
-        return fail_for_memory(v, *v.owner, status::local_protection);
+        return end(v, *v.owner, rules::fault::own_memory);
     }
     place word;
     if ((to.d.flags & abi::allow_atomic) == 0 ||
         !check(to, t.remote_key, t.remote_address, 8, static_cast<std::uint32_t>(access::remote_atomic), word)) {
-        return refuse_access(v, to, to.entry->drops[abi::rx_refused_atomics]);
+        return refuse_access(v, to, t.opcode);
     }
     if (t.remote_address % 8 != 0) {
-        return fail(v, status::bad_alignment);
+        return end(v, *to.owner, rules::fault::misaligned);
     }
     const piece p = first_piece(word, 8);
     // An offset in the window that its client chose may be anything: words are shared only where they are words.
     if (p.direct == nullptr || p.bytes != 8 || reinterpret_cast<std::uintptr_t>(p.direct) % 8 != 0) {
-        return fail(v, status::unreachable_memory);
+        return end(v, *v.owner, rules::fault::unreachable);
     }
     // Where the result goes is settled first: an atomic that has happened cannot be run again.
     const piece result = first_piece(mine, 8);
@@ -334,7 +331,7 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
         how = how == moved::unmapped_from ? moved::unmapped_to : how == moved::gone_from ? moved::gone_to : how;
         how = how == moved::all ? carry(mine, there, true) : how;
         if (how != moved::all) {
-            return stopped(v, *to.owner, how, false);
+            return end(v, *to.owner, rules::fault_of(how, false));
         }
     }
     auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
@@ -346,20 +343,20 @@ executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
     }
     tally_.bytes += 8;
     const moved how = carry(mine, old, true);
-    return how == moved::all ? outcome() : stopped(v, *to.owner, how, false);
+    return how == moved::all ? outcome() : end(v, *to.owner, rules::fault_of(how, false));
 }
 
 executor::outcome executor::execute(vi& v, transfer& t) noexcept {
     const bool begins = v.pending == nullptr;
     if (begins && !may_make(*v.owner, pages_of_a_message + t.segment_count)) {
-        return fail(v, status::unreachable_memory);
+        return end(v, *v.owner, rules::fault::unreachable);
     }
     if (v.is_datagram()) {
         return datagram(v, t);
     }
     vi& to = *v.peer;
     if (begins && !may_make(*to.owner, pages_of_a_message)) {
-        return fail(v, status::unreachable_memory);
+        return end(v, *v.owner, rules::fault::unreachable);
     }
     if (!to.owner->allowed.load(std::memory_order_relaxed)) {
         tally_.receiver_off = true;

@@ -22,10 +22,11 @@ bool is_ring(const window& w, std::uint64_t offset, std::uint64_t entries, std::
 }
 
 bool is_valid(const window& w, const abi::vi_description& d) noexcept {
-    const rules::vi_shape shape{d.send_depth, d.receive_depth, d.segments_max, d.inline_bytes_max,
-                                // A number that does not fit must not become one that does.
-                                static_cast<reliability>(std::min<std::uint32_t>(d.reliability, 0xff)),
-                                (d.flags & abi::is_datagram) != 0 ? service::datagram : service::connected};
+    const rules::vi_shape shape{
+        d.send_depth, d.receive_depth, d.segments_max, d.inline_bytes_max,
+        // A number that does not fit must not become one that does.
+        static_cast<reliability>(std::min<std::uint32_t>(d.reliability, 0xff)),
+        (d.flags & abi::is_datagram) != 0 ? vinic::service::datagram : vinic::service::connected};
     return (d.flags & ~(changeable_flags | abi::is_datagram)) == 0 && rules::wrong_with(shape) == nullptr &&
            std::has_single_bit(d.send_depth) && std::has_single_bit(d.receive_depth) && d.cq[0] < abi::cq_count &&
            d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count && d.cq_bit[1] < 2 * abi::vi_count &&

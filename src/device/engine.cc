@@ -17,40 +17,38 @@ constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_writ
 
 /// A connection that is broken already ended first: with a peer that dies its keys go, and their refusal is not the
 /// cause.
-outcome route::fail(enum status senders, abi::break_reason mine, abi::break_reason peers) noexcept {
-    if (reliable && !break_link(*device, *from, connected, mine, peers)) {
-        return status_of(moved::broken, true);
+outcome route::end(rules::fault f) noexcept {
+    const rules::ending& e = rules::ending_of(f);
+    if (!reliable) {
+        if (e.drop != rules::no_drop) {
+            to->drops[e.drop].fetch_add(1);
+        }
+        return e.unreliable;
     }
-    return senders;
+    return break_link(*device, *from, connected, e.mine, e.peers) ? outcome(e.sender) : overtaken();
 }
 
-outcome route::refuse(enum status receivers, enum status senders, bool has_immediate, std::uint32_t immediate,
-                      std::uint32_t bytes) noexcept {
-    // "Virtual Interface Architecture 1.0", 2.4: on an unreliable VI only this descriptor fails.
-    const unsigned write = receivers == status::remote_protection ? abi::from_write : 0;
-    complete({receivers, rules::receive_flags(has_immediate, write), bytes, immediate});
-    if (!reliable) {
-        to->drops[receivers == status::local_length ? abi::rx_too_long : abi::rx_protection].fetch_add(1);
-        return {};
-    }
-    return fail(senders);
+outcome route::end_receive(rules::fault f, bool has_immediate, std::uint32_t immediate, std::uint32_t bytes) noexcept {
+    const rules::ending& e = rules::ending_of(f);
+    complete({*e.receiver, rules::receive_flags(has_immediate, e.receive_flags), bytes, immediate});
+    return end(f);
 }
+
+outcome route::overtaken() const noexcept { return rules::flushed_by(abi::reason_of(from->state.load_acquire())); }
 
 outcome route::give_up() noexcept {
-    if (from->state.load_acquire() != connected) {
-        return status_of(moved::broken, true);
+    if (reliable) {
+        if (from->state.load_acquire() != connected) {
+            return overtaken();
+        }
+        to->drops[abi::rx_no_descriptor].fetch_add(1);  // before the connection breaks, as below
     }
-    to->drops[abi::rx_no_descriptor].fetch_add(1);  // before the connection breaks, as below
-    return fail(status::receiver_not_ready);
+    return end(rules::fault::no_descriptor);
 }
 
-outcome route::refuse_access(abi::word64& refusals) noexcept {
-    refusals.fetch_add(1);  // before the connection breaks: a program that sees it broken sees why
-    if (!reliable) {
-        to->drops[abi::rx_protection].fetch_add(1);
-        return {};
-    }
-    return fail(status::remote_protection);
+outcome route::refuse_access(enum opcode what) noexcept {
+    to->drops[rules::refusal_of(what)].fetch_add(1);  // first: a program that sees the connection broken sees why
+    return end(rules::fault::access);
 }
 
 bool route::check_local(const operation& op, std::uint32_t rights) const noexcept {
@@ -87,33 +85,8 @@ bool route::local_source(const operation& op, std::uint32_t segment, place& out)
     return local_place(op, segment, out);
 }
 
-enum status route::status_of(moved how, bool outward) const noexcept {
-    switch (how) {
-        case moved::all:
-            return status::success;
-        case moved::unmapped_to:
-            return outward ? status::remote_protection : status::local_protection;
-        case moved::unmapped_from:
-            return outward ? status::local_protection : status::remote_protection;
-        case moved::unreachable:
-            return status::unreachable_memory;
-        case moved::gone_to:
-        case moved::gone_from:
-            return status::connection_lost;
-        case moved::broken:
-            break;
-    }
-    return rules::flushed_by(abi::reason_of(from->state.load_acquire()));
-}
-
 outcome route::stopped(moved how, bool outward) noexcept {
-    const enum status s = status_of(how, outward);
-    if (how != moved::gone_to && how != moved::gone_from) {
-        return fail(s);
-    }
-    // A process that is gone, and that nobody has seen to be dead yet: to the other side it died.
-    return (how == moved::gone_to) == outward ? fail(s, abi::break_reason::peer_died)
-                                              : fail(s, abi::break_reason::local_error, abi::break_reason::peer_died);
+    return how == moved::broken ? overtaken() : end(rules::fault_of(how, outward));
 }
 
 outcome route::run(const operation& op) noexcept {
@@ -128,7 +101,7 @@ outcome route::run(const operation& op) noexcept {
         case opcode::compare_swap:
             return atomic(op);
         default:
-            return fail(status::local_protection);
+            return end(rules::fault::own_memory);
     }
 }
 
@@ -171,14 +144,14 @@ moved route::scatter(const operation& op, const abi::receive_descriptor& d, bool
 
 outcome route::send(const operation& op) noexcept {
     if (op.inline_data == nullptr && !check_local(op, no_rights)) {
-        return fail(status::local_protection);
+        return end(rules::fault::own_memory);
     }
     abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     if (!rules::is_posted(d, fill)) {
         return outcome::waiting();
     }
     if (op.length > capacity(d)) {
-        return refuse(status::local_length, status::remote_length, op.has_immediate, op.immediate, op.length);
+        return end_receive(rules::fault::too_long, op.has_immediate, op.immediate, op.length);
     }
     std::uint8_t flags = op.has_immediate ? abi::has_immediate : 0;
     if (op.length <= payload_max) {
@@ -190,7 +163,7 @@ outcome route::send(const operation& op) noexcept {
         for (std::uint32_t i = 0; i < sources_of(op); ++i) {
             place source;
             if (!local_source(op, i, source)) {
-                return fail(status::local_protection);
+                return end(rules::fault::own_memory);
             }
             if (const moved how = move(*device, sink, source, words, from->state, connected, foreign_copies);
                 how != moved::all) {
@@ -204,19 +177,19 @@ outcome route::send(const operation& op) noexcept {
         bool receiver_refused = false;
         const moved how = scatter(op, d, receiver_refused);
         if (receiver_refused || how == moved::unmapped_to) {
-            return refuse(status::local_protection, status::remote_descriptor, op.has_immediate, op.immediate, 0);
+            return end_receive(rules::fault::receive_memory, op.has_immediate, op.immediate, 0);
         }
         if (how != moved::all) {
             return stopped(how, true);
         }
     }
-    complete(status::success, flags, op.length, op.immediate);
+    complete({status::success, flags, op.length, op.immediate});
     return {};
 }
 
 outcome route::write(const operation& op) noexcept {
     if (op.inline_data == nullptr && !check_local(op, no_rights)) {
-        return fail(status::local_protection);
+        return end(rules::fault::own_memory);
     }
     // The descriptor for the immediate data first: a message that waits has not happened at all.
     if (op.has_immediate && !receiver_ready()) {
@@ -226,15 +199,15 @@ outcome route::write(const operation& op) noexcept {
     if (!check_remote(op, op.length, access::remote_write, abi::allow_write, sink)) {
         if (op.has_immediate) {
             // VIA reports a refused write with immediate data in the receive descriptor.
-            return refuse(status::remote_protection, status::remote_protection, true, op.immediate, 0);
+            return end_receive(rules::fault::access_told, true, op.immediate, 0);
         }
-        return refuse_access(to->drops[abi::rx_refused_writes]);
+        return refuse_access(op.opcode);
     }
     rules::word_copy words;
     for (std::uint32_t i = 0; op.length != 0 && i < sources_of(op); ++i) {
         place source;
         if (!local_source(op, i, source)) {
-            return fail(status::local_protection);
+            return end(rules::fault::own_memory);
         }
         if (const moved how = move(*device, sink, source, words, from->state, connected, foreign_copies);
             how != moved::all) {
@@ -273,17 +246,17 @@ outcome route::write_in_pieces(const place& to_place, const std::byte* data, std
 
 outcome route::read(const operation& op) noexcept {
     if (!check_local(op, local_write_right)) {
-        return fail(status::local_protection);
+        return end(rules::fault::own_memory);
     }
     place source;
     if (!check_remote(op, op.length, access::remote_read, abi::allow_read, source)) {
-        return refuse_access(to->drops[abi::rx_refused_reads]);
+        return refuse_access(op.opcode);
     }
     rules::word_copy words;
     for (std::uint32_t i = 0; i < op.segment_count; ++i) {
         place sink;
         if (!local_place(op, i, sink)) {
-            return fail(status::local_protection);
+            return end(rules::fault::own_memory);
         }
         if (const moved how = move(*device, sink, source, words, from->state, connected, foreign_copies);
             how != moved::all) {
@@ -316,23 +289,23 @@ moved route::try_result(const place& sink) noexcept {
 
 outcome route::atomic(const operation& op) noexcept {
     if (!check_local(op, local_write_right)) {
-        return fail(status::local_protection);
+        return end(rules::fault::own_memory);
     }
     place word;
     if (!check_remote(op, 8, access::remote_atomic, abi::allow_atomic, word)) {
-        return refuse_access(to->drops[abi::rx_refused_atomics]);
+        return refuse_access(op.opcode);
     }
     if (op.remote_address % 8 != 0) {
-        return fail(status::bad_alignment);
+        return end(rules::fault::misaligned);
     }
     const piece p = take_piece(*device, word, 8);
     if (p.direct == nullptr || p.bytes != 8) {
-        return fail(status::unreachable_memory);  // no CPU instruction reaches foreign memory
+        return end(rules::fault::unreachable);  // no CPU instruction reaches foreign memory
     }
     // Where the result goes is decided first: an atomic that has happened cannot be run again.
     place sink;
     if (!local_place(op, 0, sink)) {
-        return fail(status::local_protection);
+        return end(rules::fault::own_memory);
     }
     place looked_at = sink;
     const piece result = take_piece(*device, looked_at, 8);

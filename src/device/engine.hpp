@@ -12,6 +12,7 @@
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
 #include "rules/message.hpp"
+#include "rules/outcomes.hpp"
 #include "rules/ring.hpp"
 
 namespace vinic::device {
@@ -127,7 +128,7 @@ struct route {
                 return outcome::waiting();
             }
             if (bytes > capacity(d)) [[unlikely]] {
-                return refuse(status::local_length, status::remote_length, has_immediate, immediate, bytes);
+                return end_receive(rules::fault::too_long, has_immediate, immediate, bytes);
             }
         }
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
@@ -212,13 +213,15 @@ private:
         rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
-    /// The receive descriptor ends with `receivers`; reliable connections break.
-    [[nodiscard]] outcome refuse(enum status receivers, enum status senders, bool has_immediate,
-                                 std::uint32_t immediate, std::uint32_t bytes) noexcept;
-    /// A remote access was refused before a descriptor was used; `refusals` is the target's counter.
-    [[nodiscard]] outcome refuse_access(abi::word64& refusals) noexcept;
-    [[nodiscard]] outcome fail(enum status senders, abi::break_reason mine = abi::break_reason::local_error,
-                               abi::break_reason peers = abi::break_reason::remote_error) noexcept;
+    /// The message fails; a reliable connection breaks by it, or was broken before: then the message is flushed.
+    [[nodiscard, gnu::cold]] outcome end(rules::fault f) noexcept;
+    /// Likewise, and the receive descriptor is used.
+    [[nodiscard, gnu::cold]] outcome end_receive(rules::fault f, bool has_immediate, std::uint32_t immediate,
+                                                 std::uint32_t bytes) noexcept;
+    /// Somebody else broke the connection first.
+    [[nodiscard]] outcome overtaken() const noexcept;
+    /// A remote access was refused before a descriptor was used.
+    [[nodiscard]] outcome refuse_access(enum opcode what) noexcept;
     /// What a move that did not bring all means for the operation.
     [[nodiscard]] outcome stopped(moved how, bool outward) noexcept;
 
@@ -246,7 +249,6 @@ private:
     }
     [[nodiscard]] moved scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept;
     /// `outward`: the move was from the initiator to the target.
-    [[nodiscard]] enum status status_of(moved how, bool outward) const noexcept;
 };
 
 }  // namespace vinic::device

@@ -63,7 +63,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         }
         o = r.run(op);
         if (o.waits()) {
-            to.drops[abi::rx_no_descriptor].fetch_add(1);
+            o = r.give_up();
         }
         to.receive_next.store_relaxed(r.fill);
         r.count_foreign_copies();

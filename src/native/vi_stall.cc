@@ -62,12 +62,7 @@ bool vi_state::await_receiver() noexcept {
 }
 
 errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
-    if (!outgoing.reliable) {
-        outgoing.to->drops[abi::rx_no_descriptor].fetch_add(1);
-        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
-        return errc::ok;
-    }
-    if (attributes.receiver_wait.count() == 0) {
+    if (!outgoing.reliable || attributes.receiver_wait.count() == 0) {
         finish(op.opcode, op.length, w.cookie, w.flags, outgoing.give_up().how());
         return errc::ok;
     }

@@ -28,7 +28,7 @@ namespace vinic::rules {
 
 /// Flags of a receive completion: with immediate data or not, and what else there is to say.
 [[nodiscard]] constexpr std::uint8_t receive_flags(bool has_immediate, unsigned more = 0) noexcept {
-    return static_cast<std::uint8_t>(more | (has_immediate ? abi::has_immediate : 0u));
+    return static_cast<std::uint8_t>(more | (has_immediate ? unsigned{abi::has_immediate} : 0u));
 }
 
 /// How a receive descriptor ended.

@@ -3,7 +3,6 @@
 // device.cc -- making, starting and stopping a device, and giving a function a new window.
 #include "controller/device.hpp"
 
-#include <charconv>
 #include <thread>
 
 #include "controller/device_settings.hpp"
@@ -19,23 +18,6 @@ namespace {
 constexpr std::uint64_t configuration_base = 1ULL << 40;
 
 }  // namespace
-
-std::string function_name(std::uint32_t number) { return number == 0 ? "pf" : "vf" + std::to_string(number - 1); }
-
-std::optional<std::uint32_t> function_number(std::string_view name) {
-    if (name == "pf") {
-        return 0;
-    }
-    std::uint32_t n = 0;
-    if (!name.starts_with("vf") || name.size() < 3 || (name.size() > 3 && name[2] == '0')) {
-        return std::nullopt;
-    }
-    const auto [end, e] = std::from_chars(name.data() + 2, name.data() + name.size(), n);
-    if (e != std::errc() || end != name.data() + name.size() || n >= abi::function_count_max - 1) {
-        return std::nullopt;
-    }
-    return n + 1;
-}
 
 result<function*> device::state::find(std::uint32_t number) const {
     if (number >= functions.size()) {

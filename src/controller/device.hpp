@@ -15,11 +15,15 @@
 #include <vector>
 #include <vinic/words.hpp>
 
+#include "abi/function_name.hpp"
 #include "controller/scheduler.hpp"
 #include "controller/window.hpp"
 #include "os/file.hpp"
 
 namespace vinic::controller {
+
+using abi::function_name;
+using abi::function_number;
 
 struct function_options {
     service quality;
@@ -212,9 +216,5 @@ private:
     explicit device(std::unique_ptr<state> s) noexcept;
     std::unique_ptr<state> state_;
 };
-
-/// "pf", "vf0"... to a number and back.
-[[nodiscard]] std::string function_name(std::uint32_t number);
-[[nodiscard]] std::optional<std::uint32_t> function_number(std::string_view name);
 
 }  // namespace vinic::controller

@@ -22,12 +22,12 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <span>
 #include <thread>
 
+#include "abi/function_name.hpp"
 #include "abi/printable.hpp"
 #include "device/memory.hpp"
 #include "device/processes.hpp"
@@ -41,20 +41,6 @@ constexpr auto device_patience = std::chrono::seconds(10);  ///< for an answer o
 constexpr auto entry_patience = std::chrono::seconds(2);    ///< for the device to notice that processes have left
 constexpr auto first_pause = std::chrono::milliseconds(1);  ///< until the device is asked again; it doubles
 constexpr auto longest_pause = std::chrono::milliseconds(32);
-
-/// "pf" and "vfN"; none32 for anything else.
-std::uint32_t function_of(std::string_view name) noexcept {
-    if (name == "pf") {
-        return 0;
-    }
-    std::uint32_t n = 0;
-    if (!name.starts_with("vf") || name.size() > 5 || (name.size() > 3 && name[2] == '0')) {
-        return abi::none32;
-    }
-    const auto [end, error] = std::from_chars(name.data() + 2, name.data() + name.size(), n);
-    return error == std::errc{} && end == name.data() + name.size() && n + 1 < abi::function_count_max ? n + 1
-                                                                                                       : abi::none32;
-}
 
 template <class T>
 bool send_packet(int socket, const T& packet) noexcept {
@@ -117,7 +103,7 @@ result<void> memory::open_window(std::string_view where, role as) {
     const auto at = parse_server(where);
     const std::uint32_t function = !at                    ? abi::none32
                                    : at->function.empty() ? 1  // the first VF
-                                                          : function_of(at->function);
+                                                          : abi::function_number(at->function).value_or(abi::none32);
     if (function == abi::none32) {
         return std::unexpected(error{errc::unknown_address, 0,
                                      "device address '" + address_ +

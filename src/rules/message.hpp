@@ -143,7 +143,7 @@ template <class Extra>
     constexpr std::size_t in_line = sizeof d.segments;
     auto* to = is_inline ? room.inline_data : reinterpret_cast<std::byte*>(room.segments);
     const std::size_t bytes = is_inline ? m.length : m.segment_count * sizeof(abi::segment);
-    std::memcpy(to, d.segments, std::min(bytes, in_line));
+    std::memcpy(to, d.segments, in_line);  // all of it: no call
     if (bytes > in_line) {
         const std::byte* more = extra(bytes - in_line);
         if (more == nullptr) {

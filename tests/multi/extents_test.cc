@@ -10,7 +10,7 @@
 #include <atomic>
 #include <thread>
 
-namespace vinic::device {
+namespace vinic::rules {
 namespace {
 
 constexpr std::uint64_t file_bytes = 8 * abi::chunk_size;
@@ -152,4 +152,4 @@ TEST_F(extents_of_a_file, are_found_while_others_come_and_go) {
 }
 
 }  // namespace
-}  // namespace vinic::device
+}  // namespace vinic::rules

@@ -297,25 +297,4 @@ const device_options& device::options() const noexcept { return state_->options;
 
 void device::on_event(std::function<void(const event&)> handler) { state_->handler = std::move(handler); }
 
-std::string function_name(std::uint32_t number) {
-    return number == 0 ? std::string("pf") : "vf" + std::to_string(number - 1);
-}
-
-std::optional<std::uint32_t> function_number(std::string_view name) {
-    if (name == "pf") {
-        return 0;
-    }
-    if (!name.starts_with("vf") || name.size() < 3 || name.size() > 5 || (name[2] == '0' && name.size() > 3)) {
-        return std::nullopt;
-    }
-    std::uint32_t number = 0;
-    for (const char c : name.substr(2)) {
-        if (c < '0' || c > '9') {
-            return std::nullopt;
-        }
-        number = number * 10 + static_cast<std::uint32_t>(c - '0');
-    }
-    return number + 1;
-}
-
 }  // namespace vinic::controller

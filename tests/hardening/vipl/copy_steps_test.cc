@@ -11,7 +11,7 @@
 
 namespace {
 
-using vinic::device::copy_wide;
+using vinic::rules::copy_wide;
 using vinic::rules::copy_in_steps;
 
 struct step {

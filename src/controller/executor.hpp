@@ -9,22 +9,15 @@
 #include <functional>
 
 #include "controller/space.hpp"
-#include "rules/message.hpp"
-#include "rules/outcomes.hpp"
+#include "rules/operations.hpp"
 
 namespace vinic::controller {
 
+using rules::outcome;
+
 /// A descriptor that was fetched, and how far it has come.  Big: never zeroed as a whole.
-struct transfer : rules::message {
-    bool started;  ///< the receiver's descriptor is taken
+struct transfer : rules::message, rules::progress<place> {
     std::uint16_t receive_count;
-    std::uint32_t done;
-    // Where `done` is in the two lists.
-    std::uint32_t segment;
-    std::uint32_t segment_at;
-    std::uint32_t receive_segment;
-    std::uint32_t receive_at;
-    rules::word_copy words;  ///< a word that `done` is in the middle of
     abi::segment receive_segments[rules::segments_limit];
     rules::message_room room;
 };
@@ -68,49 +61,26 @@ public:
 private:
     static constexpr std::uint64_t no_lease_limit = ~std::uint64_t{0};
     static constexpr std::uint64_t block_least = 4 << 10;  ///< moved before the first look at the clock
-    enum class verdict : std::uint8_t { done, waits, partial, again, failed };
-    struct outcome {
-        verdict what = verdict::done;
-        enum status how = status::success;
-        outcome() = default;
-        outcome(verdict w) : what(w) {}
-        outcome(enum status s) : how(s) {}
-        outcome(verdict w, enum status s) : what(w), how(s) {}
-    };
+    struct engine;
 
     /// Whether so many pages more may be touched in f's window that may not be there.
     [[nodiscard]] bool may_make(function& f, std::uint32_t pages) noexcept;
     [[nodiscard]] bool fetch(const vi& v, transfer& t) const noexcept;
     [[nodiscard]] bool fits(const vi& v, const transfer& t) const noexcept;
     [[nodiscard]] outcome execute(vi& v, transfer& t) noexcept;
+    [[nodiscard]] static bool take_receive(const vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome datagram(vi& v, transfer& t) noexcept;
-    [[nodiscard]] outcome send(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] outcome send_small(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] outcome take_receive(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] outcome write(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] outcome read(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] outcome atomic(vi& v, vi& to, transfer& t) noexcept;
-    [[nodiscard]] moved carry(place there, std::uint64_t& value, bool outward) noexcept;
-
-    /// The rest of the segment at the transfer's place in the initiator's list; inline data counts as one.
-    [[nodiscard]] static bool local_place(const vi& v, const transfer& t, std::uint32_t rights, place& out) noexcept;
-    /// Moves between the initiator's list and `there` until one of them, or the lease, is used up.
-    [[nodiscard]] outcome stream(vi& v, transfer& t, place there, bool outward, vi* receiver = nullptr) noexcept;
+    [[nodiscard]] outcome deliver(vi& v, vi& to, transfer& t) noexcept;
+    [[nodiscard]] moved move(const place& to, const place& from, std::uint64_t& n, rules::word_copy& words) noexcept;
     /// Whether anybody wants to know the time in a lease.
     [[nodiscard]] bool is_timed() const noexcept { return lease_ns_ != 0 || on_long_lease_ != nullptr; }
-    /// A piece of memory outside windows: counted for the VI, and for each function whose memory it is.
-    void count_foreign(const place* mine, const place* theirs) noexcept;
+    void count_foreign(const place* to, const place* from) noexcept;
     void look_after(std::uint64_t bytes) noexcept;
     void notice(std::uint64_t now_ns) noexcept;
     [[nodiscard]] bool is_over() noexcept;
     [[nodiscard]] bool keep(vi& v) noexcept;
-    [[nodiscard]] outcome give_up(vi& v, const transfer& t) noexcept;
-    static void step(transfer& t, std::uint64_t bytes) noexcept;
-    [[nodiscard]] bool check_local(const vi& v, const transfer& t, std::uint32_t rights) const noexcept;
-    [[nodiscard]] outcome end(const vi& v, function& target, rules::fault f) noexcept;
-    [[nodiscard]] outcome end_at(const vi& v, vi& to, rules::fault f) noexcept;
-    [[nodiscard]] outcome end_receive(vi& v, vi& to, const transfer& t, rules::fault f, std::uint32_t bytes) noexcept;
-    [[nodiscard]] outcome refuse_access(vi& v, vi& to, enum opcode what) noexcept;
+    [[nodiscard]] outcome give_up(const vi& v, const transfer& t) noexcept;
+    [[nodiscard]] outcome end(const vi& v, vi* to, rules::fault f) noexcept;
     void complete(vi& v, vi& to, const rules::receipt& r) noexcept;
 
     function_list functions_;

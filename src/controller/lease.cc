@@ -33,6 +33,14 @@ constexpr std::uint32_t pages_of_a_fetch = 6;  ///< of the ring, and of what a d
 
 }  // namespace
 
+executor::executor(function_list functions, const device_options& options)
+    : functions_(functions),
+      allowances_(functions.size()),
+      foreign_memory_(options.foreign_memory),
+      lease_ns_(options.lease_ns),
+      scratch_(std::make_unique_for_overwrite<transfer>()) {}
+executor::~executor() = default;
+
 void executor::finish(vi& v, enum status how) noexcept {
     rules::finish(v.sends[v.send_next & v.send_mask], v.send_next, how);
     ++v.send_next;
@@ -58,11 +66,11 @@ bool executor::keep(vi& v) noexcept {
 }
 
 /// A message for which there is no memory ends, and with it a reliable connection; the device goes on.
-executor::outcome executor::give_up(vi& v, const transfer& t) noexcept {
+outcome executor::give_up(const vi& v, const transfer& t) noexcept {
     if (v.is_datagram()) {
         stop_filling(find(functions_, t.remote_address), v);
     }
-    return end(v, *v.owner, rules::fault::unreachable);
+    return end(v, nullptr, rules::fault::unreachable);
 }
 
 bool executor::is_over() noexcept {
@@ -101,39 +109,32 @@ lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptor
         transfer& t = v.pending != nullptr ? *v.pending : *scratch_;
         outcome o;
         if (v.pending == nullptr && !may_make(*v.owner, pages_of_a_fetch)) {
-            o = end(v, *v.owner, rules::fault::unreachable);
+            o = end(v, nullptr, rules::fault::unreachable);
         } else if (v.pending == nullptr && !fetch(v, t)) {
             count(v.owner->counters.malformed_descriptors);
-            o = end(v, *v.owner, rules::fault::malformed);
+            o = end(v, nullptr, rules::fault::malformed);
         } else {
             o = execute(v, t);
         }
-        if (o.what == verdict::waits && !v.is_reliable()) {
+        if (o.waits() && !v.is_reliable()) {
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
             count(v.peer->owner->counters.rx_no_descriptor_drops);
-            o = end_at(v, *v.peer, rules::fault::no_descriptor);
-        } else if (t.started && v.pending == nullptr && (o.what == verdict::partial || o.what == verdict::again) &&
-                   !keep(v)) {
+            o = end(v, v.peer, rules::fault::no_descriptor);
+        } else if (t.started && v.pending == nullptr && o.is_unfinished() && !keep(v)) {
             o = give_up(v, t);
         }
-        if (o.what == verdict::done) {
-            messages += o.how == status::success ? 1 : 0;
-            ++tally_.descriptors;
-            finish(v, o.how);
-            continue;
-        }
-        if (o.what == verdict::waits) {
-            tally_.reason = why::waits;
+        if (o.waits() || o.is_unfinished()) {
+            tally_.reason = o.waits() ? why::waits : why::more;
             break;
         }
-        if (o.what == verdict::failed) {
-            ++tally_.descriptors;
+        ++tally_.descriptors;
+        if (!o.succeeded() && v.is_reliable()) {
             tally_.reason = why::failed;
-            tally_.how = o.how;
+            tally_.how = o.how();
             break;
         }
-        tally_.reason = why::more;
-        break;
+        messages += o.succeeded() ? 1u : 0u;
+        finish(v, o.how());
     }
     publish(v, messages, rx_messages_, tally_);
     return tally_;

@@ -1,50 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// operations.cc -- the operations of an executor, and the lease that runs them.
-//
-// docs/design.md, "Outcomes", says how each ends; the same table holds for direct placement.
+// operations.cc -- what the operations of rules/ ask of an engine that believes nothing, and for whom it runs them.
 #include <algorithm>
 
 #include "controller/executor.hpp"
 #include "controller/notify.hpp"
-#include "rules/copy.hpp"
-#include "rules/vi.hpp"
 
 namespace vinic::controller {
 
 namespace {
 
-constexpr std::uint32_t no_rights = 0;
 constexpr std::uint64_t fill_patience_ns = 100'000'000;
 constexpr std::uint64_t block_most = 16 << 10;
 constexpr std::uint64_t slow_bytes_per_ns = 2;   ///< below it pages are being made, or fetched from far away
 constexpr std::uint32_t pages_of_a_message = 8;  ///< of rings, completions and a completion queue, at each end
 constexpr std::uint32_t pages_of_a_search = 8;   ///< in a client's table of extents
 constexpr std::uint32_t pieces_between_looks = 16;
-constexpr auto local_write_right = static_cast<std::uint32_t>(access::local_write);
-
-std::uint32_t payload_max(const vi& v) noexcept {
-    return rules::payload_max(static_cast<reliability>(v.d.reliability),
-                              v.is_datagram() ? vinic::service::datagram : vinic::service::connected);
-}
-
-/// Inline data are the device's own bytes.
-piece inline_piece(transfer& t, std::uint64_t most) noexcept {
-    return {t.room.inline_data + t.done, 0, std::min<std::uint64_t>(most, t.length - t.done)};
-}
 
 /// Pages that may have to be made for a piece of so many bytes.
 std::uint32_t pages_of(const place& where, const piece& at, std::uint64_t bytes) noexcept {
     const std::uint64_t pages = at.direct == nullptr ? 0 : bytes / memory_account::page_bytes + 2;
     return static_cast<std::uint32_t>(pages) + (where.offset == abi::none64 ? pages_of_a_search : 0);
-}
-
-bool skip_empty(transfer& t) noexcept {
-    while (t.segment < t.segment_count && t.segment_at == t.segments[t.segment].length) {
-        ++t.segment;
-        t.segment_at = 0;
-    }
-    return t.segment < t.segment_count;
 }
 
 }  // namespace
@@ -65,161 +41,151 @@ void executor::look_after(std::uint64_t bytes) noexcept {
     looked_ns_ = now;
 }
 
-/// Moves between the initiator's list and `there` until the message or the lease is at its end.  `receiver`: that is
-/// memory of its receive descriptor.
-executor::outcome executor::stream(vi& v, transfer& t, place there, bool outward, vi* receiver) noexcept {
-    const std::uint32_t rights = outward ? no_rights : local_write_right;
-    while (there.length != 0) {
-        if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
-            return verdict::partial;
-        }
-        if (lease_left_ == 0) {
-            return verdict::partial;
-        }
-        const std::uint64_t most = std::min(there.length, lease_left_);
-        const piece remote = first_piece(there, most);
-        place mine;
-        piece local;
-        if (t.inline_data != nullptr) {
-            local = inline_piece(t, remote.bytes);
-        } else {
-            if (!skip_empty(t) || !local_place(v, t, rights, mine)) {
-                return end(v, *v.owner, rules::fault::own_memory);
-            }
-            local = first_piece(mine, remote.bytes);
-        }
-        if (remote.direct == nullptr || local.direct == nullptr) {
-            // By system call: never in blocks, each would cost one.
-            count_foreign(local.direct == nullptr ? &mine : nullptr, remote.direct == nullptr ? &there : nullptr);
-        } else if (is_timed()) {
-            local.bytes = std::min(local.bytes, block_);
-        }
-        if (!may_make(*there.owner, pages_of(there, remote, local.bytes)) ||
-            (t.inline_data == nullptr && !may_make(*mine.owner, pages_of(mine, local, local.bytes)))) {
-            return end(v, *v.owner, rules::fault::unreachable);
-        }
-        const bool ends = local.bytes == (outward ? there.length : mine.length);
-        const moved how = outward ? copy(there, remote, mine, local, local.bytes, t.words, ends, foreign_memory_)
-                                  : copy(mine, local, there, remote, local.bytes, t.words, ends, foreign_memory_);
-        if (how != moved::all) {
-            const rules::fault f = rules::fault_of(how, outward);
-            return receiver != nullptr && f == rules::fault::target_memory
-                       ? end_receive(v, *receiver, t, rules::fault::receive_memory, 0)
-                       : end(v, *there.owner, f);
-        }
-        there.advance(local.bytes);
-        step(t, local.bytes);
-        lease_left_ -= lease_left_ == no_lease_limit ? 0 : std::min(lease_left_, local.bytes);
-        tally_.bytes += local.bytes;
-        look_after(local.bytes);
+/// One message between two VIs.
+struct executor::engine {
+    executor& x;
+    vi& v;
+    vi& to;
+    transfer& t;
+
+    [[nodiscard]] bool find_own(std::uint32_t key, std::uint64_t address, std::uint64_t bytes, std::uint32_t rights,
+                                place& out) const noexcept {
+        return check(v, key, address, bytes, rights, out);
     }
-    return {};
+    [[nodiscard]] bool find_target(std::uint32_t key, std::uint64_t address, std::uint64_t bytes, std::uint32_t rights,
+                                   place& out) const noexcept {
+        return check(to, key, address, bytes, rights, out);
+    }
+    [[nodiscard]] static place own_bytes(const std::byte* data, std::uint64_t bytes) noexcept {
+        place p;
+        p.address = reinterpret_cast<std::uint64_t>(data);
+        p.length = bytes;
+        return p;
+    }
+    [[nodiscard]] bool offers(std::uint32_t flag) const noexcept { return (to.d.flags & flag) != 0; }
+
+    [[nodiscard]] bool receive_ready() const noexcept { return to.has_receive(); }
+    [[nodiscard]] bool take_receive() const noexcept { return executor::take_receive(to, t); }
+    [[nodiscard]] std::uint32_t receive_count() const noexcept { return t.receive_count; }
+    [[nodiscard]] const abi::segment& receive_segment(std::uint32_t i) const noexcept { return t.receive_segments[i]; }
+    [[nodiscard]] std::uint32_t payload_max() const noexcept {
+        return rules::payload_max(static_cast<reliability>(v.d.reliability),
+                                  v.is_datagram() ? vinic::service::datagram : vinic::service::connected);
+    }
+    [[nodiscard]] std::byte* payload() const noexcept {
+        abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
+        return reinterpret_cast<std::byte*>(c.payload) + (v.is_datagram() ? 8 : 0);
+    }
+    [[nodiscard]] place payload_place(std::uint32_t bytes) const noexcept { return own_bytes(payload(), bytes); }
+    void put_payload(const std::byte* data, std::uint32_t bytes) const noexcept {
+        rules::copy_small(payload(), data, bytes);
+        x.tally_.bytes += bytes;
+    }
+
+    [[nodiscard]] std::uint64_t room() const noexcept {
+        return v.link.load(std::memory_order_relaxed) == abi::link::connected ? x.lease_left_ : 0;
+    }
+    [[nodiscard]] moved move(const place& there, const place& from, std::uint64_t& n,
+                             rules::word_copy& words) const noexcept {
+        return x.move(there, from, n, words);
+    }
+    [[nodiscard]] static std::byte* direct_bytes(const place& p) noexcept {
+        const piece first = first_piece(p, 8);
+        return first.bytes == 8 ? first.direct : nullptr;
+    }
+
+    [[nodiscard]] outcome end(rules::fault f) const noexcept { return x.end(v, &to, f); }
+    [[nodiscard]] outcome end_receive(rules::fault f, const rules::message& m, std::uint32_t bytes) const noexcept {
+        const rules::ending& e = rules::ending_of(f);
+        complete({*e.receiver, rules::receive_flags(m.has_immediate, e.receive_flags), bytes, m.immediate});
+        return end(f);
+    }
+    [[nodiscard]] outcome refuse_access(enum opcode what) const noexcept {
+        to.entry->drops[rules::refusal_of(what)].fetch_add(1);
+        return end(rules::fault::access);
+    }
+    /// The lease sees it before the next message.
+    [[nodiscard]] static constexpr outcome overtaken() noexcept { return outcome::unfinished(); }
+    void complete(const rules::receipt& r) const noexcept { x.complete(v, to, r); }
+};
+
+/// Moves the part of the first n bytes that lies together at both sides, but no more than is moved between two looks at
+/// the clock.
+moved executor::move(const place& to, const place& from, std::uint64_t& n, rules::word_copy& words) noexcept {
+    const piece target = first_piece(to, n);
+    const piece source = first_piece(from, target.bytes);
+    n = source.bytes;
+    if (target.direct == nullptr || source.direct == nullptr) {
+        // By system call: never in blocks, each would cost one.
+        count_foreign(target.direct == nullptr ? &to : nullptr, source.direct == nullptr ? &from : nullptr);
+    } else if (is_timed()) {
+        n = std::min(n, block_);
+    }
+    if ((to.owner != nullptr && !may_make(*to.owner, pages_of(to, target, n))) ||
+        (from.owner != nullptr && !may_make(*from.owner, pages_of(from, source, n)))) {
+        return moved::unreachable;
+    }
+    const moved how = copy(to, target, from, source, n, words, n == to.length, foreign_memory_);
+    if (how == moved::all) {
+        lease_left_ -= lease_left_ == no_lease_limit ? 0 : std::min(lease_left_, n);
+        tally_.bytes += n;
+        look_after(n);
+    }
+    return how;
 }
 
-// -- send ---------------------------------------------------------------------------------------
-
-/// Copies the receiver's next descriptor and looks whether the message fits in.
-executor::outcome executor::take_receive(vi& v, vi& to, transfer& t) noexcept {
-    const abi::receive_descriptor& d = to.receives[to.receive_next & to.receive_mask].descriptor;
-    if (!rules::is_posted(d, to.receive_next)) {
-        return verdict::waits;
-    }
-    const auto segments = static_cast<std::uint16_t>(std::atomic_ref(d.segment_count).load(std::memory_order_relaxed));
-    const std::uint32_t beyond = abi::receive_extra_segments(segments);
-    std::memcpy(t.receive_segments, d.segments,
-                std::min<std::size_t>(segments, abi::receive_segments_in_line) * sizeof(abi::segment));
-    if (beyond != 0) {
-        const std::uint64_t extra = to.entry->receive_extra.load_acquire();
-        const std::uint64_t offset =
-            extra + std::uint64_t{to.receive_next & to.receive_mask} * to.receive_extra_per_slot * sizeof(abi::segment);
-        if (segments > to.d.segments_max || extra == 0 || !to.owner->window.holds(extra, 0) ||
-            !to.owner->window.holds(offset, beyond * sizeof(abi::segment))) {
-            count(to.owner->counters.malformed_descriptors);
-            return end_receive(v, to, t, rules::fault::malformed_receive, 0);
+/// A piece of memory outside windows: counted for the VI, and for each function whose memory it is.
+void executor::count_foreign(const place* to, const place* from) noexcept {
+    ++tally_.foreign_copies;
+    for (const place* each : {to, from}) {
+        if (each != nullptr) {
+            count(each->owner->counters.foreign_copies);
         }
-        std::memcpy(t.receive_segments + abi::receive_segments_in_line, to.owner->window.at<std::byte>(offset),
-                    beyond * sizeof(abi::segment));
     }
-    t.receive_count = segments;
-    std::uint64_t capacity = 0;
-    for (std::uint32_t i = 0; i < segments; ++i) {
-        capacity += t.receive_segments[i].length;
-    }
-    if (t.length > capacity) {
-        return end_receive(v, to, t, rules::fault::too_long, t.length);
-    }
-    t.started = true;
-    return {};
 }
 
-/// Into the completion itself; the receiver's poller places it.
-executor::outcome executor::send_small(vi& v, vi& to, transfer& t) noexcept {
-    abi::receive_completion& c = to.receives[to.receive_next & to.receive_mask].completion;
-    auto* sink = reinterpret_cast<std::byte*>(c.payload) + (v.is_datagram() ? 8 : 0);
-    if (t.inline_data != nullptr) {
-        rules::copy_small(sink, t.inline_data, t.length);
-    } else {
-        while (t.done != t.length) {
-            place mine;
-            if (!skip_empty(t) || !local_place(v, t, no_rights, mine)) {
-                return end(v, *v.owner, rules::fault::own_memory);
-            }
-            const piece local = first_piece(mine, payload_max(v));
-            if (local.direct == nullptr) {
-                count_foreign(&mine, nullptr);
-            }
-            const piece to_piece{sink + t.done, 0, local.bytes};
-            if (const moved how = copy(mine, to_piece, mine, local, local.bytes, t.words,
-                                       t.done + local.bytes == t.length, foreign_memory_);
-                how != moved::all) {
-                return end(v, *v.owner, rules::fault_of(how, true));
-            }
-            step(t, local.bytes);
-        }
+bool executor::may_make(function& f, std::uint32_t pages) noexcept {
+    if (allowances_[f.number].take(pages, f.memory, f.window)) [[likely]] {
+        return true;
     }
-    tally_.bytes += t.length;
-    complete(v, to,
-             {status::success, rules::receive_flags(t.has_immediate, abi::payload_inside), t.length, t.immediate});
-    return {};
+    count(f.counters.memory_refusals);
+    return false;
 }
 
-executor::outcome executor::send(vi& v, vi& to, transfer& t) noexcept {
-    if (!t.started) {
-        if (t.inline_data == nullptr && !check_local(v, t, no_rights)) {
-            return end(v, *v.owner, rules::fault::own_memory);
-        }
-        const outcome taken = take_receive(v, to, t);
-        if (!t.started) {
-            return taken;
-        }
-        if (t.length <= payload_max(v)) {
-            return send_small(v, to, t);
-        }
+/// Memory that was refused is counted once, and of the function whose memory it is.  `to`: the target, which counts a
+/// message that is dropped; nullptr: the fault has nothing to do with one.
+outcome executor::end(const vi& v, vi* to, rules::fault f) noexcept {
+    const rules::ending& e = rules::ending_of(f);
+    if (e.refused != rules::side::none) {
+        count((e.refused == rules::side::target ? *to->owner : *v.owner).counters.protection_errors);
     }
-    while (t.done != t.length) {
-        if (t.receive_at == t.receive_segments[t.receive_segment].length) {
-            ++t.receive_segment;
-            t.receive_at = 0;
-            continue;
-        }
-        const abi::segment& s = t.receive_segments[t.receive_segment];
-        place there;
-        const std::uint32_t used = std::min(s.length - t.receive_at, t.length - t.done);
-        if (!check(to, s.key, s.address + t.receive_at, used, local_write_right, there)) {
-            return end_receive(v, to, t, rules::fault::receive_memory, 0);
-        }
-        const std::uint32_t before = t.done;
-        const outcome o = stream(v, t, there, true, &to);
-        t.receive_at += t.done - before;
-        if (o.what != verdict::done || o.how != status::success || t.done != before + used) {
-            return o;
-        }
+    if (!v.is_reliable() && e.drop != rules::no_drop) {
+        to->entry->drops[e.drop].fetch_add(1);
     }
-    complete(v, to, {status::success, rules::receive_flags(t.has_immediate), t.length, t.immediate});
-    return {};
+    tally_.fault = f;
+    return v.is_reliable() ? e.sender : e.unreliable;
 }
 
-executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
+/// Publishes the completion of the receive descriptor that is taken, and steps on.
+void executor::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
+    rules::publish(to.receives[to.receive_next & to.receive_mask].completion, to.receive_next, r, v.is_datagram(),
+                   v.is_datagram() ? v.address() : 0);
+    ++to.receive_next;
+    signal_if_wanted(to, abi::receive_queue);
+    if (r.status == status::success) {
+        ++rx_messages_;
+        tally_.receiver = to.owner;
+        tally_.received_bytes += r.bytes;
+    }
+}
+
+outcome executor::deliver(vi& v, vi& to, transfer& t) noexcept {
+    t.look_again();
+    engine e{*this, v, to, t};
+    return rules::run<engine, place>(e, t, t);
+}
+
+outcome executor::datagram(vi& v, transfer& t) noexcept {
     const std::uint32_t generation = abi::generation_of_address(t.remote_address);
     vi* to = find(functions_, t.remote_address);
     if (to == nullptr || !to->is_datagram() || to->d.generation != generation) {
@@ -228,7 +194,7 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         return {};
     }
     if (tally_.receiver != nullptr && tally_.receiver != to->owner) {
-        return verdict::again;  // a lease has one receiving function, which it is charged to
+        return outcome::unfinished();  // a lease has one receiving function, which it is charged to
     }
     if (!to->owner->allowed.load(std::memory_order_relaxed) || !may_make(*to->owner, pages_of_a_message)) {
         count(to->owner->counters.rx_no_descriptor_drops);
@@ -243,135 +209,38 @@ executor::outcome executor::datagram(vi& v, transfer& t) noexcept {
         to->entry->drops[abi::rx_busy].fetch_add(1);
     } else {
         to->filled_until_ns = to->filled_by == &v ? to->filled_until_ns : now + fill_patience_ns;
-        o = send(v, *to, t);
-        const bool goes_on = t.started && o.what == verdict::partial;
+        o = deliver(v, *to, t);
+        const bool goes_on = t.started && o.is_unfinished();
         to->filled_by = goes_on ? &v : nullptr;
     }
-    if (o.what == verdict::waits) {
+    if (o.waits()) {
         count(to->owner->counters.rx_no_descriptor_drops);
-        o = end_at(v, *to, rules::fault::no_descriptor);
+        o = end(v, to, rules::fault::no_descriptor);
     }
     return o;
 }
 
-// -- remote memory --------------------------------------------------------------------------------
-
-executor::outcome executor::write(vi& v, vi& to, transfer& t) noexcept {
-    if (!t.started && t.inline_data == nullptr && !check_local(v, t, no_rights)) {
-        return end(v, *v.owner, rules::fault::own_memory);
-    }
-    // The descriptor for the immediate data first: a message that waits has not happened at all.
-    if (t.has_immediate && !to.has_receive()) {
-        return verdict::waits;
-    }
-    place sink;
-    if ((to.d.flags & abi::allow_write) == 0 ||
-        (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
-                                 static_cast<std::uint32_t>(access::remote_write), sink))) {
-        if (!t.has_immediate) {
-            return refuse_access(v, to, t.opcode);
-        }
-        return end_receive(v, to, t, rules::fault::access_told, 0);
-    }
-    t.started = true;
-    if (t.length != 0) {
-        sink.advance(t.done);
-        if (const outcome o = stream(v, t, sink, true); o.what != verdict::done || o.how != status::success) {
-            return o;
-        }
-    }
-    if (t.has_immediate) {
-        complete(v, to, {status::success, rules::receive_flags(true, abi::from_write), t.length, t.immediate});
-    }
-    return {};
-}
-
-executor::outcome executor::read(vi& v, vi& to, transfer& t) noexcept {
-    if (!t.started && !check_local(v, t, local_write_right)) {
-        return end(v, *v.owner, rules::fault::own_memory);
-    }
-    place source;
-    if ((to.d.flags & abi::allow_read) == 0 ||
-        (t.length != 0 && !check(to, t.remote_key, t.remote_address, t.length,
-                                 static_cast<std::uint32_t>(access::remote_read), source))) {
-        return refuse_access(v, to, t.opcode);
-    }
-    t.started = true;
-    if (t.length == 0) {
-        return {};
-    }
-    source.advance(t.done);
-    return stream(v, t, source, false);
-}
-
-executor::outcome executor::atomic(vi& v, vi& to, transfer& t) noexcept {
-    place mine;
-    if (!check_local(v, t, local_write_right) || !local_place(v, t, local_write_right, mine)) {
-        return end(v, *v.owner, rules::fault::own_memory);
-    }
-    place word;
-    if ((to.d.flags & abi::allow_atomic) == 0 ||
-        !check(to, t.remote_key, t.remote_address, 8, static_cast<std::uint32_t>(access::remote_atomic), word)) {
-        return refuse_access(v, to, t.opcode);
-    }
-    if (t.remote_address % 8 != 0) {
-        return end(v, *to.owner, rules::fault::misaligned);
-    }
-    const piece p = first_piece(word, 8);
-    // An offset in the window that its client chose may be anything: words are shared only where they are words.
-    if (p.direct == nullptr || p.bytes != 8 || reinterpret_cast<std::uintptr_t>(p.direct) % 8 != 0) {
-        return end(v, *v.owner, rules::fault::unreachable);
-    }
-    // Where the result goes is settled first: an atomic that has happened cannot be run again.
-    const piece result = first_piece(mine, 8);
-    if (result.direct == nullptr || result.bytes != 8) {
-        std::uint64_t there = 0;
-        moved how = carry(mine, there, false);
-        // Both ways it is the initiator's memory that is unmapped, or gone.
-        how = how == moved::unmapped_from ? moved::unmapped_to : how == moved::gone_from ? moved::gone_to : how;
-        how = how == moved::all ? carry(mine, there, true) : how;
-        if (how != moved::all) {
-            return end(v, *to.owner, rules::fault_of(how, false));
-        }
-    }
-    auto& shared = *reinterpret_cast<abi::word64*>(p.direct);
-    std::uint64_t old = t.compare;
-    if (t.opcode == opcode::fetch_add) {
-        old = shared.fetch_add(t.operand);
-    } else {
-        (void)shared.compare_exchange(old, t.operand);
-    }
-    tally_.bytes += 8;
-    const moved how = carry(mine, old, true);
-    return how == moved::all ? outcome() : end(v, *to.owner, rules::fault_of(how, false));
-}
-
-executor::outcome executor::execute(vi& v, transfer& t) noexcept {
+outcome executor::execute(vi& v, transfer& t) noexcept {
     const bool begins = v.pending == nullptr;
     if (begins && !may_make(*v.owner, pages_of_a_message + t.segment_count)) {
-        return end(v, *v.owner, rules::fault::unreachable);
+        return end(v, nullptr, rules::fault::unreachable);
     }
     if (v.is_datagram()) {
         return datagram(v, t);
     }
     vi& to = *v.peer;
     if (begins && !may_make(*to.owner, pages_of_a_message)) {
-        return end(v, *v.owner, rules::fault::unreachable);
+        return end(v, nullptr, rules::fault::unreachable);
     }
     if (!to.owner->allowed.load(std::memory_order_relaxed)) {
         tally_.receiver_off = true;
-        return verdict::waits;
+        return outcome::waiting();
     }
-    switch (t.opcode) {
-        case opcode::send:
-            return send(v, to, t);
-        case opcode::write:
-            return write(v, to, t);
-        case opcode::read:
-            return read(v, to, t);
-        default:
-            return atomic(v, to, t);
+    const outcome o = deliver(v, to, t);
+    if (o.succeeded() && rules::is_atomic(t.opcode)) {
+        tally_.bytes += t.length;
     }
+    return o;
 }
 
 }  // namespace vinic::controller

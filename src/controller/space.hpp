@@ -16,7 +16,7 @@ using rules::moved;
 using rules::piece;
 
 struct place : rules::range {
-    function* owner = nullptr;
+    function* owner = nullptr;  ///< nullptr: bytes of the device, at `address`
     std::uint32_t context = 0;
 };
 
@@ -51,6 +51,9 @@ struct region_view {
 
 /// The longest piece at the beginning of a place.
 [[nodiscard]] inline piece first_piece(const place& p, std::uint64_t most) noexcept {
+    if (p.owner == nullptr) {
+        return {reinterpret_cast<std::byte*>(p.address), 0, std::min(p.length, most)};
+    }
     // What is read there may be a lie: but whatever it says lies in the window.
     const window& w = p.owner->window;
     return rules::first_piece(w.at<std::byte>(0), w.bytes(), w.process(p.context), p.context + 1, p, most);

@@ -11,35 +11,14 @@
 #include "device/space.hpp"
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
-#include "rules/message.hpp"
-#include "rules/outcomes.hpp"
-#include "rules/ring.hpp"
+#include "rules/operations.hpp"
 
 namespace vinic::device {
 
 /// What to do.  The caller has checked it against the VI's limits.
 using operation = rules::message;
 
-/// How an operation went.  One word: a structure of several bytes comes back through memory, and
-/// reading it as a whole waits until every store before it has left the CPU, the payload among them.
-class outcome {
-public:
-    constexpr outcome() noexcept = default;
-    constexpr outcome(enum status s) noexcept : word_(static_cast<std::uint32_t>(s)) {}
-    /// The receiver has no descriptor (or it is not a case for this path); nothing was done.
-    [[nodiscard]] static constexpr outcome waiting() noexcept { return from(waits_word); }
-    [[nodiscard]] constexpr bool waits() const noexcept { return word_ == waits_word; }
-    [[nodiscard]] constexpr enum status how() const noexcept { return static_cast<enum status>(word_ & 0xff); }
-
-private:
-    static constexpr std::uint32_t waits_word = 0x100;  // how() is success
-    [[nodiscard]] static constexpr outcome from(std::uint32_t word) noexcept {
-        outcome o;
-        o.word_ = word;
-        return o;
-    }
-    std::uint32_t word_ = 0;
-};
+using rules::outcome;
 
 /// The receiving half of a VI, by pointers of this process.
 struct receive_side {
@@ -213,6 +192,7 @@ private:
         rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
         signal_if_wanted(*device, *to, abi::receive_queue);
     }
+    struct engine;  ///< what the operations ask: rules/operations.hpp
     /// The message fails; a reliable connection breaks by it, or was broken before: then the message is flushed.
     [[nodiscard, gnu::cold]] outcome end(rules::fault f) noexcept;
     /// Likewise, and the receive descriptor is used.
@@ -222,33 +202,8 @@ private:
     [[nodiscard]] outcome overtaken() const noexcept;
     /// A remote access was refused before a descriptor was used.
     [[nodiscard]] outcome refuse_access(enum opcode what) noexcept;
-    /// What a move that did not bring all means for the operation.
-    [[nodiscard]] outcome stopped(moved how, bool outward) noexcept;
-
     /// Into memory that is foreign, wholly or in part.
     [[nodiscard]] outcome write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept;
-    [[nodiscard]] outcome send(const operation& op) noexcept;
-    [[nodiscard]] outcome write(const operation& op) noexcept;
-    [[nodiscard]] outcome read(const operation& op) noexcept;
-    [[nodiscard]] outcome atomic(const operation& op) noexcept;
-    [[nodiscard]] moved place_result(const place& sink, std::uint64_t value) noexcept;
-    [[nodiscard]] moved try_result(const place& sink) noexcept;
-
-    /// Checks the initiator's segments.  `rights`: none to read from them, local_write to fill them.
-    [[nodiscard]] bool check_local(const operation& op, std::uint32_t rights) const noexcept;
-    [[nodiscard]] bool check_remote(const operation& op, std::uint64_t bytes, access rights, std::uint32_t flag,
-                                    place& out) const noexcept;
-    /// Where a segment of the initiator lies.  Asked after check_local() as late as possible, and may differ from it:
-    /// regions close, and processes die, while a message is on its way.
-    [[nodiscard]] bool local_place(const operation& op, std::uint32_t segment, place& out) const noexcept;
-    /// Likewise, or all of the inline data.
-    [[nodiscard]] bool local_source(const operation& op, std::uint32_t segment, place& out) const noexcept;
-    /// For how many segments local_source() may be asked.
-    [[nodiscard]] static std::uint32_t sources_of(const operation& op) noexcept {
-        return op.inline_data != nullptr ? 1u : op.segment_count;
-    }
-    [[nodiscard]] moved scatter(const operation& op, const abi::receive_descriptor& d, bool& receiver_refused) noexcept;
-    /// `outward`: the move was from the initiator to the target.
 };
 
 }  // namespace vinic::device

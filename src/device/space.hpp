@@ -78,6 +78,13 @@ inline constexpr std::uint64_t move_bytes_max = 256 << 10;
            (p.address >= base || base - p.address >= p.length) && m.same_pid_namespace(p.process);
 }
 
+/// Where all of a place lies together, or nullptr: perhaps nowhere.
+[[nodiscard]] inline std::byte* together(const memory& m, const place& p) noexcept {
+    return p.process == m.self() && !p.whole_space ? reinterpret_cast<std::byte*>(p.address)
+           : p.offset != abi::none64               ? m.at<std::byte>(p.offset)
+                                                   : nullptr;
+}
+
 /// The longest piece at the start of `p`, at most `most` bytes; taken off `p`.
 [[nodiscard]] piece take_piece(const memory& m, place& p, std::uint64_t most) noexcept;
 

@@ -11,6 +11,34 @@
 
 namespace vinic::rules {
 
+/// How an operation went.  One word: a structure of several bytes comes back through memory, and reading it as a whole
+/// waits until every store before it has left the CPU, the payload among them.
+class outcome {
+public:
+    constexpr outcome() noexcept = default;
+    /// It has ended so.  A reliable connection breaks by anything but success.
+    constexpr outcome(enum status s) noexcept : word_(static_cast<std::uint32_t>(s)) {}
+    /// The receiver has no descriptor (or it is not a case for this path); nothing was done.
+    [[nodiscard]] static constexpr outcome waiting() noexcept { return from(waits_word); }
+    /// It goes on when it is its turn again.
+    [[nodiscard]] static constexpr outcome unfinished() noexcept { return from(unfinished_word); }
+    [[nodiscard]] constexpr bool waits() const noexcept { return word_ == waits_word; }
+    [[nodiscard]] constexpr bool is_unfinished() const noexcept { return word_ == unfinished_word; }
+    [[nodiscard]] constexpr bool succeeded() const noexcept { return word_ == 0; }
+    [[nodiscard]] constexpr enum status how() const noexcept { return static_cast<enum status>(word_ & 0xff); }
+
+private:
+    static constexpr std::uint32_t waits_word = 0x100;  // how() is success
+    static constexpr std::uint32_t unfinished_word = 0x200;
+    [[nodiscard]] static constexpr outcome from(std::uint32_t word) noexcept {
+        outcome o;
+        o.word_ = word;
+        return o;
+    }
+    std::uint32_t word_ = 0;
+};
+static_assert(static_cast<int>(status::success) == 0);
+
 /// Why a message does not end with success.
 enum class fault : std::uint8_t {
     no_descriptor,   ///< the receiver has posted none, and the message does not wait, or not any longer

@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <vinic/words.hpp>
 
+#include "rules/copy.hpp"
 #include "rules/vi.hpp"
 
 namespace vinic::rules {
@@ -111,8 +113,12 @@ void pack(abi::send_descriptor& d, const message& m, Extra extra) noexcept {
     constexpr std::size_t in_line = sizeof d.segments;
     const auto* from = is_inline ? m.inline_data : reinterpret_cast<const std::byte*>(m.segments);
     const std::size_t bytes = is_inline ? m.length : m.segment_count * sizeof(abi::segment);
-    if (bytes != 0) {
-        std::memcpy(d.segments, from, std::min(bytes, in_line));
+    if (is_inline) {
+        copy_small(reinterpret_cast<std::byte*>(d.segments), from, std::min(bytes, in_line));
+    } else {
+        for (std::size_t i = 0; i < std::min<std::size_t>(m.segment_count, std::size(d.segments)); ++i) {
+            d.segments[i] = m.segments[i];
+        }
     }
     if (bytes > in_line) {
         std::memcpy(extra(), from + in_line, bytes - in_line);

@@ -127,7 +127,6 @@ TEST(atomic_word, tells_its_old_value_into_memory_of_any_kind) {
 }
 
 TEST(atomic_word, tells_its_old_value_across_the_border_of_two_kinds_of_memory) {
-    constexpr std::size_t page = 4096;
     for (const auto count : both_ways) {
         pair linked({}, {}, count);
         const arena memory(linked.left.nic, memory_kind::anonymous, 4 * page);

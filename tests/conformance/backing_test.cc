@@ -17,8 +17,6 @@
 namespace conformance {
 namespace {
 
-constexpr std::size_t page = 4096;
-
 /// Adopting pages needs userfaultfd; a machine that forbids it may give foreign regions instead.
 bool machine_can_adopt() {
     const long fd = ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);

@@ -50,6 +50,9 @@ inline constexpr auto patience = std::chrono::seconds(30);
 /// How long a test looks before it believes that something does not happen.
 inline constexpr auto quiet_time = std::chrono::milliseconds(20);
 
+inline constexpr std::size_t page = 4096;
+inline constexpr std::size_t mebibyte = 1 << 20;
+
 /// The device under test; set by main() from the command line.
 struct settings {
     std::string device;     ///< such as shm:NAME

@@ -11,8 +11,6 @@ namespace {
 using vinic::errc;
 using vinic::status;
 
-constexpr std::size_t mebibyte = 1 << 20;
-
 void expect_write_and_read(endpoint& near, endpoint& far, std::size_t bytes, std::size_t source, std::size_t target) {
     const auto seed = static_cast<std::uint32_t>(bytes * 3 + target);
     fill(near.bytes(source, bytes), seed);

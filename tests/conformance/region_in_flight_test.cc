@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t first_bytes = 16 << 20;
 constexpr std::size_t second_bytes = 4096;
-constexpr std::uint32_t seed = 7;
+constexpr std::uint32_t second_seed = 7;
 
 class region_in_flight : public testing::TestWithParam<vinic::opcode> {
 protected:
@@ -44,7 +44,7 @@ TEST_P(region_in_flight, that_is_closed_leaves_no_hole_in_what_succeeds) {
         const auto source = reads ? far.bytes().first(first_bytes) : first.bytes();
         const auto sink = reads ? first.bytes() : far.bytes().first(first_bytes);
         source[0] = std::byte{1};
-        fill(reads ? far.bytes().last(second_bytes) : second.bytes(), seed);
+        fill(reads ? far.bytes().last(second_bytes) : second.bytes(), second_seed);
         const vinic::segment whole(far_region, 0, first_bytes + second_bytes);
         ASSERT_EQ(linked.right.vi.post_receive(whole, 1), vinic::errc::ok);
 
@@ -59,7 +59,8 @@ TEST_P(region_in_flight, that_is_closed_leaves_no_hole_in_what_succeeds) {
         over = true;
         closer.get();
         if (how == vinic::status::success) {
-            EXPECT_TRUE(matches(reads ? second.bytes() : far.bytes().last(second_bytes), seed)) << "round " << round;
+            EXPECT_TRUE(matches(reads ? second.bytes() : far.bytes().last(second_bytes), second_seed))
+                << "round " << round;
         } else {
             EXPECT_EQ(how, vinic::status::local_protection) << "round " << round;
         }

@@ -60,7 +60,6 @@ TEST_F(region, that_wraps_round_the_address_space_is_refused) {
 
 TEST_F(region, that_is_not_mapped_is_refused) {
     auto& domain = linked.left.domain;
-    constexpr std::size_t page = 4096;
     void* mapped = ::mmap(nullptr, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(mapped, MAP_FAILED);
     auto* const start = static_cast<std::byte*>(mapped);

@@ -8,8 +8,6 @@
 namespace conformance {
 namespace {
 
-constexpr std::size_t mebibyte = 1 << 20;
-
 /// Sends `bytes` from `source` to `target`, which lie at odd offsets, and looks at everything that can be seen.
 void expect_message(endpoint& from, endpoint& to, std::size_t bytes, std::size_t source, std::size_t target) {
     const auto seed = static_cast<std::uint32_t>(bytes + source);

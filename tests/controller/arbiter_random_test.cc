@@ -14,7 +14,7 @@
 namespace vinic::controller {
 namespace {
 
-constexpr double rate = 8e9;
+constexpr double device_rate = 8e9;
 constexpr std::uint64_t span_ns = 200'000'000;
 
 double due(const service& s, double level) {
@@ -25,14 +25,14 @@ double due(const service& s, double level) {
 /// What each function is due, by bisection over the level.
 std::vector<double> ideal(const std::vector<service>& services) {
     double low = 0;
-    double high = rate;
+    double high = device_rate;
     for (int i = 0; i < 200; ++i) {
         const double level = (low + high) / 2;
         double sum = 0;
         for (const service& s : services) {
             sum += due(s, level);
         }
-        (sum < rate ? low : high) = level;
+        (sum < device_rate ? low : high) = level;
     }
     std::vector<double> rates;
     for (const service& s : services) {
@@ -43,7 +43,7 @@ std::vector<double> ideal(const std::vector<service>& services) {
 
 /// Bytes that each function moved in the span.  Sizes of messages differ by function.
 std::vector<double> served_bytes(const std::vector<service>& services, std::mt19937_64& random) {
-    basic_arbiter<hclock_rules> a(static_cast<std::uint64_t>(rate), 64 << 10);
+    basic_arbiter<hclock_rules> a(static_cast<std::uint64_t>(device_rate), 64 << 10);
     std::vector<std::uint64_t> size;
     for (std::uint32_t f = 0; f < services.size(); ++f) {
         a.set(f, services[f], 0);
@@ -78,9 +78,9 @@ TEST(arbiter_random, everybody_gets_what_it_is_due) {
         std::vector<service> services(count);
         for (service& s : services) {
             s.weight = static_cast<std::uint32_t>(1 + random() % 100);
-            s.guarantee = random() % 3 == 0 ? static_cast<std::uint64_t>(rate * 0.9) / count : 0;
+            s.guarantee = random() % 3 == 0 ? static_cast<std::uint64_t>(device_rate * 0.9) / count : 0;
             s.cap = random() % 3 == 0
-                        ? std::max(s.guarantee, static_cast<std::uint64_t>(rate / 100) * (1 + random() % 20))
+                        ? std::max(s.guarantee, static_cast<std::uint64_t>(device_rate / 100) * (1 + random() % 20))
                         : 0;
         }
         const std::vector<double> rates = ideal(services);

@@ -17,9 +17,8 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-constexpr std::uint32_t slow = 1;
-constexpr std::uint32_t other = 2;
+constexpr std::uint32_t slow_tenant = 1;
+constexpr std::uint32_t other_tenant = 2;
 constexpr std::uint64_t an_hour_ns = 3'600'000'000'000;
 constexpr std::uint64_t patience_ns =
     60'000'000'000;  ///< of what has to happen, on a machine that is robbed of its cores
@@ -41,7 +40,7 @@ protected:
         EXPECT_TRUE(nic->start());
     }
     ~departures() override {
-        (void)nic->reset(slow);  // or the end would wait for it, too
+        (void)nic->reset(slow_tenant);  // or the end would wait for it, too
         nic->settle();
     }
     [[nodiscard]] bool was_told(event_kind kind, std::uint32_t function) {
@@ -57,18 +56,18 @@ protected:
     }
     /// A context whose last words cannot be said, because its function's engines may not work.
     void leave_words_unsaid() {
-        const auto a = nic->attach(slow, ::getuid()).value();
-        const auto epoch = nic->enter(slow, a.epoch, 9, {::getpid(), ::getuid(), ::getgid()}).value();
-        raw_client c(*nic, slow, 0);
-        EXPECT_EQ(c.register_all(key), errc::ok);
+        const auto a = nic->attach(slow_tenant, ::getuid()).value();
+        const auto epoch = nic->enter(slow_tenant, a.epoch, 9, {::getpid(), ::getuid(), ::getgid()}).value();
+        raw_client c(*nic, slow_tenant, 0);
+        EXPECT_EQ(c.register_all(region_key), errc::ok);
         EXPECT_EQ(c.create(0), errc::ok);
         EXPECT_EQ(c.create(1), errc::ok);
         EXPECT_EQ(raw_client::connect(c, 0, c, 1), errc::ok);
-        EXPECT_TRUE(nic->configure(slow, pci::command_status, 2, 0));
+        EXPECT_TRUE(nic->configure(slow_tenant, pci::command_status, 2, 0));
         c.send_slot(0, 0).lap = abi::lap_of(0, 4);
         c.hang_up();
-        nic->leave(slow, 9, epoch, false);  // its sibling has nothing to say
-        EXPECT_TRUE(await(event_kind::detached, slow));
+        nic->leave(slow_tenant, 9, epoch, false);  // its sibling has nothing to say
+        EXPECT_TRUE(await(event_kind::detached, slow_tenant));
         c.forget();
     }
     std::unique_ptr<device> nic;
@@ -80,8 +79,8 @@ protected:
 TEST_P(departures, with_last_words_keep_nobody_waiting) {
     leave_words_unsaid();
     for (int i = 0; i < 3; ++i) {
-        raw_client a(*nic, other, 0);
-        raw_client b(*nic, other + 1, 0);
+        raw_client a(*nic, other_tenant, 0);
+        raw_client b(*nic, other_tenant + 1, 0);
         ASSERT_EQ(a.create(0), errc::ok);
         ASSERT_EQ(b.create(0), errc::ok);
         ASSERT_EQ(raw_client::connect(a, 0, b, 0), errc::ok);
@@ -90,49 +89,49 @@ TEST_P(departures, with_last_words_keep_nobody_waiting) {
         ASSERT_TRUE(b.await_link(0, abi::link::error));
         b.hang_up();
         b.forget();
-        ASSERT_TRUE(await(event_kind::died, other));
-        ASSERT_TRUE(await(event_kind::died, other + 1));
+        ASSERT_TRUE(await(event_kind::died, other_tenant));
+        ASSERT_TRUE(await(event_kind::died, other_tenant + 1));
         const std::lock_guard hold(mutex);
         std::erase_if(told, [](const event& e) { return e.kind == event_kind::died; });
     }
-    ASSERT_TRUE(nic->reset(other));
-    ASSERT_TRUE(await(event_kind::reset, other));
-    ASSERT_TRUE(nic->remove(other + 1));
-    ASSERT_TRUE(await(event_kind::removed, other + 1));
-    ASSERT_TRUE(nic->add(other + 1));
-    EXPECT_FALSE(is_told(event_kind::died, slow)) << "it has an hour";
-    EXPECT_EQ(nic->status(slow)->contexts, 0u) << "but is nobody's any more";
+    ASSERT_TRUE(nic->reset(other_tenant));
+    ASSERT_TRUE(await(event_kind::reset, other_tenant));
+    ASSERT_TRUE(nic->remove(other_tenant + 1));
+    ASSERT_TRUE(await(event_kind::removed, other_tenant + 1));
+    ASSERT_TRUE(nic->add(other_tenant + 1));
+    EXPECT_FALSE(is_told(event_kind::died, slow_tenant)) << "it has an hour";
+    EXPECT_EQ(nic->status(slow_tenant)->contexts, 0u) << "but is nobody's any more";
 }
 
 TEST_P(departures, have_no_last_words_after_a_reset) {
     leave_words_unsaid();
-    EXPECT_EQ(nic->enter(slow, nic->status(slow)->epoch, 0, {}).error().code, errc::busy);
-    ASSERT_TRUE(nic->reset(slow));
-    EXPECT_TRUE(await(event_kind::died, slow));
-    EXPECT_TRUE(await(event_kind::reset, slow));
-    EXPECT_TRUE(nic->attach(slow, ::getuid()));
+    EXPECT_EQ(nic->enter(slow_tenant, nic->status(slow_tenant)->epoch, 0, {}).error().code, errc::busy);
+    ASSERT_TRUE(nic->reset(slow_tenant));
+    EXPECT_TRUE(await(event_kind::died, slow_tenant));
+    EXPECT_TRUE(await(event_kind::reset, slow_tenant));
+    EXPECT_TRUE(nic->attach(slow_tenant, ::getuid()));
 }
 
 TEST_P(departures, deliver_what_a_dying_process_had_posted_and_not_rung) {
-    raw_client to(*nic, other, 0);
-    ASSERT_EQ(to.register_all(key), errc::ok);
-    raw_client from(*nic, slow, 0);
-    ASSERT_EQ(from.register_all(key), errc::ok);
+    raw_client to(*nic, other_tenant, 0);
+    ASSERT_EQ(to.register_all(region_key), errc::ok);
+    raw_client from(*nic, slow_tenant, 0);
+    ASSERT_EQ(from.register_all(region_key), errc::ok);
     for (std::uint32_t vi = 0; vi < 40; ++vi) {  // more than one look takes
         ASSERT_EQ(to.create(vi), errc::ok);
         ASSERT_EQ(from.create(vi), errc::ok);
         ASSERT_EQ(raw_client::connect(from, vi, to, vi), errc::ok);
-        to.post_receive(vi, key, 0, 64);
+        to.post_receive(vi, region_key, 0, 64);
         abi::send_descriptor& d = from.send_slot(vi, 0);
         d.opcode = static_cast<std::uint8_t>(opcode::send);
         d.segment_count = 1;
         d.length = 8;
-        d.segments[0] = {raw_client::data_offset, 8, key};
+        d.segments[0] = {raw_client::data_offset, 8, region_key};
         std::atomic_ref(d.lap).store(abi::lap_of(0, 4), std::memory_order_release);
     }
     from.hang_up();
     from.forget();
-    ASSERT_TRUE(await(event_kind::died, slow));
+    ASSERT_TRUE(await(event_kind::died, slow_tenant));
     for (std::uint32_t vi = 0; vi < 40; ++vi) {
         const auto c = to.await_receive(vi, 0);
         ASSERT_TRUE(c) << vi;
@@ -141,13 +140,13 @@ TEST_P(departures, deliver_what_a_dying_process_had_posted_and_not_rung) {
 }
 
 TEST_P(departures, a_client_that_attached_before_a_reset_does_not_enter_after_it) {
-    const auto early = nic->attach(other, ::getuid()).value();
-    ASSERT_TRUE(nic->reset(other));
-    EXPECT_NE(nic->status(other)->epoch, early.epoch) << "at once";
-    EXPECT_EQ(nic->enter(other, early.epoch, 0, {}).error().code, errc::busy);
+    const auto early = nic->attach(other_tenant, ::getuid()).value();
+    ASSERT_TRUE(nic->reset(other_tenant));
+    EXPECT_NE(nic->status(other_tenant)->epoch, early.epoch) << "at once";
+    EXPECT_EQ(nic->enter(other_tenant, early.epoch, 0, {}).error().code, errc::busy);
     nic->settle();
-    EXPECT_EQ(nic->enter(other, early.epoch, 0, {}).error().code, errc::busy);
-    raw_client next(*nic, other, 0);
+    EXPECT_EQ(nic->enter(other_tenant, early.epoch, 0, {}).error().code, errc::busy);
+    raw_client next(*nic, other_tenant, 0);
     next.data(0, 1)[0] = std::byte{0x55};
     std::byte seen{};
     ASSERT_EQ(::pread(early.window.get(), &seen, 1, raw_client::data_offset), 1) << "what was given is his";
@@ -156,20 +155,21 @@ TEST_P(departures, a_client_that_attached_before_a_reset_does_not_enter_after_it
 
 TEST_P(departures, a_client_that_comes_where_another_has_just_gone_is_not_taken_for_it) {
     constexpr int rounds = 1000;
-    raw_client stays(*nic, other, 1);
-    const auto a = nic->attach(other, ::getuid()).value();
+    raw_client stays(*nic, other_tenant, 1);
+    const auto a = nic->attach(other_tenant, ::getuid()).value();
     for (int i = 0; i < rounds; ++i) {
-        auto epoch = nic->enter(other, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()});
+        auto epoch = nic->enter(other_tenant, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()});
         for (const std::uint64_t end = os::now_ns() + patience_ns; !epoch && os::now_ns() < end;) {
             std::this_thread::yield();  // until the one before is no more
-            epoch = nic->enter(other, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()});
+            epoch = nic->enter(other_tenant, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()});
         }
         ASSERT_TRUE(epoch) << i;
-        nic->leave(other, 0, *epoch, i % 2 != 0);
+        nic->leave(other_tenant, 0, *epoch, i % 2 != 0);
     }
     std::unique_lock hold(mutex);
     const auto count = [&](event_kind kind) {
-        return std::ranges::count_if(told, [&](const event& e) { return e.kind == kind && e.function == other; });
+        return std::ranges::count_if(told,
+                                     [&](const event& e) { return e.kind == kind && e.function == other_tenant; });
     };
     EXPECT_TRUE(heard.wait_for(hold, std::chrono::nanoseconds(patience_ns),
                                [&] { return count(event_kind::died) + count(event_kind::detached) == rounds; }));
@@ -177,33 +177,33 @@ TEST_P(departures, a_client_that_comes_where_another_has_just_gone_is_not_taken_
 }
 
 TEST_P(departures, a_client_that_never_entered_leaves_nothing_behind) {
-    const auto early = nic->attach(other, ::getuid()).value();
+    const auto early = nic->attach(other_tenant, ::getuid()).value();
     const int kept = ::dup(early.window.get());
     const std::vector<std::byte> much(1 << 20, std::byte{1});
     ASSERT_EQ(::pwrite(kept, much.data(), much.size(), raw_client::data_offset), 1 << 20);
-    EXPECT_GE(nic->status(other)->memory_bytes, much.size());
-    nic->forsake(other, early.epoch + 1);
-    EXPECT_GE(nic->status(other)->memory_bytes, much.size()) << "another one's";
-    nic->forsake(other, early.epoch);
+    EXPECT_GE(nic->status(other_tenant)->memory_bytes, much.size());
+    nic->forsake(other_tenant, early.epoch + 1);
+    EXPECT_GE(nic->status(other_tenant)->memory_bytes, much.size()) << "another one's";
+    nic->forsake(other_tenant, early.epoch);
     nic->settle();
-    EXPECT_EQ(nic->status(other)->memory_bytes, 0u);
+    EXPECT_EQ(nic->status(other_tenant)->memory_bytes, 0u);
     ::close(kept);
 }
 
 TEST_P(departures, what_was_posted_while_engines_might_not_work_is_found_wherever_it_is) {
-    raw_client c(*nic, other, 0);
-    ASSERT_EQ(c.register_all(key), errc::ok);
+    raw_client c(*nic, other_tenant, 0);
+    ASSERT_EQ(c.register_all(region_key), errc::ok);
     for (std::uint32_t vi = 0; vi < 80; ++vi) {
         ASSERT_EQ(c.create(vi), errc::ok);
     }
     for (std::uint32_t vi = 0; vi < 80; vi += 2) {
         ASSERT_EQ(raw_client::connect(c, vi, c, vi + 1), errc::ok);
     }
-    ASSERT_TRUE(nic->configure(other, pci::command_status, 2, 0));
+    ASSERT_TRUE(nic->configure(other_tenant, pci::command_status, 2, 0));
     for (std::uint32_t vi = 0; vi < 80; vi += 2) {
-        (void)c.post(vi, opcode::write, key, 0, 8, raw_client::data_offset, key);
+        (void)c.post(vi, opcode::write, region_key, 0, 8, raw_client::data_offset, region_key);
     }
-    ASSERT_TRUE(nic->configure(other, pci::command_status, 2, pci::command_bus_master));
+    ASSERT_TRUE(nic->configure(other_tenant, pci::command_status, 2, pci::command_bus_master));
     for (std::uint32_t vi = 0; vi < 80; vi += 2) {
         EXPECT_EQ(c.await_send(vi, 0), status::success) << vi;
     }

@@ -44,8 +44,6 @@ thread_local bool is_tester = false;
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-
 struct no_memory {
     no_memory() { failing.store(true); }
     ~no_memory() { failing.store(false); }
@@ -63,7 +61,7 @@ protected:
         EXPECT_TRUE(nic->start());
         for (std::uint32_t f = 1; f <= 4; ++f) {
             clients.push_back(std::make_unique<raw_client>(*nic, f, 0));
-            EXPECT_EQ(clients.back()->register_all(key), errc::ok);
+            EXPECT_EQ(clients.back()->register_all(region_key), errc::ok);
         }
     }
     raw_client& client(std::uint32_t function) { return *clients[function - 1]; }
@@ -74,7 +72,7 @@ protected:
     }
     /// 8 bytes from 3 to 4, which have all that they need.
     void expect_others_go_on() {
-        const std::uint32_t i = client(3).post(0, opcode::write, key, 0, 8, raw_client::data_offset, key);
+        const std::uint32_t i = client(3).post(0, opcode::write, region_key, 0, 8, raw_client::data_offset, region_key);
         EXPECT_EQ(client(3).await_send(0, i), status::success);
     }
     std::unique_ptr<device> nic;
@@ -123,7 +121,8 @@ TEST_P(device_memory, a_message_that_outlives_its_lease_breaks_its_connection_an
     const std::uint64_t before = refused.load();
     {
         const no_memory none;
-        const std::uint32_t i = client(1).post(1, opcode::write, key, 0, bytes, raw_client::data_offset, key);
+        const std::uint32_t i =
+            client(1).post(1, opcode::write, region_key, 0, bytes, raw_client::data_offset, region_key);
         EXPECT_EQ(client(1).await_send(1, i), status::unreachable_memory);
         EXPECT_TRUE(client(1).await_link(1, abi::link::error));
         EXPECT_TRUE(client(2).await_link(1, abi::link::error));
@@ -131,7 +130,7 @@ TEST_P(device_memory, a_message_that_outlives_its_lease_breaks_its_connection_an
     }
     EXPECT_GT(refused.load(), before);
     connect(1, 2, 2);
-    const std::uint32_t i = client(1).post(2, opcode::write, key, 0, bytes, raw_client::data_offset, key);
+    const std::uint32_t i = client(1).post(2, opcode::write, region_key, 0, bytes, raw_client::data_offset, region_key);
     EXPECT_EQ(client(1).await_send(2, i), status::success);
 }
 
@@ -143,11 +142,11 @@ TEST_P(device_memory, waiting_for_a_receiver_and_dropping_a_context_need_none) {
     EXPECT_EQ(client(2).create(1, d), errc::ok);
     EXPECT_EQ(raw_client::connect(client(1), 1, client(2), 1), errc::ok);
     const no_memory none;
-    std::uint32_t i = client(1).post(1, opcode::send, key, 0, 8);
+    std::uint32_t i = client(1).post(1, opcode::send, region_key, 0, 8);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    (void)client(2).post_receive(1, key, 0, 64);
+    (void)client(2).post_receive(1, region_key, 0, 64);
     EXPECT_EQ(client(1).await_send(1, i), status::success);
-    i = client(1).post(1, opcode::send, key, 0, 8);
+    i = client(1).post(1, opcode::send, region_key, 0, 8);
     EXPECT_EQ(client(1).await_send(1, i), status::receiver_not_ready);
     std::thread([this] {  // without the test's privilege
         clients[0].reset();

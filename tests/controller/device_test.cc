@@ -11,8 +11,6 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-
 struct isolated_device : testing::TestWithParam<std::uint32_t> {
     isolated_device() {
         device_options o;
@@ -29,8 +27,8 @@ struct isolated_device : testing::TestWithParam<std::uint32_t> {
 /// Two tenants with a connected VI each.
 struct Pair {
     explicit Pair(device& d, const abi::vi_description& as = raw_client::description(3)) : a(d, 1, 0), b(d, 2, 5) {
-        EXPECT_EQ(a.register_all(key), errc::ok);
-        EXPECT_EQ(b.register_all(key), errc::ok);
+        EXPECT_EQ(a.register_all(region_key), errc::ok);
+        EXPECT_EQ(b.register_all(region_key), errc::ok);
         EXPECT_EQ(a.create(3, as), errc::ok);
         EXPECT_EQ(b.create(3, as), errc::ok);
         EXPECT_EQ(raw_client::connect(a, 3, b, 3), errc::ok);
@@ -51,8 +49,8 @@ TEST_P(isolated_device, delivers_a_message_of_any_length) {
     Pair p(*nic);
     for (const std::uint32_t bytes : {0u, 1u, 8u, 48u, 49u, 4096u, 65536u, 65537u, 3u << 20}) {
         fill(p.a.data(0, bytes), bytes);
-        const std::uint32_t r = p.b.post_receive(3, key, 1 << 20, 4 << 20);
-        const std::uint32_t s = p.a.post(3, opcode::send, key, 0, bytes);
+        const std::uint32_t r = p.b.post_receive(3, region_key, 1 << 20, 4 << 20);
+        const std::uint32_t s = p.a.post(3, opcode::send, region_key, 0, bytes);
         EXPECT_EQ(p.a.await_send(3, s), status::success) << bytes;
         const auto c = p.b.await_receive(3, r);
         ASSERT_TRUE(c) << bytes;
@@ -68,10 +66,10 @@ TEST_P(isolated_device, delivers_a_message_of_any_length) {
 
 TEST_P(isolated_device, lets_a_message_wait_for_its_receiver) {
     Pair p(*nic);
-    const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
+    const std::uint32_t s = p.a.post(3, opcode::send, region_key, 0, 4096);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     EXPECT_NE(p.a.send_slot(3, s).done.load_acquire(), s + 1);
-    p.b.post_receive(3, key, 0, 4096);
+    p.b.post_receive(3, region_key, 0, 4096);
     EXPECT_EQ(p.a.await_send(3, s), status::success);
 }
 
@@ -79,7 +77,7 @@ TEST_P(isolated_device, ends_a_wait_when_its_limit_is_over) {
     auto d = raw_client::description(3);
     d.receiver_wait_ns = 5'000'000;
     Pair p(*nic, d);
-    const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
+    const std::uint32_t s = p.a.post(3, opcode::send, region_key, 0, 4096);
     EXPECT_EQ(p.a.await_send(3, s), status::receiver_not_ready);
     EXPECT_TRUE(p.a.await_link(3, abi::link::error));
     EXPECT_TRUE(p.b.await_link(3, abi::link::error));
@@ -90,17 +88,19 @@ TEST_P(isolated_device, writes_reads_and_counts_in_remote_memory) {
     Pair p(*nic);
     fill(p.a.data(0, 1 << 20), 1);
     const std::uint64_t there = raw_client::data_offset + (8 << 20);
-    EXPECT_EQ(p.a.await_send(3, p.a.post(3, opcode::write, key, 0, 1 << 20, there, key)), status::success);
-    EXPECT_EQ(p.a.await_send(3, p.a.post(3, opcode::read, key, 2 << 20, 1 << 20, there, key)), status::success);
+    EXPECT_EQ(p.a.await_send(3, p.a.post(3, opcode::write, region_key, 0, 1 << 20, there, region_key)),
+              status::success);
+    EXPECT_EQ(p.a.await_send(3, p.a.post(3, opcode::read, region_key, 2 << 20, 1 << 20, there, region_key)),
+              status::success);
     EXPECT_TRUE(std::ranges::equal(p.a.data(0, 1 << 20), p.a.data(2 << 20, 1 << 20)));
     abi::send_descriptor d{};
     d.opcode = static_cast<std::uint8_t>(opcode::fetch_add);
     d.segment_count = 1;
     d.length = 8;
-    d.segments[0] = {raw_client::data_offset, 8, key};
+    d.segments[0] = {raw_client::data_offset, 8, region_key};
     d.segments[1] = {5, 0, 0};
     d.remote_address = there + (1 << 20);
-    d.remote_key = key;
+    d.remote_key = region_key;
     for (int i = 0; i < 100; ++i) {
         ASSERT_EQ(p.a.await_send(3, p.a.post(3, d)), status::success);
     }
@@ -123,13 +123,14 @@ struct Refusal {
 TEST_P(isolated_device, refuses_what_is_not_allowed_and_breaks_the_connection) {
     const std::uint64_t end = (4ULL << 30) - raw_client::data_offset;
     const Refusal refusals[] = {
-        {"no such local key", opcode::send, key + 1, 0, 8, 0, 0, status::local_protection},
-        {"local end", opcode::send, key, end - 4, 8, 0, 0, status::local_protection},
-        {"local wrap", opcode::send, key, ~0ULL - raw_client::data_offset - 3, 8, 0, 0, status::local_protection},
-        {"no such remote key", opcode::write, key, 0, 8, 0, 9 << 8 | 1, status::remote_protection},
-        {"stale remote key", opcode::write, key, 0, 8, 0, 7 << 8 | 2, status::remote_protection},
-        {"remote end", opcode::read, key, 0, 8, end - 7, key, status::remote_protection},
-        {"remote start", opcode::write, key, 0, 8, ~0ULL, key, status::remote_protection},
+        {"no such local key", opcode::send, region_key + 1, 0, 8, 0, 0, status::local_protection},
+        {"local end", opcode::send, region_key, end - 4, 8, 0, 0, status::local_protection},
+        {"local wrap", opcode::send, region_key, ~0ULL - raw_client::data_offset - 3, 8, 0, 0,
+         status::local_protection},
+        {"no such remote key", opcode::write, region_key, 0, 8, 0, 9 << 8 | 1, status::remote_protection},
+        {"stale remote key", opcode::write, region_key, 0, 8, 0, 7 << 8 | 2, status::remote_protection},
+        {"remote end", opcode::read, region_key, 0, 8, end - 7, region_key, status::remote_protection},
+        {"remote start", opcode::write, region_key, 0, 8, ~0ULL, region_key, status::remote_protection},
     };
     for (const Refusal& r : refusals) {
         Pair p(*nic);
@@ -146,7 +147,7 @@ TEST_P(isolated_device, lets_nobody_name_what_another_context_has) {
     raw_client c(*nic, 1, 9);  // the same function as a, another process
     EXPECT_EQ(c.call(abi::verb::destroy_vi, {3}).code, errc::invalid_handle);
     EXPECT_EQ(c.call(abi::verb::disconnect, {3}).code, errc::invalid_handle);
-    EXPECT_EQ(c.call(abi::verb::deregister_region, {key}).code, errc::invalid_handle);
+    EXPECT_EQ(c.call(abi::verb::deregister_region, {region_key}).code, errc::invalid_handle);
     EXPECT_EQ(c.call(abi::verb::create_vi, {3}, raw_client::description(3)).code, errc::invalid_argument);
     p.a.send_slot(3, 0).lap = abi::lap_of(0, 4);  // posted in a's ring, rung by c: nobody's business of c
     c.ring(3);
@@ -158,7 +159,7 @@ TEST_P(isolated_device, lets_nobody_name_what_another_context_has) {
 TEST_P(isolated_device, breaks_the_connections_of_a_client_that_leaves_and_no_other) {
     Pair p(*nic);
     raw_client d(*nic, 3, 0);
-    ASSERT_EQ(d.register_all(key), errc::ok);
+    ASSERT_EQ(d.register_all(region_key), errc::ok);
     ASSERT_EQ(d.create(0), errc::ok);
     ASSERT_EQ(d.create(1), errc::ok);
     ASSERT_EQ(raw_client::connect(d, 0, d, 1), errc::ok);
@@ -169,8 +170,8 @@ TEST_P(isolated_device, breaks_the_connections_of_a_client_that_leaves_and_no_ot
         ASSERT_EQ(raw_client::connect(p.a, 4, gone, 2), errc::ok);
     }
     EXPECT_TRUE(p.a.await_link(4, abi::link::error));
-    d.post_receive(1, key, 0, 64);
-    EXPECT_EQ(d.await_send(0, d.post(0, opcode::send, key, 64, 64)), status::success);
+    d.post_receive(1, region_key, 0, 64);
+    EXPECT_EQ(d.await_send(0, d.post(0, opcode::send, region_key, 64, 64)), status::success);
     EXPECT_EQ(p.b.link_of(3), abi::link::connected);
 }
 
@@ -182,7 +183,7 @@ TEST_P(isolated_device, begins_anew_with_a_function_that_was_reset) {
     EXPECT_TRUE(p.b.await_link(3, abi::link::error));
     raw_client again(*nic, 1, 0);
     EXPECT_EQ(again.data(0, 1)[0], std::byte{0}) << "bytes of the one before";
-    EXPECT_EQ(again.register_all(key), errc::ok);
+    EXPECT_EQ(again.register_all(region_key), errc::ok);
     EXPECT_EQ(nic->status(1)->counters.resets, 1u);
 }
 
@@ -193,25 +194,25 @@ TEST_P(isolated_device, takes_several_leases_for_a_long_datagram_and_delivers_it
     raw_client a(*nic, 1, 0);
     raw_client b(*nic, 2, 0);
     for (raw_client* c : {&a, &b}) {
-        ASSERT_EQ(c->register_all(key), errc::ok);
+        ASSERT_EQ(c->register_all(region_key), errc::ok);
         ASSERT_EQ(c->create(4, d), errc::ok);
     }
     const std::uint64_t to_b = 4 | 2ULL << 16 | 1ULL << 32;
     fill(a.data(0, 5 << 20), 3);
-    b.post_receive(4, key, 8 << 20, 8 << 20);
-    b.post_receive(4, key, 0, 64);
-    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, key, 0, 5 << 20, to_b)), status::success);
-    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, key, 0, 8, to_b)), status::success);
+    b.post_receive(4, region_key, 8 << 20, 8 << 20);
+    b.post_receive(4, region_key, 0, 64);
+    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, region_key, 0, 5 << 20, to_b)), status::success);
+    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, region_key, 0, 8, to_b)), status::success);
     const auto whole = b.await_receive(4, 0);
     ASSERT_TRUE(whole && b.await_receive(4, 1));
     EXPECT_EQ(whole->length, 5u << 20);
     EXPECT_TRUE(std::ranges::equal(a.data(0, 5 << 20), b.data(8 << 20, 5 << 20)));
     // One that is given up in the middle leaves the receiver free.
-    b.post_receive(4, key, 0, 2u << 30);
-    a.post(4, opcode::send, key, 0, 1u << 30, to_b);
+    b.post_receive(4, region_key, 0, 2u << 30);
+    a.post(4, opcode::send, region_key, 0, 1u << 30, to_b);
     ASSERT_EQ(a.call(abi::verb::destroy_vi, {4}).code, errc::ok);
     ASSERT_EQ(a.create(4, d), errc::ok);
-    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, key, 0, 8, to_b)), status::success);
+    EXPECT_EQ(a.await_send(4, a.post(4, opcode::send, region_key, 0, 8, to_b)), status::success);
     EXPECT_TRUE(b.await_receive(4, 2));
 }
 
@@ -222,13 +223,13 @@ TEST_P(isolated_device, lets_a_receiver_flush_while_a_long_datagram_comes) {
     raw_client a(*nic, 1, 0);
     raw_client b(*nic, 2, 0);
     for (raw_client* c : {&a, &b}) {
-        ASSERT_EQ(c->register_all(key), errc::ok);
+        ASSERT_EQ(c->register_all(region_key), errc::ok);
         ASSERT_EQ(c->create(4, d), errc::ok);
     }
     const std::uint64_t to_b = 4 | 2ULL << 16 | 1ULL << 32;
     for (int i = 0; i < 100; ++i) {
-        const std::uint32_t r = b.post_receive(4, key, 8 << 20, 8 << 20);
-        const std::uint32_t s = a.post(4, opcode::send, key, 0, 1 << 20, to_b);
+        const std::uint32_t r = b.post_receive(4, region_key, 8 << 20, 8 << 20);
+        const std::uint32_t s = a.post(4, opcode::send, region_key, 0, 1 << 20, to_b);
         // Both ends flush: what was sent goes on, what was to be received is void.
         ASSERT_EQ(a.call(abi::verb::disconnect, {4, a.base_of(4)}).code, errc::ok);
         ASSERT_EQ(b.call(abi::verb::disconnect, {4, r + 1}).code, errc::ok);
@@ -294,13 +295,13 @@ TEST_P(isolated_device, moves_nothing_for_a_function_without_bus_master_until_it
     constexpr std::uint32_t command = 4;
     constexpr std::uint32_t bus_master = 4;
     Pair p(*nic);
-    p.b.post_receive(3, key, 0, 4096);
+    p.b.post_receive(3, region_key, 0, 4096);
     ASSERT_TRUE(nic->configure(1, command, 2, 0));
-    const std::uint32_t s = p.a.post(3, opcode::send, key, 0, 4096);
+    const std::uint32_t s = p.a.post(3, opcode::send, region_key, 0, 4096);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_NE(p.a.send_slot(3, s).done.load_acquire(), s + 1);
-    p.a.post_receive(3, key, 0, 4096);
-    const std::uint32_t back = p.b.post(3, opcode::send, key, 0, 64);
+    p.a.post_receive(3, region_key, 0, 4096);
+    const std::uint32_t back = p.b.post(3, opcode::send, region_key, 0, 64);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_NE(p.b.send_slot(3, back).done.load_acquire(), back + 1) << "nor is anything moved into its window";
     ASSERT_TRUE(nic->configure(1, command, 2, bus_master));
@@ -315,7 +316,7 @@ TEST_P(isolated_device, lets_a_remote_operation_go_on_at_a_function_that_has_bus
     Pair p(*nic);
     for (int i = 0; i < 20; ++i) {
         ASSERT_TRUE(nic->configure(2, command, 2, 0));
-        const std::uint32_t w = p.a.post(3, opcode::write, key, 0, 8, raw_client::data_offset, key);
+        const std::uint32_t w = p.a.post(3, opcode::write, region_key, 0, 8, raw_client::data_offset, region_key);
         std::this_thread::sleep_for(std::chrono::microseconds(100 * i));  // leased still, or it waits already
         ASSERT_TRUE(nic->configure(2, command, 2, bus_master));
         ASSERT_EQ(p.a.await_send(3, w), status::success) << i;
@@ -348,8 +349,8 @@ TEST_P(isolated_device, serves_the_others_when_an_event_descriptor_is_drained_or
             std::uint64_t count = 0;
             (void)!::read(fd, &count, i == 0 ? sizeof count : 0);
         }
-        p.b.post_receive(3, key, 0, 64);
-        ASSERT_EQ(p.a.await_send(3, p.a.post(3, opcode::send, key, 0, 64)), status::success);
+        p.b.post_receive(3, region_key, 0, 64);
+        ASSERT_EQ(p.a.await_send(3, p.a.post(3, opcode::send, region_key, 0, 64)), status::success);
         ASSERT_EQ(p.a.call(abi::verb::quiesce, {}).code, errc::ok);
         std::this_thread::sleep_for(std::chrono::microseconds(300));
     }

@@ -8,7 +8,6 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
 constexpr std::uint32_t vis = 100;
 constexpr std::uint32_t names = 50;
 constexpr std::uint32_t regions = 5000;
@@ -107,7 +106,7 @@ TEST_F(dropped_context, everything_that_it_had_is_ended_and_what_its_sibling_has
     // The place is free again, and empty.
     going = std::make_unique<raw_client>(*nic, 1, 0);
     EXPECT_EQ(going->create(0), errc::ok);
-    EXPECT_EQ(going->register_all(key), errc::ok);
+    EXPECT_EQ(going->register_all(region_key), errc::ok);
 }
 
 /// It may poll while its function is taken from it, and must not take that for a disconnect of its own.

@@ -8,33 +8,31 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-constexpr std::uint32_t vi_number = 3;
-constexpr std::uint32_t pieces = 256;
-constexpr std::uint32_t piece_bytes = 4 << 20;
+constexpr std::uint32_t gigabyte_pieces = 256;
+constexpr std::uint32_t gigabyte_piece_bytes = 4 << 20;
 constexpr std::uint64_t extras = raw_client::ring_offset(100);
 
 /// A description that lets a gigabyte go from one and the same piece of memory to another one.
 abi::vi_description many_pieces() {
     abi::vi_description d = raw_client::description(vi_number);
-    d.segments_max = pieces;
+    d.segments_max = gigabyte_pieces;
     return d;
 }
 
 void post_gigabyte(raw_client& from, raw_client& to, std::uint32_t& sent) {
-    const abi::segment each{raw_client::data_offset, piece_bytes, key};
+    const abi::segment each{raw_client::data_offset, gigabyte_piece_bytes, region_key};
     to.entry(vi_number).receive_extra.store_release(extras);
     from.entry(vi_number).send_extra.store_release(extras);
-    std::fill_n(to.at<abi::segment>(extras), std::size_t{raw_client::depth} * pieces, each);
-    std::fill_n(from.at<abi::segment>(extras), std::size_t{raw_client::depth} * pieces, each);
+    std::fill_n(to.at<abi::segment>(extras), std::size_t{raw_client::depth} * gigabyte_pieces, each);
+    std::fill_n(from.at<abi::segment>(extras), std::size_t{raw_client::depth} * gigabyte_pieces, each);
     abi::receive_descriptor& r = to.receive_slot(vi_number, sent).descriptor;
-    r.segment_count = pieces;
+    r.segment_count = gigabyte_pieces;
     std::fill(std::begin(r.segments), std::end(r.segments), each);
     r.sequence.store_release(sent + 1);
     abi::send_descriptor s{};
     s.opcode = static_cast<std::uint8_t>(opcode::send);
-    s.segment_count = pieces;
-    s.length = pieces * piece_bytes;
+    s.segment_count = gigabyte_pieces;
+    s.length = gigabyte_pieces * gigabyte_piece_bytes;
     std::fill(std::begin(s.segments), std::end(s.segments), each);
     sent = from.post(vi_number, s) + 1;
 }
@@ -55,7 +53,7 @@ int short_ones_first(std::uint32_t engines, int rounds) {
     raw_client c(*nic, 3, 0);
     raw_client d(*nic, 4, 0);
     for (raw_client* client : {&a, &b, &c, &d}) {
-        EXPECT_EQ(client->register_all(key), errc::ok);
+        EXPECT_EQ(client->register_all(region_key), errc::ok);
         EXPECT_EQ(client->create(vi_number, many_pieces()), errc::ok);
     }
     EXPECT_EQ(raw_client::connect(a, vi_number, b, vi_number), errc::ok);
@@ -71,7 +69,7 @@ int short_ones_first(std::uint32_t engines, int rounds) {
         while (std::atomic_ref(*arrives).load(std::memory_order_relaxed) != mark) {
             std::this_thread::yield();
         }
-        const std::uint32_t i = c.post(vi_number, opcode::write, key, 0, 8, raw_client::data_offset, key);
+        const std::uint32_t i = c.post(vi_number, opcode::write, region_key, 0, 8, raw_client::data_offset, region_key);
         EXPECT_EQ(c.await_send(vi_number, i), status::success);
         first += a.send_slot(vi_number, sent - 1).done.load_acquire() != sent ? 1 : 0;
         EXPECT_EQ(a.await_send(vi_number, sent - 1), status::success);

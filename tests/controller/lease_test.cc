@@ -9,15 +9,12 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-constexpr std::uint32_t vi_number = 3;
-
 /// Two tenants with a connected VI each.
 struct tenants {
     tenants(const device_options& o, const abi::vi_description& as)
         : nic(device::create(o).value()), started(nic->start().has_value()), a(*nic, 1, 0), b(*nic, 2, 0) {
         for (raw_client* c : {&a, &b}) {
-            EXPECT_EQ(c->register_all(key), errc::ok);
+            EXPECT_EQ(c->register_all(region_key), errc::ok);
             EXPECT_EQ(c->create(vi_number, as), errc::ok);
         }
         EXPECT_EQ(raw_client::connect(a, vi_number, b, vi_number), errc::ok);
@@ -41,7 +38,7 @@ TEST(leases, count_messages_that_are_dropped_for_want_of_a_receive) {
     d.reliability = static_cast<std::uint32_t>(reliability::unreliable);
     tenants t(options(), d);
     for (std::uint32_t i = 0; i < raw_client::depth; ++i) {
-        EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, opcode::send, key, 0, 8)), status::success);
+        EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, opcode::send, region_key, 0, 8)), status::success);
     }
     // The lease is counted when it is over, a moment after its messages.
     for (int i = 0; i < 20'000 && t.sender().scheduling.descriptors < raw_client::depth; ++i) {
@@ -67,10 +64,10 @@ TEST(leases, end_by_time_within_a_message_of_many_pieces) {
     s.segment_count = pieces;
     s.length = pieces * piece_bytes;
     s.remote_address = raw_client::data_offset;
-    s.remote_key = key;
+    s.remote_key = region_key;
     for (std::uint32_t i = 0; i < pieces; ++i) {
         abi::segment& to = i < 2 ? s.segments[i] : t.a.at<abi::segment>(extra)[i - 2];
-        to = {raw_client::data_offset + i * 4096, piece_bytes, key};
+        to = {raw_client::data_offset + i * 4096, piece_bytes, region_key};
         std::fill_n(t.a.data(i * 4096, piece_bytes).begin(), piece_bytes, static_cast<std::byte>(i));
     }
     EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, s)), status::success);
@@ -97,7 +94,7 @@ TEST(leases, let_a_message_be_flushed_that_fails_after_the_other_side_has_broken
         ASSERT_EQ(t.a.call(abi::verb::register_region, {source_key, 1, 15, at, bytes, abi::none64}).code, errc::ok);
         const std::uint64_t state = t.b.entry(vi_number).state.load_acquire();
         const auto i = t.a.post(vi_number, opcode::write, source_key, at - raw_client::data_offset,
-                                static_cast<std::uint32_t>(bytes), raw_client::data_offset, key);
+                                static_cast<std::uint32_t>(bytes), raw_client::data_offset, region_key);
         const std::atomic_ref begun(*t.b.at<char>(raw_client::data_offset));
         while (breaks && begun.load() == 0 && t.a.link_of(vi_number) == abi::link::connected) {
             std::this_thread::yield();
@@ -129,14 +126,14 @@ TEST(leases, that_end_in_a_wait_while_their_vi_is_rung_wait_once) {
         d.receiver_wait_ns = 2'000'000'000;
         tenants t(o, d);
         for (int round = 0; round < 300; ++round) {
-            t.a.post(vi_number, opcode::write, key, 0, 60'000, raw_client::data_offset, key);
-            const auto waits = t.a.post(vi_number, opcode::send, key, 0, 64);
+            t.a.post(vi_number, opcode::write, region_key, 0, 60'000, raw_client::data_offset, region_key);
+            const auto waits = t.a.post(vi_number, opcode::send, region_key, 0, 64);
             // On and on, so that a lease that is over is followed by another.
             for (int seen = 0, i = 0; seen < 2000 && i < 200'000; ++i) {
                 t.a.ring(vi_number);
                 seen += t.b.entry(vi_number).receive_attention.load_relaxed() != 0 ? 1 : 0;
             }
-            t.b.post_receive(vi_number, key, 0, 64);
+            t.b.post_receive(vi_number, region_key, 0, 64);
             ASSERT_EQ(t.a.await_send(vi_number, waits), status::success) << engines << ' ' << round;
         }
         EXPECT_EQ(t.a.link_of(vi_number), abi::link::connected);
@@ -155,7 +152,7 @@ TEST(leases, of_many_connections_whose_limit_ends_at_once_all_end_with_it) {
         ASSERT_EQ(raw_client::connect(t.a, vi, t.b, vi), errc::ok);
     }
     for (std::uint32_t i = 0; i < pairs; ++i) {
-        t.a.post(10 + i, opcode::send, key, 0, 64);
+        t.a.post(10 + i, opcode::send, region_key, 0, 64);
     }
     for (std::uint32_t i = 0; i < pairs; ++i) {
         ASSERT_EQ(t.a.await_send(10 + i, 0), status::receiver_not_ready) << i;
@@ -172,9 +169,9 @@ std::uint64_t grants_of_one_piece(std::uint64_t lease_ns) {
     for (std::uint32_t i = 0; i < bytes; i += 64) {
         t.a.data(i, 1)[0] = static_cast<std::byte>(i / 64 + 1);
     }
-    EXPECT_EQ(
-        t.a.await_send(vi_number, t.a.post(vi_number, opcode::write, key, 0, bytes, raw_client::data_offset, key)),
-        status::success);
+    EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, opcode::write, region_key, 0, bytes,
+                                                 raw_client::data_offset, region_key)),
+              status::success);
     for (std::uint32_t i = 0; i < bytes; i += 64) {
         EXPECT_EQ(t.b.data(i, 1)[0], static_cast<std::byte>(i / 64 + 1)) << i;
     }

@@ -10,8 +10,6 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-constexpr std::uint64_t mib = 1ULL << 20;
 constexpr std::uint64_t limit = 64 * mib;
 constexpr std::uint32_t hog = 1;
 constexpr std::uint32_t neighbour = 2;
@@ -36,7 +34,7 @@ protected:
         EXPECT_EQ(c.create(vi + 1), errc::ok);
         EXPECT_EQ(raw_client::connect(c, vi, c, vi + 1), errc::ok);
         for (std::uint64_t to = raw_client::data_offset + mib; to + mib <= c.window_bytes(); to += mib) {
-            const auto how = c.await_send(vi, c.post(vi, opcode::write, key, 0, mib, to, key));
+            const auto how = c.await_send(vi, c.post(vi, opcode::write, region_key, 0, mib, to, region_key));
             if (!how || *how != status::success) {
                 return how.value_or(status::connection_lost);
             }
@@ -49,7 +47,7 @@ protected:
 TEST_P(function_memory_limit, keeps_the_device_from_making_more_pages_than_a_function_may_hold) {
     raw_client c(*nic, hog, 0);
     raw_client n(*nic, neighbour, 0);
-    ASSERT_EQ(c.register_all(key), errc::ok);
+    ASSERT_EQ(c.register_all(region_key), errc::ok);
     EXPECT_EQ(fill(c, 0), status::unreachable_memory);
     const auto s = nic->status(hog).value();
     EXPECT_LE(s.memory_bytes, most());
@@ -57,7 +55,7 @@ TEST_P(function_memory_limit, keeps_the_device_from_making_more_pages_than_a_fun
     EXPECT_GT(s.counters.memory_refusals, 0u);
     EXPECT_EQ(c.create(10), errc::out_of_memory);
     EXPECT_EQ(c.register_all(9 << 8 | 1), errc::out_of_memory);
-    ASSERT_EQ(n.register_all(key), errc::ok);
+    ASSERT_EQ(n.register_all(region_key), errc::ok);
     EXPECT_EQ(n.create(10), errc::ok) << "its neighbour has its own";
     EXPECT_EQ(nic->status(neighbour)->counters.memory_refusals, 0u);
 
@@ -76,7 +74,7 @@ TEST_P(function_memory_limit, breaks_the_connection_of_a_receiver_without_memory
     raw_client to(*nic, hog, 0);
     raw_client third(*nic, 3, 0);
     for (raw_client* each : {&from, &to, &third}) {
-        ASSERT_EQ(each->register_all(key), errc::ok);
+        ASSERT_EQ(each->register_all(region_key), errc::ok);
     }
     for (std::uint32_t vi = 0; vi < 2; ++vi) {
         ASSERT_EQ(from.create(vi), errc::ok);
@@ -87,14 +85,15 @@ TEST_P(function_memory_limit, breaks_the_connection_of_a_receiver_without_memory
     ASSERT_EQ(raw_client::connect(from, 1, third, 1), errc::ok);
     std::optional<status> how = status::success;
     for (std::uint64_t at = mib; how == status::success && at < 300 * mib; at += mib) {
-        how = from.await_send(0, from.post(0, opcode::write, key, 0, mib, raw_client::data_offset + at, key));
+        how = from.await_send(
+            0, from.post(0, opcode::write, region_key, 0, mib, raw_client::data_offset + at, region_key));
     }
     EXPECT_EQ(how, status::unreachable_memory);
     EXPECT_LE(nic->status(hog)->memory_bytes, most());
     EXPECT_LE(nic->status(neighbour)->memory_bytes, 8 * mib) << "it had only to be read";
     EXPECT_GT(nic->status(hog)->counters.memory_refusals, 0u);
     EXPECT_EQ(nic->status(neighbour)->counters.memory_refusals, 0u);
-    EXPECT_EQ(from.await_send(1, from.post(1, opcode::write, key, 0, 64, raw_client::data_offset, key)),
+    EXPECT_EQ(from.await_send(1, from.post(1, opcode::write, region_key, 0, 64, raw_client::data_offset, region_key)),
               status::success);
 }
 
@@ -103,7 +102,7 @@ TEST_P(function_memory_limit, is_not_used_up_by_leaving_and_coming_back) {
     for (int i = 0; i < 6; ++i) {
         kept.push_back(::dup(nic->attach(hog, ::getuid())->window.get()));
         raw_client c(*nic, hog, 0);
-        ASSERT_EQ(c.register_all(key), errc::ok) << i;
+        ASSERT_EQ(c.register_all(region_key), errc::ok) << i;
         EXPECT_EQ(c.data(0, 1)[0], std::byte{0});
         c.data(0, 1)[0] = std::byte{1};
         EXPECT_EQ(fill(c, 0), status::unreachable_memory);
@@ -123,7 +122,7 @@ TEST_P(function_memory_limit, counts_what_a_descriptors_tables_lead_to_as_well) 
     // A region of the whole address space: each message is looked up where the client says, page after page.
     raw_client c(*nic, hog, 0);
     constexpr std::uint32_t everywhere = 8 << 8 | 1;
-    ASSERT_EQ(c.register_all(key), errc::ok);
+    ASSERT_EQ(c.register_all(region_key), errc::ok);
     ASSERT_EQ(c.call(abi::verb::register_region, {everywhere, 1, 15, 0, abi::none64, abi::none64}).code, errc::ok);
     auto d = raw_client::description(0);
     d.reliability = static_cast<std::uint32_t>(reliability::unreliable);
@@ -137,7 +136,7 @@ TEST_P(function_memory_limit, counts_what_a_descriptors_tables_lead_to_as_well) 
     for (std::uint64_t i = 0; at + table::bytes <= c.window_bytes() && how != status::unreachable_memory;
          ++i, at += table::bytes) {
         p.adopted.store_release(table{at, table::extents_max - 1}.word(i % 1000));
-        how = c.await_send(0, c.post(0, opcode::write, key, 0, 64, at, everywhere)).value_or(status::flushed);
+        how = c.await_send(0, c.post(0, opcode::write, region_key, 0, 64, at, everywhere)).value_or(status::flushed);
         if (i % 100 == 0) {
             ASSERT_LE(nic->status(hog)->memory_bytes, most());
         }

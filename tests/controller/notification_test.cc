@@ -11,19 +11,17 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
-constexpr std::uint32_t vi = 3;
 constexpr std::uint64_t hang_ns = 20'000'000'000;
 
 /// A receiver whose ready bits and wake-ups are looked at as its library would.
 struct Receiver {
     Receiver(device& d, std::uint32_t function, std::uint32_t context) : client(d, function, context) {
-        EXPECT_EQ(client.register_all(key), errc::ok);
-        auto description = raw_client::description(vi);
+        EXPECT_EQ(client.register_all(region_key), errc::ok);
+        auto description = raw_client::description(vi_number);
         description.cq[abi::receive_queue] = cq;
-        EXPECT_EQ(client.create(vi, description), errc::ok);
+        EXPECT_EQ(client.create(vi_number, description), errc::ok);
         entry().bitmap.store_release(abi::make_bitmap(raw_client::data_offset + (16 << 20), 0));
-        client.entry(vi).notify[abi::receive_queue].store_release(1);
+        client.entry(vi_number).notify[abi::receive_queue].store_release(1);
     }
     [[nodiscard]] abi::cq_entry& entry() const { return client.at<abi::cq_entry>(abi::cqs_offset)[cq]; }
     [[nodiscard]] abi::word64& summary() const {
@@ -64,15 +62,16 @@ struct notification : testing::TestWithParam<std::uint32_t> {
         EXPECT_TRUE(nic->start());
         sender.emplace(*nic, 1, 0);
         receiver.emplace(*nic, 2, 5);
-        EXPECT_EQ(sender->register_all(key), errc::ok);
-        EXPECT_EQ(sender->create(vi), errc::ok);
-        EXPECT_EQ(raw_client::connect(*sender, vi, receiver->client, vi), errc::ok);
+        EXPECT_EQ(sender->register_all(region_key), errc::ok);
+        EXPECT_EQ(sender->create(vi_number), errc::ok);
+        EXPECT_EQ(raw_client::connect(*sender, vi_number, receiver->client, vi_number), errc::ok);
     }
     /// On return the message is there, and so is a wake-up that comes at once.
     void send() {
-        const std::uint32_t r = receiver->client.post_receive(vi, key, 0, 64);
-        ASSERT_EQ(sender->await_send(vi, sender->post(vi, opcode::send, key, 0, 8)), status::success);
-        ASSERT_TRUE(receiver->client.await_receive(vi, r));
+        const std::uint32_t r = receiver->client.post_receive(vi_number, region_key, 0, 64);
+        ASSERT_EQ(sender->await_send(vi_number, sender->post(vi_number, opcode::send, region_key, 0, 8)),
+                  status::success);
+        ASSERT_TRUE(receiver->client.await_receive(vi_number, r));
         ASSERT_EQ(receiver->client.call(abi::verb::quiesce, {}).code, errc::ok);
     }
     void configure(std::uint32_t offset, std::uint32_t value) { ASSERT_TRUE(nic->configure(2, offset, 2, value)); }
@@ -136,8 +135,8 @@ TEST_P(notification, msi_x_mask_enable_and_bus_master_hold_all_vectors_of_their_
         } else {
             // Nothing is moved without bus master: the break of a connection is what there is to tell.
             configure(way.offset, way.closed);
-            ASSERT_EQ(sender->call(abi::verb::disconnect, {vi, sender->base_of(vi)}).code, errc::ok);
-            ASSERT_TRUE(receiver->client.await_link(vi, abi::link::error));
+            ASSERT_EQ(sender->call(abi::verb::disconnect, {vi_number, sender->base_of(vi_number)}).code, errc::ok);
+            ASSERT_TRUE(receiver->client.await_link(vi_number, abi::link::error));
             ASSERT_EQ(receiver->client.call(abi::verb::quiesce, {}).code, errc::ok);
         }
         EXPECT_EQ(receiver->wakes(), woken);
@@ -218,7 +217,7 @@ TEST_P(notification, a_break_while_all_engines_sleep_is_told_when_its_period_is_
     ASSERT_EQ(receiver->set(0, 0, 0, 3'000'000), errc::ok);
     receiver->arm();
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    ASSERT_EQ(sender->call(abi::verb::disconnect, {vi, sender->base_of(vi)}).code, errc::ok);
+    ASSERT_EQ(sender->call(abi::verb::disconnect, {vi_number, sender->base_of(vi_number)}).code, errc::ok);
     EXPECT_TRUE(receiver->await_wakes(1));
 }
 
@@ -246,8 +245,8 @@ TEST_P(notification, a_function_that_was_removed_comes_back_with_open_vectors) {
     ASSERT_TRUE(nic->add(2, {}));
     EXPECT_EQ(nic->status(2)->vectors[0], vector_status{});
     receiver.emplace(*nic, 2, 5);
-    ASSERT_EQ(sender->call(abi::verb::disconnect, {vi, sender->base_of(vi)}).code, errc::ok);
-    ASSERT_EQ(raw_client::connect(*sender, vi, receiver->client, vi), errc::ok);
+    ASSERT_EQ(sender->call(abi::verb::disconnect, {vi_number, sender->base_of(vi_number)}).code, errc::ok);
+    ASSERT_EQ(raw_client::connect(*sender, vi_number, receiver->client, vi_number), errc::ok);
     receiver->arm();
     send();
     EXPECT_EQ(receiver->wakes(), 1u);
@@ -283,9 +282,9 @@ TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
     });
     for (int i = 0; i < 20'000; ++i) {
         const std::uint32_t seen = receiver->wakes();
-        const std::uint32_t r = receiver->client.post_receive(vi, key, 0, 64);
+        const std::uint32_t r = receiver->client.post_receive(vi_number, region_key, 0, 64);
         receiver->arm();
-        const std::uint32_t s = sender->post(vi, opcode::send, key, 0, 8);
+        const std::uint32_t s = sender->post(vi_number, opcode::send, region_key, 0, 8);
         const std::uint64_t end = os::now_ns() + hang_ns;
         while (receiver->wakes() == seen && os::now_ns() < end) {
             os::futex_wait(&receiver->entry().wakes.raw_, seen, hang_ns);
@@ -294,8 +293,8 @@ TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
             ADD_FAILURE() << "the wake-up of message " << i << " was lost";
             break;
         }
-        ASSERT_EQ(sender->await_send(vi, s), status::success);
-        ASSERT_TRUE(receiver->client.await_receive(vi, r));
+        ASSERT_EQ(sender->await_send(vi_number, s), status::success);
+        ASSERT_TRUE(receiver->client.await_receive(vi_number, r));
     }
     over.store(true);
     administrator.join();

@@ -12,7 +12,6 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint32_t key = 7 << 8 | 1;
 constexpr std::uint32_t guest = 3;
 
 struct presence : testing::Test {
@@ -40,7 +39,7 @@ struct presence : testing::Test {
 /// VI `vi` of two clients, connected.
 void pair_up(raw_client& a, raw_client& b, std::uint32_t vi) {
     for (raw_client* each : {&a, &b}) {
-        ASSERT_EQ(each->register_all(key), errc::ok);
+        ASSERT_EQ(each->register_all(region_key), errc::ok);
         ASSERT_EQ(each->create(vi), errc::ok);
     }
     ASSERT_EQ(raw_client::connect(a, vi, b, vi), errc::ok);
@@ -48,8 +47,8 @@ void pair_up(raw_client& a, raw_client& b, std::uint32_t vi) {
 
 void exchange(raw_client& a, raw_client& b, std::uint32_t vi, std::byte mark) {
     a.data(0, 4096).front() = mark;
-    const std::uint32_t r = b.post_receive(vi, key, 1 << 20, 4096);
-    const std::uint32_t s = a.post(vi, opcode::send, key, 0, 4096);
+    const std::uint32_t r = b.post_receive(vi, region_key, 1 << 20, 4096);
+    const std::uint32_t s = a.post(vi, opcode::send, region_key, 0, 4096);
     ASSERT_EQ(a.await_send(vi, s), status::success);
     const auto c = b.await_receive(vi, r);
     ASSERT_TRUE(c);
@@ -164,23 +163,23 @@ TEST_F(presence, others_do_not_notice) {
         }
     });
     raw_client other(*nic, 4, 0);
-    ASSERT_EQ(other.register_all(key), errc::ok);
+    ASSERT_EQ(other.register_all(region_key), errc::ok);
     const std::uint64_t before = exchanged;
     std::uint64_t cut_off = 0;
     for (std::uint32_t round = 0; round < 200 && !HasFailure(); ++round) {
         const auto leaving = std::make_unique<raw_client>(*nic, guest, round % 64);
         const std::uint32_t vi = round % 256;
-        ASSERT_EQ(leaving->register_all(key), errc::ok);
+        ASSERT_EQ(leaving->register_all(region_key), errc::ok);
         ASSERT_EQ(leaving->create(vi), errc::ok);
         ASSERT_EQ(other.create(vi), errc::ok);
         ASSERT_EQ(raw_client::connect(*leaving, vi, other, vi), errc::ok);
         // One message is under way in each direction, or waits for a receiver that never comes.
         std::uint32_t sent = 0;
         if (round % 2 == 0) {
-            leaving->post_receive(vi, key, 0, 8 << 20);
+            leaving->post_receive(vi, region_key, 0, 8 << 20);
         }
         for (std::uint32_t i = 0; i < 4; ++i) {
-            sent = other.post(vi, opcode::send, key, 0, 8 << 20);
+            sent = other.post(vi, opcode::send, region_key, 0, 8 << 20);
         }
         ASSERT_TRUE(nic->remove(guest));
         nic->settle();

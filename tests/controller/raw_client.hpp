@@ -269,4 +269,9 @@ private:
     std::array<std::uint32_t, 512> received_{};
 };
 
+// What tests of one VI and one region call these.
+inline constexpr std::uint32_t vi_number = 3;
+inline constexpr std::uint32_t region_key = 7 << 8 | 1;
+inline constexpr std::uint64_t mib = 1ULL << 20;
+
 }  // namespace vinic::controller

@@ -14,11 +14,11 @@
 
 #include "controller/window_remainder.hpp"
 #include "os/sync.hpp"
+#include "raw_client.hpp"
 
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint64_t mib = 1ULL << 20;
 constexpr std::uint64_t window_bytes = 512 * mib;
 
 window filled(std::uint64_t offset, std::uint64_t bytes) {

@@ -24,9 +24,8 @@
 namespace vinic::controller {
 namespace {
 
-constexpr std::uint64_t mib = 1ULL << 20;
-constexpr std::uint32_t bad = 1;
-constexpr std::uint32_t other = 2;
+constexpr std::uint32_t bad_function = 1;
+constexpr std::uint32_t good_function = 2;
 constexpr std::uint64_t page = 4096;
 
 template <class Condition>
@@ -102,19 +101,19 @@ protected:
         std::thread([] {}).join();  // a sanitizer may have made one of its own with it
         nic = device::create(o).value();
         threads_before = threads();
-        nic->on_event([this](const event& e) { resets += e.kind == event_kind::reset && e.function == other; });
+        nic->on_event([this](const event& e) { resets += e.kind == event_kind::reset && e.function == good_function; });
         ASSERT_TRUE(nic->start());
     }
     /// A client comes, has some memory, and goes; what it leaves is a window whose lock somebody holds.
     [[nodiscard]] std::unique_ptr<unending_write> leave_stuck_window() const {
-        const auto a = nic->attach(bad, ::getuid()).value();
-        const auto epoch = nic->enter(bad, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()}).value();
+        const auto a = nic->attach(bad_function, ::getuid()).value();
+        const auto epoch = nic->enter(bad_function, a.epoch, 0, {::getpid(), ::getuid(), ::getgid()}).value();
         const std::vector<std::byte> much(mib, std::byte{1});
         EXPECT_EQ(::pwrite(a.window.get(), much.data(), much.size(), raw_client::data_offset + mib), mib);
-        const std::uint64_t before = retired(bad);
+        const std::uint64_t before = retired(bad_function);
         auto stuck = std::make_unique<unending_write>(a.window.get());
-        nic->leave(bad, 0, epoch, true);
-        EXPECT_TRUE(comes_true([&] { return retired(bad) >= before + mib; }));
+        nic->leave(bad_function, 0, epoch, true);
+        EXPECT_TRUE(comes_true([&] { return retired(bad_function) >= before + mib; }));
         return stuck;
     }
     [[nodiscard]] std::uint64_t retired(std::uint32_t function) const {
@@ -124,20 +123,20 @@ protected:
     void come_and_go() {
         for (std::size_t i = 0; i < 5; ++i) {
             {
-                raw_client c(*nic, other, 0);
+                raw_client c(*nic, good_function, 0);
                 c.data(0, mib)[i] = std::byte{1};
                 c.hang_up();
                 c.forget();
             }
-            ASSERT_TRUE(comes_true([&] { return nic->status(other)->memory_bytes == 0; })) << i;
+            ASSERT_TRUE(comes_true([&] { return nic->status(good_function)->memory_bytes == 0; })) << i;
         }
         const int before = resets;
-        raw_client c(*nic, other, 0);
+        raw_client c(*nic, good_function, 0);
         c.data(0, mib)[0] = std::byte{1};
-        ASSERT_TRUE(nic->reset(other));
+        ASSERT_TRUE(nic->reset(good_function));
         ASSERT_TRUE(comes_true([&] { return resets > before; }));
-        ASSERT_TRUE(comes_true([&] { return nic->status(other)->memory_bytes == 0; }));
-        ASSERT_TRUE(nic->attach(other, ::getuid()));
+        ASSERT_TRUE(comes_true([&] { return nic->status(good_function)->memory_bytes == 0; }));
+        ASSERT_TRUE(nic->attach(good_function, ::getuid()));
         c.forget();
     }
     std::size_t threads_before = 0;
@@ -148,17 +147,17 @@ protected:
 TEST_P(stuck_window, is_met_by_its_function_alone) {
     auto first = leave_stuck_window();
     come_and_go();
-    EXPECT_GE(retired(bad), mib) << "it is charged";
-    ASSERT_TRUE(nic->reset(bad)) << "which is over although the window is not empty";
-    ASSERT_TRUE(comes_true([&] { return nic->attach(bad, ::getuid()).has_value(); }));
+    EXPECT_GE(retired(bad_function), mib) << "it is charged";
+    ASSERT_TRUE(nic->reset(bad_function)) << "which is over although the window is not empty";
+    ASSERT_TRUE(comes_true([&] { return nic->attach(bad_function, ::getuid()).has_value(); }));
     auto second = leave_stuck_window();
     come_and_go();
-    EXPECT_EQ(nic->attach(bad, ::getuid()).error().code, errc::busy) << "so many may wait and no more";
-    EXPECT_GE(retired(bad), 2 * mib);
+    EXPECT_EQ(nic->attach(bad_function, ::getuid()).error().code, errc::busy) << "so many may wait and no more";
+    EXPECT_GE(retired(bad_function), 2 * mib);
     second->let_go();
-    EXPECT_TRUE(comes_true([&] { return nic->attach(bad, ::getuid()).has_value(); }));
+    EXPECT_TRUE(comes_true([&] { return nic->attach(bad_function, ::getuid()).has_value(); }));
     first->let_go();
-    EXPECT_TRUE(comes_true([&] { return retired(bad) == 0; }));
+    EXPECT_TRUE(comes_true([&] { return retired(bad_function) == 0; }));
     come_and_go();
 }
 
@@ -166,7 +165,7 @@ TEST_P(stuck_window, does_not_keep_the_device_from_ending) {
     const auto stuck = leave_stuck_window();
     come_and_go();
     nic->stop();
-    EXPECT_GE(retired(bad), mib);
+    EXPECT_GE(retired(bad_function), mib);
     nic.reset();
     stuck->let_go();
     // What was kept in the kernel comes out of it into what is left of the device, and ends.

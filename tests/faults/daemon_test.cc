@@ -32,9 +32,9 @@ namespace {
 
 using multi::require;
 
-class play {
+class daemon_play {
 public:
-    explicit play(const plan& p) : plan_(p) {
+    explicit daemon_play(const plan& p) : plan_(p) {
         require(::mkdtemp(directory_.data()) != nullptr, "a directory can be made");
         const int fd = ::open(file("/record").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         require(fd >= 0 && ::ftruncate(fd, sizeof(record)) == 0, "the record can be made");
@@ -43,9 +43,9 @@ public:
         require(at != MAP_FAILED, "the record can be mapped");
         seen_ = static_cast<record*>(at);
     }
-    play(const play&) = delete;
-    play& operator=(const play&) = delete;
-    ~play() {
+    daemon_play(const daemon_play&) = delete;
+    daemon_play& operator=(const daemon_play&) = delete;
+    ~daemon_play() {
         if (pid_ > 0) {
             ::kill(pid_, SIGKILL);
             (void)::waitpid(pid_, nullptr, 0);
@@ -198,7 +198,7 @@ TEST(daemon_faults, leave_a_daemon_that_serves_or_has_said_why_it_does_not) {
     std::size_t descriptors = 0;
     const auto play_once = [&](const plan& p) -> std::string {
         try {
-            play one(p);
+            daemon_play one(p);
             std::string wrong;
             try {
                 wrong = one.run(descriptors);

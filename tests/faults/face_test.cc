@@ -12,7 +12,7 @@
 namespace faults {
 namespace {
 
-constexpr std::size_t bytes = 32 << 10;
+constexpr std::size_t memory_bytes = 32 << 10;
 constexpr VIP_ULONG patience_ms = 30'000;
 
 /// The call succeeds, or a fault is the reason that it does not and it succeeds when it is made again.
@@ -25,13 +25,13 @@ void attempt(scene& s, std::string_view what, Call call) {
 }
 
 /// A VI, its memory and what they need.
-class side {
+class face_side {
 public:
-    explicit side(scene& s) : s_(s) {
+    explicit face_side(scene& s) : s_(s) {
         attempt(s, "opening", [&] { return VipOpenNic("/dev/test", &nic); });
         attempt(s, "a tag", [&] { return VipCreatePtag(nic, &tag); });
         VIP_MEM_ATTRIBUTES rights{tag, VIP_TRUE, VIP_TRUE};
-        attempt(s, "registering", [&] { return VipRegisterMem(nic, memory.data(), bytes, &rights, &handle); });
+        attempt(s, "registering", [&] { return VipRegisterMem(nic, memory.data(), memory_bytes, &rights, &handle); });
         VIP_VI_ATTRIBUTES attributes{};
         attributes.ReliabilityLevel = VIP_SERVICE_RELIABLE_DELIVERY;
         attributes.MaxTransferSize = 4096;
@@ -39,9 +39,9 @@ public:
         attempt(s, "a completion queue", [&] { return VipCreateCQ(nic, 64, &cq); });
         attempt(s, "a VI", [&] { return VipCreateVi(nic, &attributes, nullptr, cq, &vi); });
     }
-    side(const side&) = delete;
-    side& operator=(const side&) = delete;
-    ~side() {
+    face_side(const face_side&) = delete;
+    face_side& operator=(const face_side&) = delete;
+    ~face_side() {
         attempt(s_, "disconnecting", [&] { return VipDisconnect(vi); });
         VIP_DESCRIPTOR* left = nullptr;
         while (VipRecvDone(vi, &left) != VIP_NOT_DONE && left != nullptr) {
@@ -84,7 +84,7 @@ private:
     scene& s_;
 
 public:
-    alignas(4096) std::array<std::byte, bytes> memory{};
+    alignas(4096) std::array<std::byte, memory_bytes> memory{};
     VIP_NIC_HANDLE nic = nullptr;
     VIP_PROTECTION_HANDLE tag = nullptr;
     VIP_MEM_HANDLE handle = 0;
@@ -96,8 +96,8 @@ TEST(every_vipl_fault, of_a_whole_connection_is_told_and_leaves_nothing) {
     with_every_fault(
         [](scene& s) {
             ::setenv("VINIC_SHM_DIR", s.where().path().c_str(), 1);
-            side a(s);
-            side b(s);
+            face_side a(s);
+            face_side b(s);
             VIP_DESCRIPTOR* receive = b.describe(4096);
             attempt(s, "posting a receive", [&] { return VipPostRecv(b.vi, receive, b.handle); });
             a.ask_for(1, 2);

@@ -14,13 +14,13 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t buffers = 8;
-constexpr std::size_t outgoing = buffers * message_bytes_max;  ///< offset of what is sent, and of moved bytes
+constexpr std::size_t sent_at = buffers * message_bytes_max;  ///< offset of what is sent, and of moved bytes
 
 class server {
 public:
     explicit server(const multi::directory& d)
         : me_(d.open(), {.attributes = {.rdma_write = true, .rdma_read = true, .rdma_atomic = true},
-                         .memory_bytes = outgoing + 4 * peer_memory_bytes}),
+                         .memory_bytes = sent_at + 4 * peer_memory_bytes}),
           own_(must(me_.nic.allocate(peer_memory_bytes))),
           own_region_(must(me_.domain.register_memory(own_.bytes(), vinic::access::all))),
           foreign_(peer_memory_bytes),
@@ -68,21 +68,21 @@ private:
         std::memcpy(&r, me_.bytes(at, sizeof r).data(), sizeof r);
         std::size_t n = c.length;
         if (r.what == request::kind::echo) {
-            std::memcpy(me_.bytes(outgoing, n).data(), me_.bytes(at, n).data(), n);
+            std::memcpy(me_.bytes(sent_at, n).data(), me_.bytes(at, n).data(), n);
         } else {
             const answer a = carry_out(r);
             n = sizeof a;
-            std::memcpy(me_.bytes(outgoing, n).data(), &a, n);
+            std::memcpy(me_.bytes(sent_at, n).data(), &a, n);
         }
         if (me_.vi.post_receive(me_.at(at, message_bytes_max), c.cookie) == vinic::errc::ok &&
-            me_.vi.post_send(me_.at(outgoing, n), buffers) == vinic::errc::ok) {
+            me_.vi.post_send(me_.at(sent_at, n), buffers) == vinic::errc::ok) {
             (void)until(buffers);
         }
     }
 
     answer carry_out(const request& r) {
         answer a;
-        const std::size_t at = outgoing + message_bytes_max;
+        const std::size_t at = sent_at + message_bytes_max;
         const vinic::remote_address there{r.address, static_cast<std::uint32_t>(r.key)};
         if (r.what == request::kind::tell_memory) {
             const vinic::remote_address mine = r.foreign != 0 ? foreign_region_.remote() : own_region_.remote();

@@ -10,6 +10,8 @@
 #pragma once
 
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,9 @@
 #include "model.hpp"
 
 namespace fuzz {
+
+inline constexpr auto patience = std::chrono::seconds(20);
+inline constexpr std::uint64_t never_mapped = 0x8000'0000'0000'0000;
 
 /// Plays one script with device files in `directory`, which must be empty and is left so.  Throws `violation`.
 /// Returns what was done, line by line.

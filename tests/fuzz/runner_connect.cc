@@ -14,7 +14,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto patience = 20s;
 constexpr std::size_t private_data_bytes_max = 256;
 
 }  // namespace

@@ -19,9 +19,7 @@ using vinic::send_flag;
 
 namespace {
 
-constexpr std::uint64_t never_mapped = 0x8000'0000'0000'0000;
 constexpr auto short_wait = std::chrono::milliseconds(1);
-constexpr auto patience = std::chrono::seconds(20);
 
 }  // namespace
 

@@ -12,7 +12,6 @@ using vinic::errc;
 
 namespace {
 
-constexpr std::uint64_t never_mapped = 0x8000'0000'0000'0000;
 constexpr std::size_t area_bytes = 32 * 1024;
 constexpr std::size_t heap_bytes = 8 * 1024;
 

@@ -9,14 +9,6 @@ namespace {
 
 using multi::must;
 
-party_options party(const daemon& d, const std::string& function, const std::string& name, bool victim) {
-    party_options o;
-    o.address = d.address(function);
-    o.name = name;
-    o.must_not_break = victim;
-    return o;
-}
-
 /// What was there before may just be being cleared away: then it is asked again.
 [[nodiscard]] bool tell(const daemon& d, const std::string& command, const std::string& function) {
     std::string reply;

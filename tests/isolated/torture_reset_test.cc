@@ -11,14 +11,6 @@ namespace {
 
 using multi::must;
 
-party_options party(const daemon& d, const std::string& function, const std::string& name, bool victim) {
-    party_options o;
-    o.address = d.address(function);
-    o.name = name;
-    o.must_not_break = victim;
-    return o;
-}
-
 void expect_nobody_left(const daemon& d) {
     for (const char* function : {"vf0", "vf1", "vf2"}) {
         for (const char* key : {"contexts", "vis", "regions"}) {

@@ -243,6 +243,14 @@ bool shared_board::advances(std::uint32_t parties, std::uint64_t by) const {
 
 // -- parties ------------------------------------------------------------------------------------
 
+party_options party(const daemon& d, const std::string& function, const std::string& name, bool victim) {
+    party_options o;
+    o.address = d.address(function);
+    o.name = name;
+    o.must_not_break = victim;
+    return o;
+}
+
 crowd::crowd(shared_board& b, std::vector<party_options> askers, std::vector<party_options> answerers)
     : board_(*b), options_(std::move(askers)), askers_(options_.size()) {
     options_.insert(options_.end(), answerers.begin(), answerers.end());

@@ -115,6 +115,9 @@ struct party_options {
     bool opens_once_in_a_while = false;
 };
 
+/// Of a device that is there; a victim of others must not notice.
+[[nodiscard]] party_options party(const daemon& d, const std::string& function, const std::string& name, bool victim);
+
 /// Until board::over; what is wrong is written on the board.
 void be_answerer(board& b, const party_options& o);
 void be_asker(board& b, const party_options& o);

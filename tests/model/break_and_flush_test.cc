@@ -17,7 +17,7 @@
 #include "checker.hpp"
 #include "expect.hpp"
 
-namespace vinic::model {
+namespace vinic::model::breaking {
 namespace {
 
 enum class broken {
@@ -241,4 +241,4 @@ TEST(break_and_flush, must_name_the_connection_that_it_breaks) {
 }
 
 }  // namespace
-}  // namespace vinic::model
+}  // namespace vinic::model::breaking

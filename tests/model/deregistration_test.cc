@@ -17,7 +17,7 @@
 #include "checker.hpp"
 #include "expect.hpp"
 
-namespace vinic::model {
+namespace vinic::model::closing {
 namespace {
 
 enum class broken {
@@ -183,4 +183,4 @@ TEST(deregistration, hangs_when_it_waits_for_the_dead) {
 }
 
 }  // namespace
-}  // namespace vinic::model
+}  // namespace vinic::model::closing

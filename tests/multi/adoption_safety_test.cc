@@ -21,6 +21,7 @@
 #include <fstream>
 #include <functional>
 
+#include "multi/adopted.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
@@ -28,31 +29,7 @@ namespace {
 
 using vinic::foreign_reason;
 
-constexpr std::size_t page = 4096;
-constexpr vinic::registration safely{vinic::adopt::safe};
-constexpr auto rights = vinic::access::local_write | vinic::access::remote_write | vinic::access::remote_read;
-
-/// Private anonymous pages with room around them that nobody can touch.
-class pages {
-public:
-    explicit pages(std::size_t bytes = 16 * page, int protection = PROT_READ | PROT_WRITE)
-        : mapped_(::mmap(nullptr, bytes + 2 * apart, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)), bytes_(bytes) {
-        require(mapped_ != MAP_FAILED, "memory can be mapped");
-        data_ = static_cast<std::byte*>(mapped_) + apart;
-        require(::mprotect(data_, bytes, protection) == 0, "memory can be made writable");
-    }
-    pages(const pages&) = delete;
-    pages& operator=(const pages&) = delete;
-    ~pages() { ::munmap(mapped_, bytes_ + 2 * apart); }
-    [[nodiscard]] std::span<std::byte> bytes() const { return {data_, bytes_}; }
-    [[nodiscard]] std::byte* data() const { return data_; }
-
-private:
-    static constexpr std::size_t apart = 1 << 20;
-    void* mapped_;
-    std::size_t bytes_;
-    std::byte* data_ = nullptr;
-};
+constexpr auto but_for_atomics = vinic::access::local_write | vinic::access::remote_write | vinic::access::remote_read;
 
 /// The flags of the mapping that begins at `address`.
 std::string flags_at(const void* address) {
@@ -149,7 +126,7 @@ TEST(memory_with_code, runs_it_whatever_is_registered) {
     std::memcpy(at, code, sizeof code);
     const auto f = reinterpret_cast<int (*)()>(at);
     for (const auto how : {vinic::adopt::no, vinic::adopt::safe, vinic::adopt::force}) {
-        auto region = must(me.domain.register_memory(memory.bytes(), rights, {how}));
+        auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, {how}));
         EXPECT_EQ(f(), 42);
         must(region.close());
         EXPECT_EQ(f(), 42);
@@ -208,14 +185,14 @@ TEST(memory_with_a_thread, stays_foreign_and_the_thread_ends_as_ever) {
             const thread_on_a_stack t(memory.bytes().subspan(from * page, 64 * page));
             for (const auto how : {vinic::adopt::safe, vinic::adopt::force}) {
                 for (const auto range : {memory.bytes(), memory.bytes().subspan(from * page, 8 * page)}) {
-                    const auto region = must(me.domain.register_memory(range, rights, {how}));
+                    const auto region = must(me.domain.register_memory(range, but_for_atomics, {how}));
                     EXPECT_EQ(region.foreign_reason(), foreign_reason::holds_thread)
                         << vinic::name(region.foreign_reason());
                 }
             }
         }
     }
-    const auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+    const auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     EXPECT_EQ(region.backing(), vinic::backing::adopted) << "nobody lives there any more";
 }
 
@@ -224,7 +201,7 @@ TEST(memory_with_a_thread, that_came_after_its_adoption_is_given_back_when_the_t
     endpoint me(d.open());
     const pages memory(64 * page);
     fill(memory.bytes(), 5);
-    auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+    auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     ASSERT_EQ(region.backing(), vinic::backing::adopted);
     {
         const thread_on_a_stack t(memory.bytes().subspan(32 * page));
@@ -267,11 +244,11 @@ TEST_P(process_with, something_that_may_hold_pages_moves_none) {
         const descriptor open(GetParam().open());
         if (!open.is_open())
             GTEST_SKIP() << "errno " << errno;
-        const auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+        const auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
         EXPECT_EQ(region.foreign_reason(), foreign_reason::may_be_pinned) << vinic::name(region.foreign_reason());
     }
     fill(memory.bytes(), 7);
-    auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+    auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     EXPECT_EQ(region.backing(), vinic::backing::adopted) << vinic::name(region.foreign_reason());
     {
         const descriptor open(GetParam().open());
@@ -302,11 +279,11 @@ TEST(process_with_an_aio_ring, moves_no_pages) {
     if (::syscall(SYS_io_setup, 4, &ring) != 0)
         GTEST_SKIP() << "errno " << errno;
     {
-        const auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+        const auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
         EXPECT_EQ(region.foreign_reason(), foreign_reason::may_be_pinned) << vinic::name(region.foreign_reason());
     }
     ASSERT_EQ(::syscall(SYS_io_destroy, ring), 0);
-    const auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+    const auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     EXPECT_EQ(region.backing(), vinic::backing::adopted);
 }
 
@@ -335,7 +312,7 @@ TEST(process_with_ordinary_descriptors, has_its_pages_adopted) {
                               descriptor(::socket(AF_INET, SOCK_DGRAM, 0)),
                               descriptor(::socket(AF_INET6, SOCK_STREAM, 0))};
     const pages memory;
-    const auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+    const auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     EXPECT_EQ(region.backing(), vinic::backing::adopted) << vinic::name(region.foreign_reason());
 }
 
@@ -347,10 +324,10 @@ TEST(overlapping, regions_of_any_nic_of_the_process_keep_pages_where_they_are) {
     endpoint other(d.open("shm:other"));
     const pages memory(32 * page);
     for (endpoint* of : {&me, &other}) {
-        auto first = must(of->domain.register_memory(memory.bytes().subspan(31 * page - 5, 10), rights));
-        const auto region = must(me.domain.register_memory(memory.bytes().subspan(8 * page), rights, safely));
+        auto first = must(of->domain.register_memory(memory.bytes().subspan(31 * page - 5, 10), but_for_atomics));
+        const auto region = must(me.domain.register_memory(memory.bytes().subspan(8 * page), but_for_atomics, safely));
         EXPECT_EQ(region.foreign_reason(), foreign_reason::overlapped) << vinic::name(region.foreign_reason());
-        const auto beside = must(me.domain.register_memory(memory.bytes().first(8 * page), rights, safely));
+        const auto beside = must(me.domain.register_memory(memory.bytes().first(8 * page), but_for_atomics, safely));
         EXPECT_EQ(beside.backing(), vinic::backing::adopted);
         must(first.close());
     }
@@ -362,9 +339,9 @@ TEST(overlapping, region_of_another_nic_holds_adopted_pages_until_it_closes) {
     endpoint other(d.open("shm:other"));
     const pages memory(32 * page);
     fill(memory.bytes(), 1);
-    auto region = must(me.domain.register_memory(memory.bytes(), rights, safely));
+    auto region = must(me.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     ASSERT_EQ(region.backing(), vinic::backing::adopted);
-    auto second = must(other.domain.register_memory(memory.bytes(), rights, safely));
+    auto second = must(other.domain.register_memory(memory.bytes(), but_for_atomics, safely));
     EXPECT_EQ(second.foreign_reason(), foreign_reason::overlapped);
     const auto closed = region.close();
     ASSERT_EQ(code_of(closed), vinic::errc::busy);

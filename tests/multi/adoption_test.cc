@@ -11,39 +11,13 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "multi/adopted.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
 namespace {
 
-constexpr std::size_t page = 4096;
-
-int rounds() { return std::getenv("VINIC_LONG") != nullptr ? 2000 : 60; }
-
-/// Private anonymous pages, apart from everything that the running thread itself may touch.
-class pages {
-public:
-    explicit pages(std::size_t bytes)
-        : mapped_(::mmap(nullptr, bytes + 2 * apart, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)), bytes_(bytes) {
-        require(mapped_ != MAP_FAILED, "memory can be mapped");
-        data_ = static_cast<std::byte*>(mapped_) + apart;
-        require(::mprotect(data_, bytes, PROT_READ | PROT_WRITE) == 0, "memory can be made writable");
-    }
-    pages(const pages&) = delete;
-    pages& operator=(const pages&) = delete;
-    ~pages() { ::munmap(mapped_, bytes_ + 2 * apart); }
-    [[nodiscard]] std::span<std::byte> bytes() const { return {data_, bytes_}; }
-    [[nodiscard]] std::size_t count() const { return bytes_ / page; }
-    [[nodiscard]] std::atomic_ref<std::uint64_t> word(std::size_t of_page, std::size_t index) const {
-        return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(data_ + of_page * page + index * 8));
-    }
-
-private:
-    static constexpr std::size_t apart = 1 << 20;
-    void* mapped_;
-    std::size_t bytes_;
-    std::byte* data_ = nullptr;
-};
+int times() { return std::getenv("VINIC_LONG") != nullptr ? 2000 : 60; }
 
 /// Registers and closes the range again and again; every registration must adopt it.
 void move_back_and_forth(endpoint& me, const pages& memory, int times) {
@@ -82,7 +56,7 @@ TEST(adoption, loses_no_write_of_threads_that_go_on_writing) {
             }
         });
     }
-    move_back_and_forth(me, memory, rounds());
+    move_back_and_forth(me, memory, times());
     end.store(true);
     for (std::thread& t : threads) {
         t.join();
@@ -118,7 +92,7 @@ TEST(adoption, loses_no_write_of_the_kernel) {
             ++reads;
         }
     });
-    move_back_and_forth(me, memory, rounds());
+    move_back_and_forth(me, memory, times());
     end.store(true);
     reader.join();
     std::printf("%llu reads, %llu of them refused at first\n", static_cast<unsigned long long>(reads),
@@ -160,7 +134,7 @@ TEST(adoption, of_what_a_region_of_the_whole_address_space_covers_does_not_happe
     peer.say(to_words(there));
     peer.say_number(memory.count());
     me.accept_from(listener);
-    for (int i = 0; i < rounds(); ++i) {
+    for (int i = 0; i < times(); ++i) {
         auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::remote_read, {vinic::adopt::safe}));
         EXPECT_EQ(region.foreign_reason(), vinic::foreign_reason::overlapped);
         std::this_thread::sleep_for(std::chrono::microseconds(i % 5 * 200));

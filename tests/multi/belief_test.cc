@@ -28,16 +28,15 @@ namespace {
 
 namespace abi = vinic::abi;
 
-constexpr uid_t victim = 65533;
-constexpr uid_t attacker = 65531;
-constexpr gid_t shared_group = 100;  // "users" on Debian
+constexpr uid_t victim_user = 65533;
+constexpr uid_t attacker_user = 65531;
 
 /// As /dev/shm: everybody may make files, nobody may remove another one's.
 void make_public(const directory& d) { require(::chmod(d.path().c_str(), 01777) == 0, "the mode can be set"); }
 
 /// What a program finds out in which user `user` opens the device.
 std::string opens_as(const directory& d, uid_t user, const std::string& name, const std::string& group = {},
-                     gid_t of = victim) {
+                     gid_t of = victim_user) {
     process child([&](channel& parent) {
         if (user != 0) {
             become(user, of);
@@ -55,7 +54,7 @@ std::string opens_as(const directory& d, uid_t user, const std::string& name, co
 /// A file that looks like a living device, as its maker likes it.
 class forgery {
 public:
-    forgery(const std::string& path, uid_t user, mode_t mode, gid_t group = attacker) {
+    forgery(const std::string& path, uid_t user, mode_t mode, gid_t group = attacker_user) {
         fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         require(fd_ >= 0 && ::ftruncate(fd_, static_cast<off_t>(abi::span_least)) == 0, "the file can be made");
         const std::uint64_t magic = abi::magic;
@@ -92,12 +91,12 @@ TEST(belief, in_a_strangers_file_is_refused_whoever_opens_it_and_nothing_of_it_i
         directory d;
         d.leftovers_expected();
         make_public(d);
-        const forgery f(d.file("x"), attacker, mode);
+        const forgery f(d.file("x"), attacker_user, mode);
         const std::uint64_t before = f.changes();
-        for (const uid_t user : {victim, uid_t{0}}) {
+        for (const uid_t user : {victim_user, uid_t{0}}) {
             const std::string told = opens_as(d, user, "x");
             EXPECT_TRUE(told.starts_with("permission_denied")) << "mode " << mode << ", user " << user << ": " << told;
-            EXPECT_NE(told.find(std::to_string(attacker)), std::string::npos) << "whose it is: " << told;
+            EXPECT_NE(told.find(std::to_string(attacker_user)), std::string::npos) << "whose it is: " << told;
         }
         EXPECT_EQ(f.changes(), before);
         EXPECT_TRUE(d.exists("x")) << "another one's file was removed";
@@ -110,8 +109,8 @@ TEST(belief, in_an_empty_file_that_a_stranger_has_put_there_is_refused) {
     d.leftovers_expected();
     make_public(d);
     const int fd = ::open(d.file("x").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    ASSERT_TRUE(fd >= 0 && ::fchown(fd, attacker, attacker) == 0 && ::fchmod(fd, 0666) == 0);
-    for (const uid_t user : {victim, uid_t{0}}) {
+    ASSERT_TRUE(fd >= 0 && ::fchown(fd, attacker_user, attacker_user) == 0 && ::fchmod(fd, 0666) == 0);
+    for (const uid_t user : {victim_user, uid_t{0}}) {
         EXPECT_TRUE(opens_as(d, user, "x").starts_with("permission_denied"));
     }
     struct stat s{};
@@ -126,9 +125,9 @@ TEST(belief, in_ones_own_file_ends_with_a_second_link_to_it) {
     directory d;
     d.leftovers_expected();
     make_public(d);
-    const forgery f(d.file("x"), victim, 0600, victim);
+    const forgery f(d.file("x"), victim_user, 0600, victim_user);
     ASSERT_EQ(::link(d.file("x").c_str(), d.file("second").c_str()), 0);
-    const std::string told = opens_as(d, victim, "x");
+    const std::string told = opens_as(d, victim_user, "x");
     EXPECT_TRUE(told.starts_with("permission_denied")) << told;
     EXPECT_NE(told.find("2 links"), std::string::npos) << told;
 }
@@ -139,8 +138,8 @@ TEST(belief, in_ones_own_living_file_that_others_may_write_is_refused_with_the_c
         directory d;
         d.leftovers_expected();
         make_public(d);
-        const forgery f(d.file("x"), victim, mode, victim);
-        const std::string told = opens_as(d, victim, "x");
+        const forgery f(d.file("x"), victim_user, mode, victim_user);
+        const std::string told = opens_as(d, victim_user, "x");
         EXPECT_TRUE(told.starts_with("permission_denied")) << mode << ": " << told;
         EXPECT_NE(told.find("remove it"), std::string::npos) << told;
     }
@@ -198,21 +197,23 @@ TEST(belief, in_a_groups_file_needs_the_group_asked_for_exactly_its_own_and_its_
     d.leftovers_expected();
     make_public(d);
     process maker([&](channel& parent) {
-        become(victim, shared_group);
+        become(victim_user, shared_group);
         auto nic = must(vinic::nic::open("shm:x", {.directory = d.path(), .group = name}));
         parent.say("open");
         parent.hear("end");
     });
     maker.hear("open");
-    EXPECT_EQ(opens_as(d, attacker, "x", name, shared_group), "open") << "a member is no stranger";
+    EXPECT_EQ(opens_as(d, attacker_user, "x", name, shared_group), "open") << "a member is no stranger";
     EXPECT_EQ(opens_as(d, 0, "x", name), "open") << "nor is root that asks for the group";
     EXPECT_TRUE(opens_as(d, 0, "x").starts_with("permission_denied")) << "root that does not ask";
-    EXPECT_TRUE(opens_as(d, victim, "x", {}, shared_group).starts_with("permission_denied")) << "its owner neither";
-    EXPECT_TRUE(opens_as(d, attacker, "x", name, attacker).starts_with("permission_denied")) << "who is no member";
+    EXPECT_TRUE(opens_as(d, victim_user, "x", {}, shared_group).starts_with("permission_denied"))
+        << "its owner neither";
+    EXPECT_TRUE(opens_as(d, attacker_user, "x", name, attacker_user).starts_with("permission_denied"))
+        << "who is no member";
     ASSERT_EQ(::chmod(d.file("x").c_str(), 0666), 0);
-    EXPECT_TRUE(opens_as(d, attacker, "x", name, shared_group).starts_with("permission_denied")) << "a wider mode";
+    EXPECT_TRUE(opens_as(d, attacker_user, "x", name, shared_group).starts_with("permission_denied")) << "a wider mode";
     ASSERT_EQ(::chmod(d.file("x").c_str(), 0660), 0);
-    EXPECT_EQ(opens_as(d, attacker, "x", name, shared_group), "open");
+    EXPECT_EQ(opens_as(d, attacker_user, "x", name, shared_group), "open");
     maker.say("end");
     EXPECT_EQ(maker.exit_code(), 0);
 }
@@ -228,7 +229,7 @@ TEST(belief, in_a_groups_file_ends_where_the_directory_gives_its_group_to_everyb
     ASSERT_EQ(::chown(d.path().c_str(), 0, shared_group), 0);
     ASSERT_EQ(::chmod(d.path().c_str(), 03777), 0);
     process outsider([&](channel&) {
-        become(attacker, attacker);
+        become(attacker_user, attacker_user);
         const int fd = ::open(d.file("x").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         require(fd >= 0 && ::fchmod(fd, 0660) == 0, "a file of a group that he is no member of");
     });
@@ -236,7 +237,7 @@ TEST(belief, in_a_groups_file_ends_where_the_directory_gives_its_group_to_everyb
     struct stat s{};
     ASSERT_EQ(::stat(d.file("x").c_str(), &s), 0);
     ASSERT_EQ(s.st_gid, shared_group);
-    EXPECT_TRUE(opens_as(d, victim, "x", g->gr_name, shared_group).starts_with("permission_denied"));
+    EXPECT_TRUE(opens_as(d, victim_user, "x", g->gr_name, shared_group).starts_with("permission_denied"));
 }
 
 /// A directory's default list is asleep in a file of mode 0600, and would wake with the group's rights.
@@ -251,7 +252,7 @@ TEST(belief, in_a_new_file_of_a_group_is_not_shared_by_a_list_that_the_directory
     };
     struct {
         std::uint32_t version = 2;
-        entry entries[5] = {{0x01, 7, ~0u}, {0x02, 7, attacker}, {0x04, 7, ~0u}, {0x10, 7, ~0u}, {0x20, 0, ~0u}};
+        entry entries[5] = {{0x01, 7, ~0u}, {0x02, 7, attacker_user}, {0x04, 7, ~0u}, {0x10, 7, ~0u}, {0x20, 0, ~0u}};
     } const list;
     if (g == nullptr || ::setxattr(d.path().c_str(), "system.posix_acl_default", &list, sizeof list, 0) != 0) {
         GTEST_SKIP() << "no access lists here, or no group " << shared_group;
@@ -259,7 +260,7 @@ TEST(belief, in_a_new_file_of_a_group_is_not_shared_by_a_list_that_the_directory
     auto nic = must(vinic::nic::open("shm:test", {.directory = d.path(), .group = g->gr_name}));
     EXPECT_LT(::getxattr(d.file().c_str(), "system.posix_acl_access", nullptr, 0), 0);
     process outsider([&](channel&) {
-        become(attacker, attacker);
+        become(attacker_user, attacker_user);
         require(::open(d.file().c_str(), O_RDWR | O_CLOEXEC) < 0 && errno == EACCES, "he is kept out");
     });
     EXPECT_EQ(outsider.exit_code(), 0);
@@ -278,14 +279,14 @@ TEST(belief, in_links_pipes_sockets_and_directories_is_refused_at_once_and_they_
     make_public(d);
     const std::string own = d.path() + "/target";
     const int fd = ::open(own.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    ASSERT_TRUE(fd >= 0 && ::fchown(fd, victim, victim) == 0);
+    ASSERT_TRUE(fd >= 0 && ::fchown(fd, victim_user, victim_user) == 0);
     ASSERT_EQ(::symlink(own.c_str(), d.file("link").c_str()), 0);
     ASSERT_EQ(::symlink(d.file("nothing").c_str(), d.file("dangling").c_str()), 0);
     ASSERT_EQ(::mkfifo(d.file("pipe").c_str(), 0666), 0);
     ASSERT_EQ(::mkdir(d.file("directory").c_str(), 0777), 0);
     const bool nodes = ::mknod(d.file("node").c_str(), S_IFCHR | 0666, makedev(1, 5)) == 0;  // /dev/zero
     for (const char* name : {"link", "dangling", "pipe", "directory", "node"}) {
-        for (const uid_t user : {victim, uid_t{0}}) {
+        for (const uid_t user : {victim_user, uid_t{0}}) {
             const std::string told = opens_as(d, user, name);
             EXPECT_FALSE(told.starts_with("open") && (nodes || std::string_view(name) != "node"))
                 << name << ": " << told;
@@ -323,9 +324,9 @@ TEST(belief, in_a_file_of_a_user_without_a_number_in_this_namespace_is_refused) 
     directory d;
     d.leftovers_expected();
     make_public(d);
-    const forgery f(d.file(), attacker, 0600, attacker);
+    const forgery f(d.file(), attacker_user, 0600, attacker_user);
     process child([&](channel&) {
-        become(victim, victim);
+        become(victim_user, victim_user);
         if (::unshare(CLONE_NEWUSER) != 0) {
             return;  // not allowed here
         }

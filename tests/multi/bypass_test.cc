@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t block = 100'000;
 constexpr std::size_t area = 1 << 20;
 constexpr std::size_t word_at = area - 16;
-constexpr std::uint32_t receives = 32;
+constexpr std::uint32_t receives_posted = 32;
 
 struct target_kind {
     const char* name;
@@ -56,7 +56,7 @@ void be_target(const directory& d, const target_kind& kind, channel& parent) {
     auto listener = must(me.nic.listen("target"));
     fill(memory.subspan(2 * block, block), 3);
     std::atomic_ref(*reinterpret_cast<std::uint64_t*>(memory.data() + word_at)).store(40);
-    for (std::uint32_t i = 0; i < receives; ++i) {
+    for (std::uint32_t i = 0; i < receives_posted; ++i) {
         must(me.vi.post_receive({region, 4 * block + i * 8192, 8192}, i));
     }
     parent.say(to_words(region.remote()));
@@ -67,7 +67,7 @@ void be_target(const directory& d, const target_kind& kind, channel& parent) {
     const bool atomics = kind.level != vinic::reliability::unreliable;
     const std::uint64_t word = std::atomic_ref(*reinterpret_cast<std::uint64_t*>(memory.data() + word_at)).load();
     require(word == (atomics ? 1000u : 40u), "the atomics were executed");
-    for (std::uint32_t i = 0; i < receives; ++i) {
+    for (std::uint32_t i = 0; i < receives_posted; ++i) {
         const vinic::completion got = me.next();
         require(got.cookie == i && got.status == vinic::status::success, "receives complete in order");
         require(got.length == size_of(i) && got.immediate == i, "with the right length and immediate data");
@@ -100,7 +100,7 @@ TEST_P(stopped_target, is_written_read_counted_at_and_sent_to) {
         EXPECT_EQ(me.next().status, vinic::status::success);
         EXPECT_EQ(me.word(word_at).load(), 42u);
     }
-    for (std::uint32_t i = 0; i < receives; ++i) {
+    for (std::uint32_t i = 0; i < receives_posted; ++i) {
         fill(me.bytes(2 * block, size_of(i)), 100 + i);
         must(me.vi.post_send(me.at(2 * block, size_of(i)), i, vinic::send_flag::immediate, i));
         EXPECT_EQ(me.next().status, vinic::status::success);

@@ -8,20 +8,19 @@
 #include <cstring>
 #include <optional>
 
+#include "multi/adopted.hpp"
 #include "multi/fixture.hpp"
 #include "multi/own_files.hpp"
 
 namespace multi {
 namespace {
 
-constexpr std::size_t page = 4096;
 constexpr std::size_t adopted_bytes = 256 * page;
-constexpr vinic::registration safely{vinic::adopt::safe};
 constexpr const char* the_cure = "closed by somebody else in this process";
 
 /// Two VIs of one process, connected.
-struct pair {
-    explicit pair(const directory& d) : left(d.open()), right(d.open()) {
+struct connected_pair {
+    explicit connected_pair(const directory& d) : left(d.open()), right(d.open()) {
         auto listener = must(right.nic.listen("right"));
         std::jthread accepts([&] { right.accept_from(listener); });
         left.connect_to("right");
@@ -36,13 +35,6 @@ struct pair {
     endpoint right;
 };
 
-vinic::region adopt(endpoint& me, std::span<std::byte> memory, std::uint64_t seed) {
-    fill(memory, seed);
-    auto region = must(me.domain.register_memory(memory, vinic::access::all, safely));
-    require(region.backing() == vinic::backing::adopted, "it is adopted");
-    return region;
-}
-
 /// A queue may say that something waits when all has been taken already: then poll, and ask anew.
 void arm(endpoint& e) {
     vinic::completion none[1];
@@ -50,7 +42,7 @@ void arm(endpoint& e) {
 }
 
 /// All that a nic does with descriptors.
-void use_everything(pair& p, vinic::buffer& buffer) {
+void use_everything(connected_pair& p, vinic::buffer& buffer) {
     // A doorbell is not looked at each time before it is rung; by now whoever has lost its device finds that.
     std::this_thread::sleep_for(25ms);
     (void)p.left.domain.create_vi(p.left.attributes());
@@ -81,7 +73,7 @@ TEST_P(closed_descriptors, whose_numbers_are_the_programs_by_now_do_it_no_harm) 
         const auto before = open_numbers();
         std::optional<own_files> own;
         {
-            pair p(d);
+            connected_pair p(d);
             p.exchange();
             const auto memory = map_pages(adopted_bytes);
             auto region = adopt(p.left, memory, 1);
@@ -155,10 +147,10 @@ TEST(closed_descriptors_of_a_nic, do_not_end_the_one_that_is_opened_after_it) {
     directory d;
     process child([&](channel&) {
         const auto before = open_numbers();
-        auto old = std::make_unique<pair>(d);
+        auto old = std::make_unique<connected_pair>(d);
         must(old->left.cq.fd());
         close_others(before);
-        pair anew(d);
+        connected_pair anew(d);
         const int event = must(anew.left.cq.fd());
         old.reset();
         anew.exchange();
@@ -175,7 +167,7 @@ TEST(closed_descriptors_of_a_nic, do_not_end_the_one_that_is_opened_after_it) {
 
 TEST(closed_descriptor_of_a_queue, is_nobodys_until_the_program_asks_for_another) {
     directory d;
-    pair p(d);
+    connected_pair p(d);
     const int event = must(p.left.cq.fd());
     EXPECT_LT(event, 512) << "select(2) takes it";
     arm(p.left);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t piece_bytes = 256 << 10;
 constexpr std::uint32_t pieces = 8;
-constexpr int rounds = 20;
+constexpr int deaths = 20;
 
 TEST(killed_peer, is_no_bad_receiver_for_a_send_into_many_pieces) {
     directory d;
@@ -19,7 +19,7 @@ TEST(killed_peer, is_no_bad_receiver_for_a_send_into_many_pieces) {
     options.attributes.segments_max = pieces;
     endpoint me(d.open(), options);
     int lost = 0;
-    for (int round = 0; round < rounds; ++round) {
+    for (int round = 0; round < deaths; ++round) {
         process victim([&](channel& parent) {
             endpoint mine(d.open(), options);
             std::vector<vinic::segment> list;
@@ -84,7 +84,7 @@ TEST(killed_peer, is_dead_for_who_writes_to_its_own_memory_before_anybody_has_lo
 /// What the dead one had posted may be executed still; that it cannot be told of the result is no fault of its peer.
 TEST(killed_peer, is_dead_for_the_target_of_the_atomic_that_it_had_posted) {
     directory d;
-    for (int round = 0; round < rounds; ++round) {
+    for (int round = 0; round < deaths; ++round) {
         endpoint me(d.open());
         auto listener = must(me.nic.listen("me"));
         const vinic::remote_address there = me.memory.remote();

@@ -20,9 +20,7 @@
 namespace multi {
 namespace {
 
-constexpr uid_t nobody = 65534;
 constexpr uid_t somebody = 65533;
-constexpr gid_t shared_group = 100;  // "users" on Debian
 
 mode_t mode_of(const std::string& path) {
     struct stat s{};

@@ -33,6 +33,10 @@ namespace multi {
 /// "Within 100 ms" is what the design promises; a loaded machine is given this much, and the time is printed.
 inline constexpr double generous_ms = 5000;
 
+inline constexpr std::size_t page = 4096;
+inline constexpr uid_t nobody = 65534;
+inline constexpr gid_t shared_group = 100;  ///< "users" on Debian
+
 /// mlock and munlock; a sanitizer makes nothing of these.
 [[nodiscard]] inline bool lock_pages(std::span<std::byte> pages) noexcept {
     return ::syscall(SYS_mlock, pages.data(), pages.size()) == 0;

@@ -15,14 +15,14 @@ namespace {
 namespace abi = vinic::abi;
 namespace device = vinic::device;
 
-struct pair {
+struct watched_pair {
     directory d;
     endpoint sender{d.open()};
     endpoint receiver{d.open(), {.attributes = {.receiver_wait = std::chrono::seconds(1)}, .memory_bytes = 64 << 10}};
     std::unique_ptr<device::memory> inside =
         must(device::memory::open("shm:test", d.options(), device::memory::role::participant));
 
-    pair() {
+    watched_pair() {
         must(sender.vi.connect_peer("sender", "receiver", patience));
         must(receiver.vi.connect_peer("receiver", "sender", patience));
         must(sender.vi.connect_peer_wait());
@@ -60,7 +60,7 @@ struct pair {
 
 TEST(flush, waits_for_an_engine_in_another_thread_of_the_same_process) {
     for (const abi::engine_kind kind : {abi::draining, abi::posting}) {
-        pair p;
+        watched_pair p;
         p.entry().executing[kind].fetch_add(1);  // that thread is in the middle of a message
         p.break_it();
         vinic::completion done;
@@ -73,7 +73,7 @@ TEST(flush, waits_for_an_engine_in_another_thread_of_the_same_process) {
 }
 
 TEST(flush, comes_at_once_when_nobody_is_inside) {
-    pair p;
+    watched_pair p;
     p.break_it();
     vinic::completion done;
     ASSERT_EQ(p.found_within(patience, done), 1u);

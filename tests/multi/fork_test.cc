@@ -18,15 +18,15 @@ namespace {
 constexpr std::size_t pages_bytes = 1 << 20;
 
 /// Private anonymous pages.
-class pages {
+class forked_pages {
 public:
-    explicit pages(std::size_t bytes = pages_bytes)
+    explicit forked_pages(std::size_t bytes = pages_bytes)
         : data_(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)), bytes_(bytes) {
         require(data_ != MAP_FAILED, "memory can be mapped");
     }
-    pages(const pages&) = delete;
-    pages& operator=(const pages&) = delete;
-    ~pages() { ::munmap(data_, bytes_); }
+    forked_pages(const forked_pages&) = delete;
+    forked_pages& operator=(const forked_pages&) = delete;
+    ~forked_pages() { ::munmap(data_, bytes_); }
     [[nodiscard]] std::span<std::byte> bytes() const { return {static_cast<std::byte*>(data_), bytes_}; }
 
 private:
@@ -66,7 +66,7 @@ TEST(forked_child, sees_its_own_copy_of_adopted_memory_as_of_the_fork) {
     directory d;
     process peer = reader(d);
     peer.hear("open");
-    pages memory;
+    forked_pages memory;
     endpoint me(d.open());
     fill(memory.bytes(), 1);
     auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}));
@@ -234,7 +234,7 @@ TEST(forked_child, does_not_keep_its_parent_alive_in_the_device) {
     directory d;
     process parent([&](channel& test) {
         endpoint me(d.open());
-        pages memory;
+        forked_pages memory;
         auto region = must(me.domain.register_memory(memory.bytes(), vinic::access::all, {vinic::adopt::safe}));
         const pid_t grandchild = ::fork();
         if (grandchild == 0) {

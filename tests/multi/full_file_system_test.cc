@@ -19,7 +19,6 @@
 namespace multi {
 namespace {
 
-constexpr std::size_t page = 4096;
 /// Rings and tables lie in slabs of so many pages; what a slab has had it keeps until it is free as a whole.
 constexpr std::size_t pages_of_a_slab = 64;
 

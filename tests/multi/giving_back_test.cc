@@ -19,14 +19,13 @@
 #include <fstream>
 #include <optional>
 
+#include "multi/adopted.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
 namespace {
 
-constexpr std::size_t page = 4096;
-constexpr std::size_t bytes = 256 * page;
-constexpr vinic::registration safely{vinic::adopt::safe};
+constexpr std::size_t memory_bytes = 256 * page;
 
 void require_contents(std::span<const std::byte> memory, std::uint64_t seed, const char* when) {
     const std::size_t wrong = first_difference(memory, seed);
@@ -45,21 +44,14 @@ void require_apart(endpoint& me, std::span<std::byte> memory, std::uint64_t seed
     require_contents(memory, seed + 1, "after it was written anew");
 }
 
-vinic::region adopt(endpoint& me, std::span<std::byte> memory, std::uint64_t seed) {
-    fill(memory, seed);
-    auto region = must(me.domain.register_memory(memory, vinic::access::all, safely));
-    require(region.backing() == vinic::backing::adopted, "it is adopted");
-    return region;
-}
-
 TEST(giving_back, needs_no_descriptor) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         take_all_descriptors();
-        auto half = must(me.domain.register_memory(memory.first(bytes / 2 + page), vinic::access::all));
+        auto half = must(me.domain.register_memory(memory.first(memory_bytes / 2 + page), vinic::access::all));
         require(half.backing() == vinic::backing::adopted, "what is adopted is");
-        const auto more = map_pages(bytes);
+        const auto more = map_pages(memory_bytes);
         fill(more, 9);
         auto another = must(me.domain.register_memory(more, vinic::access::none, safely));
         must(half.close());
@@ -73,7 +65,7 @@ TEST(giving_back, needs_no_descriptor) {
 
 TEST(adopting, at_the_descriptor_limit_is_foreign_and_says_so) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         fill(memory, 1);
         take_all_descriptors();
         auto region = must(me.domain.register_memory(memory, vinic::access::none, safely));
@@ -91,7 +83,7 @@ TEST(giving_back, needs_no_proc_and_no_root_directory) {
     ASSERT_NE(::mkdtemp(nowhere.data()), nullptr);
     in_child(
         [&](endpoint& me) {
-            const auto memory = map_pages(bytes);
+            const auto memory = map_pages(memory_bytes);
             auto region = adopt(me, memory, 1);
             require(::chroot(nowhere.c_str()) == 0 && ::chdir("/") == 0, "chroot works");
             require(::access("/proc/self", F_OK) != 0, "there is no /proc");
@@ -114,9 +106,9 @@ TEST(a_device, works_without_proc_and_says_what_does_not) {
         const vinic::open_options here{.directory = "/", .group = {}};
         auto nic = must(vinic::nic::open("shm:test", here));
         auto domain = must(nic.create_domain());
-        auto buffer = must(nic.allocate(bytes));
+        auto buffer = must(nic.allocate(memory_bytes));
         auto native = must(domain.register_memory(buffer.bytes(), vinic::access::all));
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         fill(memory, 1);
         auto foreign = must(domain.register_memory(memory, vinic::access::none, safely));
         require(foreign.foreign_reason() == vinic::foreign_reason::cannot_look, "it says why");
@@ -135,14 +127,13 @@ TEST(giving_back, works_after_setuid) {
         GTEST_SKIP() << "setuid(2) to another user needs root";
     in_child(
         [](endpoint& me) {
-            const auto memory = map_pages(bytes);
+            const auto memory = map_pages(memory_bytes);
             auto region = adopt(me, memory, 1);
-            constexpr uid_t nobody = 65534;
             require(::setresuid(nobody, nobody, nobody) == 0, "setuid works");
             must(region.close());
             require_contents(memory, 1, "after close");
             require_apart(me, memory, 1);
-            const auto more = map_pages(bytes);
+            const auto more = map_pages(memory_bytes);
             fill(more, 3);
             auto later = must(me.domain.register_memory(more, vinic::access::none, safely));
             must(later.close());
@@ -153,7 +144,7 @@ TEST(giving_back, works_after_setuid) {
 
 TEST(giving_back, without_address_space_fails_and_changes_nothing) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         rlimit before{};
         ::getrlimit(RLIMIT_AS, &before);
@@ -176,7 +167,7 @@ TEST(giving_back, without_mappings_fails_or_succeeds_and_loses_nothing) {
     if (tests::address_sanitized)
         GTEST_SKIP() << "the address sanitizer needs mappings of its own";
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         // Every second page of a range differs from its neighbours: as many mappings as there may be.
         std::uint64_t most = 65530;
@@ -214,7 +205,7 @@ bool fail_to_close(vinic::region& region, std::span<std::byte> memory, std::uint
 
 TEST(giving_back, of_what_is_locked_meanwhile_waits_until_it_is_not) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         if (!fail_to_close(region, memory, 1))
             return;
@@ -226,7 +217,7 @@ TEST(giving_back, of_what_is_locked_meanwhile_waits_until_it_is_not) {
 /// A peer may be writing into the pages through it, as foreign memory.
 TEST(giving_back, waits_for_a_region_that_was_made_meanwhile) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         if (!fail_to_close(region, memory, 1))
             return;
@@ -244,21 +235,22 @@ TEST(giving_back, waits_for_a_region_that_was_made_meanwhile) {
 
 TEST(giving_back, follows_memory_that_the_program_has_moved) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         // As realloc does it.
-        const auto elsewhere = map_pages(4 * bytes);
-        void* moved = ::mremap(memory.data(), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere.data());
+        const auto elsewhere = map_pages(4 * memory_bytes);
+        void* moved =
+            ::mremap(memory.data(), memory_bytes, memory_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere.data());
         require(moved == elsewhere.data(), "it moves");
         must(region.close());
-        require_contents(elsewhere.first(bytes), 1, "after close");
-        require_apart(me, elsewhere.first(bytes), 1);
+        require_contents(elsewhere.first(memory_bytes), 1, "after close");
+        require_apart(me, elsewhere.first(memory_bytes), 1);
     });
 }
 
 TEST(giving_back, leaves_alone_what_the_program_has_unmapped_or_replaced) {
     in_child([](endpoint& me) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         auto region = adopt(me, memory, 1);
         const auto hole = memory.subspan(10 * page, 20 * page);
         require(::mmap(hole.data(), hole.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
@@ -276,7 +268,7 @@ TEST(giving_back, leaves_alone_what_the_program_has_unmapped_or_replaced) {
 TEST(giving_back, that_is_not_possible_when_the_nic_goes_leaves_the_memory_to_the_program) {
     directory d;
     process child([&](channel&) {
-        const auto memory = map_pages(bytes);
+        const auto memory = map_pages(memory_bytes);
         {
             endpoint me(d.open());
             auto region = adopt(me, memory, 1);

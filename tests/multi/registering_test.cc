@@ -11,8 +11,6 @@
 namespace multi {
 namespace {
 
-constexpr std::size_t page = 4096;
-
 TEST(registering, many_ranges_and_buffers_takes_no_more_for_the_last_than_for_the_first) {
     // Each a little longer than the one before, they took minutes.
     in_child([](endpoint& me) {

@@ -37,19 +37,19 @@ bool told(std::string_view word) {
     return is != nullptr && word == is;
 }
 
-struct function {
-    function_status status;
-    os::unique_fd window;
-    os::unique_fd doorbell;
-    os::unique_fd mailbox;
-    std::map<std::uint32_t, std::uint32_t> entered;  ///< context to its epoch
-    bool removed = false;
-    std::uint64_t removed_ns = 0;
-};
-
 }  // namespace
 
 struct device::state {
+    struct function {
+        function_status status;
+        os::unique_fd window;
+        os::unique_fd doorbell;
+        os::unique_fd mailbox;
+        std::map<std::uint32_t, std::uint32_t> entered;  ///< context to its epoch
+        bool removed = false;
+        std::uint64_t removed_ns = 0;
+    };
+
     device_options options;
     std::function<void(const event&)> handler;
     mutable std::mutex mutex;
@@ -90,7 +90,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     s->options = options;
     s->functions.resize(options.functions + 1);
     for (std::uint32_t i = 0; i <= options.functions; ++i) {
-        function& f = s->functions[i];
+        auto& f = s->functions[i];
         f.status.number = i;
         f.status.name = function_name(i);
         f.status.options = options.defaults;
@@ -121,7 +121,7 @@ void device::stop() noexcept {
 
 result<attachment> device::attach(std::uint32_t number, uid_t /*user*/) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }
@@ -140,7 +140,7 @@ result<attachment> device::attach(std::uint32_t number, uid_t /*user*/) {
 result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, std::uint32_t context,
                                     const credentials& who) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }
@@ -167,7 +167,7 @@ result<std::uint32_t> device::enter(std::uint32_t number, std::uint32_t epoch, s
 
 void device::leave(std::uint32_t number, std::uint32_t context, std::uint32_t context_epoch, bool died) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return;
     }
@@ -182,13 +182,13 @@ std::uint32_t device::functions() const noexcept { return static_cast<std::uint3
 
 result<function_status> device::status(std::uint32_t number) const {
     const std::lock_guard lock(state_->mutex);
-    const function* f = state_->find(number);
+    const auto* f = state_->find(number);
     return f == nullptr ? result<function_status>(no_function()) : f->status;
 }
 
 result<void> device::set_service(std::uint32_t number, const service& s, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }
@@ -199,7 +199,7 @@ result<void> device::set_service(std::uint32_t number, const service& s, const s
 
 result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const std::string& /*by*/) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }
@@ -229,7 +229,7 @@ bool device::has(std::uint32_t number) const {
 
 result<void> device::remove(std::uint32_t number, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }
@@ -248,7 +248,7 @@ result<void> device::add(std::uint32_t number, const service& s, const std::stri
     if (number >= state_->functions.size() || !state_->functions[number].removed) {
         return std::unexpected(error{errc::invalid_state, 0, "it is there already"});
     }
-    function& f = state_->functions[number];
+    auto& f = state_->functions[number];
     if (told("slow") && os::now_ns() - f.removed_ns < slowness_ns) {
         return std::unexpected(error{errc::busy, 0, "it is still being taken away"});
     }
@@ -263,7 +263,7 @@ result<void> device::add(std::uint32_t number, const service& s, const std::stri
 
 result<void> device::reset(std::uint32_t number, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
-    function* f = state_->find(number);
+    auto* f = state_->find(number);
     if (f == nullptr) {
         return no_function();
     }

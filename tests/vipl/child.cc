@@ -124,4 +124,15 @@ std::string child::errors() {
     return text;
 }
 
+void connect_to(endpoint& e, net_address to) {
+    net_address from = e.device.address("parent");
+    VIP_RETURN r = VIP_NO_MATCH;
+    (void)comes_true([&] {
+        r = VipConnectRequest(e.vi, from.get(), to.get(), patience_ms, &e.remote_attributes);
+        return r != VIP_NO_MATCH;
+    });
+    must(r);
+}
+void connect_to(endpoint& e, const std::string& discriminator) { connect_to(e, e.device.address(discriminator)); }
+
 }  // namespace vipl_test

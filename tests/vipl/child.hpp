@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "fixture.hpp"
 #include "multi/process.hpp"
 
 namespace vipl_test {
@@ -55,6 +56,10 @@ private:
     int errors_;
     std::optional<int> ended_;
 };
+
+/// Connects an endpoint of this process with a server in another one.
+void connect_to(endpoint& e, net_address to);
+void connect_to(endpoint& e, const std::string& discriminator);
 
 /// Runs the role that the arguments name, if they name one: the exit code.
 [[nodiscard]] std::optional<int> run_role(int argument_count, char** arguments);

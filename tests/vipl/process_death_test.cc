@@ -9,17 +9,6 @@
 namespace vipl_test {
 namespace {
 
-void connect_to(endpoint& e, const std::string& discriminator) {
-    net_address from = e.device.address("parent");
-    net_address to = e.device.address(discriminator);
-    VIP_RETURN r = VIP_NO_MATCH;
-    (void)comes_true([&] {
-        r = VipConnectRequest(e.vi, from.get(), to.get(), patience_ms, &e.remote_attributes);
-        return r != VIP_NO_MATCH;
-    });
-    must(r);
-}
-
 class process_ends : public testing::Test {
 protected:
     /// Starts a child in this role and connects with it.

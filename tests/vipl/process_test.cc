@@ -12,18 +12,6 @@
 namespace vipl_test {
 namespace {
 
-/// Connects an endpoint of this process with a server in another one.
-void connect_to(endpoint& e, net_address to) {
-    net_address from = e.device.address("parent");
-    VIP_RETURN r = VIP_NO_MATCH;
-    (void)comes_true([&] {
-        r = VipConnectRequest(e.vi, from.get(), to.get(), patience_ms, &e.remote_attributes);
-        return r != VIP_NO_MATCH;
-    });
-    must(r);
-}
-void connect_to(endpoint& e, const std::string& discriminator) { connect_to(e, e.device.address(discriminator)); }
-
 class processes : public testing::TestWithParam<VIP_RELIABILITY_LEVEL> {
 protected:
     void say_level(child& c) { c.words.say_number(GetParam()); }

@@ -18,11 +18,6 @@ settings& chosen_settings() {
     return chosen;
 }
 
-std::byte pattern_byte(std::size_t index, std::uint32_t seed) {
-    // A prime stride within pages and another one between them: shifted, swapped or repeated pages are all seen.
-    return static_cast<std::byte>((index * 7 + (index >> 8) * 13 + seed * 131 + 1) & 0xff);
-}
-
 vinic::vi_attributes with_queues(vinic::vi_attributes attributes, vinic::completion_queue& sends,
                                  vinic::completion_queue& receives) {
     attributes.send_cq = &sends;
@@ -46,27 +41,21 @@ std::string unique_name(std::string_view prefix) {
 
 // -- bytes ------------------------------------------------------------------------------------
 
-void fill(std::span<std::byte> bytes, std::uint32_t seed) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = pattern_byte(i, seed);
-}
-
 testing::AssertionResult matches(std::span<const std::byte> bytes, std::uint32_t seed) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        if (bytes[i] != pattern_byte(i, seed))
-            return testing::AssertionFailure()
-                   << "byte " << i << " of " << bytes.size() << " is " << std::to_integer<unsigned>(bytes[i])
-                   << " and not " << std::to_integer<unsigned>(pattern_byte(i, seed)) << " (seed " << seed << ")";
-    }
-    return testing::AssertionSuccess();
+    const std::size_t at = tests::first_difference(bytes, seed);
+    if (at == bytes.size())
+        return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "byte " << at << " of " << bytes.size() << " is "
+                                       << std::to_integer<unsigned>(bytes[at]) << " and not what seed " << seed
+                                       << " makes";
 }
 
 testing::AssertionResult all_are(std::span<const std::byte> bytes, std::byte value) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        if (bytes[i] != value)
-            return testing::AssertionFailure()
-                   << "byte " << i << " of " << bytes.size() << " is " << std::to_integer<unsigned>(bytes[i]);
-    }
-    return testing::AssertionSuccess();
+    const std::size_t at = tests::first_other(bytes, value);
+    if (at == bytes.size())
+        return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "byte " << at << " of " << bytes.size() << " is "
+                                       << std::to_integer<unsigned>(bytes[at]);
 }
 
 std::vector<std::byte> pattern(std::size_t bytes, std::uint32_t seed) {

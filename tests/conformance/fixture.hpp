@@ -31,6 +31,8 @@
 #include <vector>
 #include <vinic/vinic.hpp>
 
+#include "pattern.hpp"
+
 namespace vinic {
 // GoogleTest prints the library's words by name; it finds these by argument-dependent look-up.
 inline void PrintTo(errc code, std::ostream* out) { *out << name(code); }
@@ -92,8 +94,7 @@ template <class T>
 
 // -- bytes ------------------------------------------------------------------------------------
 
-/// Fills with a pattern that differs for every seed and is not periodic in 256 bytes or pages.
-void fill(std::span<std::byte> bytes, std::uint32_t seed);
+using tests::fill;
 /// Whether `bytes` are what fill() made of this seed.
 [[nodiscard]] testing::AssertionResult matches(std::span<const std::byte> bytes, std::uint32_t seed);
 /// Whether every byte has this value.

@@ -1,35 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// endpoint.cc -- patterns of bytes, making an endpoint, connecting, and waiting for completions.
+// endpoint.cc -- making an endpoint, connecting, and waiting for completions.
 #include "multi/endpoint.hpp"
 
 #include <array>
 #include <sstream>
 
 namespace multi {
-
-namespace {
-
-std::byte pattern_byte(std::size_t index, std::uint64_t seed) {
-    // Differs from page to page and from seed to seed: shifted, swapped or stale pages are all seen.
-    return static_cast<std::byte>((index * 7 + (index >> 8) * 13 + (index >> 16) * 29 + seed * 131 + 1) & 0xff);
-}
-
-}  // namespace
-
-void fill(std::span<std::byte> bytes, std::uint64_t seed) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        bytes[i] = pattern_byte(i, seed);
-    }
-}
-
-std::size_t first_difference(std::span<const std::byte> bytes, std::uint64_t seed) {
-    std::size_t i = 0;
-    while (i < bytes.size() && bytes[i] == pattern_byte(i, seed)) {
-        ++i;
-    }
-    return i;
-}
 
 endpoint::endpoint(vinic::nic opened, const endpoint_options& options)
     : nic(std::move(opened)),

@@ -13,14 +13,14 @@
 #include <vinic/vinic.hpp>
 
 #include "multi/process.hpp"
+#include "pattern.hpp"
 
 namespace multi {
 
 // -- bytes ------------------------------------------------------------------------------------
 
-void fill(std::span<std::byte> bytes, std::uint64_t seed);
-/// Index of the first byte that is not what fill() made of this seed; bytes.size() if all are.
-[[nodiscard]] std::size_t first_difference(std::span<const std::byte> bytes, std::uint64_t seed);
+using tests::fill;
+using tests::first_difference;
 
 // -- endpoints --------------------------------------------------------------------------------
 

@@ -369,24 +369,14 @@ cq_entry next_entry(VIP_CQ_HANDLE cq, std::source_location where) {
     return e;
 }
 
-void fill(std::span<char> bytes, std::uint32_t seed) {
-    std::uint32_t x = seed * 2654435761u + 12345u;
-    for (char& c : bytes) {
-        x = x * 1664525u + 1013904223u;
-        c = static_cast<char>(x >> 24);
-    }
-}
+void fill(std::span<char> bytes, std::uint32_t seed) { tests::fill(std::as_writable_bytes(bytes), seed); }
 
 testing::AssertionResult matches(std::span<const char> bytes, std::uint32_t seed) {
-    std::vector<char> wanted(bytes.size());
-    fill(wanted, seed);
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        if (bytes[i] != wanted[i]) {
-            return testing::AssertionFailure()
-                   << "byte " << i << " of " << bytes.size() << " is not what seed " << seed << " makes";
-        }
-    }
-    return testing::AssertionSuccess();
+    const std::size_t at = tests::first_difference(std::as_bytes(bytes), seed);
+    if (at == bytes.size())
+        return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "byte " << at << " of " << bytes.size() << " is not what seed " << seed
+                                       << " makes";
 }
 
 }  // namespace vipl_test

@@ -30,6 +30,8 @@
 #include <thread>
 #include <vector>
 
+#include "pattern.hpp"
+
 // GoogleTest prints the numbers of the architecture by name.
 void PrintTo(VIP_RETURN code, std::ostream* out);
 void PrintTo(VIP_VI_STATE state, std::ostream* out);

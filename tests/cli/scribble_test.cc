@@ -13,6 +13,8 @@
 #include <exception>
 #include <random>
 
+#include "sanitized.hpp"
+
 namespace {
 
 char message[64];
@@ -28,8 +30,10 @@ void tell_seed(int signal) {
 int main(int argc, char** argv) try {
     const std::uint64_t first = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
     const char* soak = std::getenv("VINIC_LONG");
+    // Where the address sanitizer watches, libFuzzer tries others.
     const std::uint64_t count = argc > 2                             ? std::strtoull(argv[2], nullptr, 10)
                                 : soak != nullptr && soak[0] != '\0' ? 100'000
+                                : tests::address_sanitized           ? 150
                                                                      : 500;
     for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
         std::signal(signal, tell_seed);

@@ -16,8 +16,7 @@ namespace {
 
 constexpr std::uint32_t own_key = 7 << 8 | 1;
 constexpr std::uint32_t secret_key = 9 << 8 | 3;  ///< registered by the victim alone, with all rights
-constexpr std::uint32_t vi = 3;
-constexpr std::byte secret{0x5e};
+constexpr std::byte secret_byte{0x5e};
 
 device_options three_functions() {
     device_options o;
@@ -28,7 +27,7 @@ device_options three_functions() {
 }
 
 abi::vi_description unreliable() {
-    auto d = raw_client::description(vi);
+    auto d = raw_client::description(vi_number);
     d.reliability = static_cast<std::uint32_t>(reliability::unreliable);  // a refusal does not end the connection
     return d;
 }
@@ -39,11 +38,11 @@ struct Theft {
         EXPECT_TRUE(nic->start());
         for (raw_client* c : {&thief, &friendly}) {
             EXPECT_EQ(c->register_all(own_key), errc::ok);
-            EXPECT_EQ(c->create(vi, d), errc::ok);
+            EXPECT_EQ(c->create(vi_number, d), errc::ok);
         }
-        EXPECT_EQ(raw_client::connect(thief, vi, friendly, vi), errc::ok);
+        EXPECT_EQ(raw_client::connect(thief, vi_number, friendly, vi_number), errc::ok);
         EXPECT_EQ(victim.register_all(secret_key), errc::ok);
-        std::ranges::fill(victim.data(0, data_bytes), secret);
+        std::ranges::fill(victim.data(0, data_bytes), secret_byte);
     }
     static constexpr std::size_t data_bytes = 1 << 20;
     std::unique_ptr<device> nic = device::create(three_functions()).value();
@@ -81,13 +80,13 @@ TEST(protection, a_million_tries_with_another_functions_key_open_nothing) {
             key = key == own_key ? secret_key : key;
             const std::uint64_t at = random() % Theft::data_bytes;
             local[i] = random() % 2 == 0;
-            last = local[i] ? t.thief.post(vi, random() % 2 == 0 ? opcode::send : opcode::write, key, at, 8,
+            last = local[i] ? t.thief.post(vi_number, random() % 2 == 0 ? opcode::send : opcode::write, key, at, 8,
                                            raw_client::data_offset, own_key)
-                            : t.thief.post(vi, opcode::write, own_key, 0, 8, raw_client::data_offset + at, key);
+                            : t.thief.post(vi_number, opcode::write, own_key, 0, 8, raw_client::data_offset + at, key);
         }
-        ASSERT_TRUE(t.thief.await_send(vi, last)) << n;
+        ASSERT_TRUE(t.thief.await_send(vi_number, last)) << n;
         for (std::uint32_t i = 0; i < batch; ++i) {
-            const auto how = static_cast<status>(t.thief.send_slot(vi, last + 1 - batch + i).status);
+            const auto how = static_cast<status>(t.thief.send_slot(vi_number, last + 1 - batch + i).status);
             ASSERT_EQ(how, local[i] ? status::local_protection : status::success) << "try " << n + i;
             refused_here += local[i] ? 1U : 0U;
         }
@@ -95,7 +94,7 @@ TEST(protection, a_million_tries_with_another_functions_key_open_nothing) {
     const auto all_are = [](std::span<const std::byte> bytes, std::byte value) {
         return std::ranges::all_of(bytes, [value](std::byte b) { return b == value; });
     };
-    EXPECT_TRUE(all_are(t.victim.data(0, Theft::data_bytes), secret)) << "written to";
+    EXPECT_TRUE(all_are(t.victim.data(0, Theft::data_bytes), secret_byte)) << "written to";
     EXPECT_TRUE(all_are(t.friendly.data(0, Theft::data_bytes), std::byte{0})) << "read, and sent on";
     // Each try was refused by one of the two functions that took part, and the victim has nothing to do with it.
     EXPECT_EQ(t.nic->status(1)->counters.protection_errors, refused_here);
@@ -107,10 +106,10 @@ TEST(protection, the_same_key_opens_what_its_own_function_has_registered) {
     Theft t;
     ASSERT_EQ(t.friendly.register_all(secret_key), errc::ok);
     std::ranges::fill(t.thief.data(0, 8), std::byte{0x77});
-    const auto at = t.thief.post(vi, opcode::write, own_key, 0, 8, raw_client::data_offset + 64, secret_key);
-    ASSERT_EQ(t.thief.await_send(vi, at), status::success);
+    const auto at = t.thief.post(vi_number, opcode::write, own_key, 0, 8, raw_client::data_offset + 64, secret_key);
+    ASSERT_EQ(t.thief.await_send(vi_number, at), status::success);
     EXPECT_EQ(t.friendly.data(64, 1)[0], std::byte{0x77});
-    EXPECT_EQ(t.victim.data(64, 1)[0], secret);
+    EXPECT_EQ(t.victim.data(64, 1)[0], secret_byte);
 }
 
 /// A tenant writes the tables that say where its memory lies.  Pieces that do not follow each other bring nothing of
@@ -125,8 +124,8 @@ TEST(protection, of_the_engine_holds_against_tables_of_odd_pieces) {
         for (const std::uint64_t shift : {0U, 1U, 4U}) {
             for (const opcode o : {opcode::read, opcode::fetch_add}) {
                 const bool is_honest = bytes == 4096 && shift == 0;
-                Theft t(raw_client::description(vi));
-                std::ranges::fill(t.thief.data(0, 16384), secret);
+                Theft t(raw_client::description(vi_number));
+                std::ranges::fill(t.thief.data(0, 16384), secret_byte);
                 std::ranges::fill(t.friendly.data(0, 64), sent);
                 vinic::rules::adopted_table table;
                 table.offset = raw_client::data_offset + 65536;
@@ -141,13 +140,13 @@ TEST(protection, of_the_engine_holds_against_tables_of_odd_pieces) {
                 t.thief.at<abi::process_entry>(abi::processes_offset)[0].adopted.store_release(table.word(1));
                 ASSERT_EQ(t.thief.call(abi::verb::register_region, {odd_key, 1, 15, odd, 4096, abi::none64}).code,
                           errc::ok);
-                const auto i = t.thief.post(vi, o, odd_key, odd - raw_client::data_offset, o == opcode::read ? 64 : 8,
-                                            raw_client::data_offset, own_key);
-                EXPECT_EQ(t.thief.await_send(vi, i) == status::success, is_honest);
+                const auto i = t.thief.post(vi_number, o, odd_key, odd - raw_client::data_offset,
+                                            o == opcode::read ? 64 : 8, raw_client::data_offset, own_key);
+                EXPECT_EQ(t.thief.await_send(vi_number, i) == status::success, is_honest);
                 const auto seen = t.thief.data(0, 16384);
-                EXPECT_EQ(std::ranges::all_of(seen, [](std::byte b) { return b == secret; }), !is_honest)
+                EXPECT_EQ(std::ranges::all_of(seen, [](std::byte b) { return b == secret_byte; }), !is_honest)
                     << bytes << ' ' << shift;
-                EXPECT_TRUE(std::ranges::all_of(seen, [](std::byte b) { return b == secret || b == sent; }));
+                EXPECT_TRUE(std::ranges::all_of(seen, [](std::byte b) { return b == secret_byte || b == sent; }));
             }
         }
     }
@@ -163,13 +162,13 @@ TEST(protection, of_a_receive_whose_memory_is_gone_is_counted_once_and_on_the_si
             ASSERT_TRUE(nic->start());
             raw_client from(*nic, 1, 0);
             raw_client to(*nic, 2, 0);
-            auto d = raw_client::description(vi);
+            auto d = raw_client::description(vi_number);
             d.reliability = static_cast<std::uint32_t>(level);
             for (raw_client* c : {&from, &to}) {
                 ASSERT_EQ(c->register_all(own_key), errc::ok);
-                ASSERT_EQ(c->create(vi, d), errc::ok);
+                ASSERT_EQ(c->create(vi_number, d), errc::ok);
             }
-            ASSERT_EQ(raw_client::connect(from, vi, to, vi), errc::ok);
+            ASSERT_EQ(raw_client::connect(from, vi_number, to, vi_number), errc::ok);
             void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             ASSERT_NE(page, MAP_FAILED);
             const auto at = reinterpret_cast<std::uint64_t>(page);
@@ -177,9 +176,9 @@ TEST(protection, of_a_receive_whose_memory_is_gone_is_counted_once_and_on_the_si
             if (!is_there) {
                 ::munmap(page, 4096);
             }
-            const auto received = to.post_receive(vi, foreign_key, at - raw_client::data_offset, bytes);
-            const auto how = from.await_send(vi, from.post(vi, opcode::send, own_key, 0, bytes));
-            const auto told = to.await_receive(vi, received);
+            const auto received = to.post_receive(vi_number, foreign_key, at - raw_client::data_offset, bytes);
+            const auto how = from.await_send(vi_number, from.post(vi_number, opcode::send, own_key, 0, bytes));
+            const auto told = to.await_receive(vi_number, received);
             ASSERT_TRUE(how && told);
             const bool breaks = !is_there && level != reliability::unreliable;
             EXPECT_EQ(*how, breaks ? status::remote_descriptor : status::success);
@@ -204,15 +203,15 @@ TEST(protection, of_memory_of_a_process_in_another_pid_namespace_is_that_it_cann
         raw_client to(*nic, 2, 0, is_seen ? ::getpid() : 0);
         for (raw_client* c : {&from, &to}) {
             ASSERT_EQ(c->register_all(own_key), errc::ok);
-            ASSERT_EQ(c->create(vi), errc::ok);
+            ASSERT_EQ(c->create(vi_number), errc::ok);
         }
-        ASSERT_EQ(raw_client::connect(from, vi, to, vi), errc::ok);
+        ASSERT_EQ(raw_client::connect(from, vi_number, to, vi_number), errc::ok);
         ASSERT_EQ(to.call(abi::verb::register_region, {foreign_key, 1, 15, at, 64, abi::none64}).code, errc::ok);
-        const auto i = from.post(vi, opcode::write, own_key, 0, 64, at, foreign_key);
-        EXPECT_EQ(from.await_send(vi, i), is_seen ? status::success : status::unreachable_memory);
+        const auto i = from.post(vi_number, opcode::write, own_key, 0, 64, at, foreign_key);
+        EXPECT_EQ(from.await_send(vi_number, i), is_seen ? status::success : status::unreachable_memory);
         if (!is_seen) {
-            ASSERT_TRUE(from.await_link(vi, abi::link::error));
-            EXPECT_EQ(abi::reason_of(from.entry(vi).state.load_acquire()), abi::break_reason::local_error)
+            ASSERT_TRUE(from.await_link(vi_number, abi::link::error));
+            EXPECT_EQ(abi::reason_of(from.entry(vi_number).state.load_acquire()), abi::break_reason::local_error)
                 << "nobody died";
         }
     }

@@ -58,10 +58,10 @@ std::string row_of(const ending& e) {
 
 /// The rows between the heading of that section and the next text.
 std::string table_of_page(const std::string& section) {
-    std::ifstream page(VINIC_DOCS "/design.md");
+    std::ifstream design(VINIC_DOCS "/design.md");
     std::string table;
     bool inside = false;
-    for (std::string line; std::getline(page, line);) {
+    for (std::string line; std::getline(design, line);) {
         if (line == section) {
             inside = true;
         } else if (inside && line.starts_with('|')) {

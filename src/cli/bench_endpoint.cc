@@ -20,7 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto patience = 10s;
+constexpr auto answer_patience = 10s;
 
 /// Steele's SplitMix64 finaliser: neighbouring inputs give unrelated words.
 constexpr std::uint64_t scramble(std::uint64_t x) noexcept {
@@ -117,7 +117,7 @@ namespace {
 
 /// listener::wait, which ends as soon as the other side has failed.
 connection_request wait_for_peer(session& with, listener& at) {
-    const auto until = std::chrono::steady_clock::now() + patience;
+    const auto until = std::chrono::steady_clock::now() + answer_patience;
     for (;;) {
         auto request = at.wait(std::chrono::milliseconds(20));
         if (request || request.error().code != errc::timed_out || std::chrono::steady_clock::now() > until) {
@@ -154,7 +154,7 @@ endpoint::endpoint(session& session_with, device_side& on, const row& work)
                        .sink_place = place_of(sink.bytes()),
                        .backing = static_cast<std::uint32_t>(sink_region.backing())};
     if (with.initiator()) {
-        (void)take(vi.connect(on.address, patience));
+        (void)take(vi.connect(on.address, answer_patience));
     } else {
         connection_request request = wait_for_peer(with, on.listener);
         (void)take(request.accept(vi));

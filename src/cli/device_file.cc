@@ -23,7 +23,7 @@ namespace vinic::cli {
 
 namespace {
 
-constexpr std::string_view scheme = "shm:";
+constexpr std::string_view file_scheme = "shm:";
 constexpr std::string_view file_prefix = "vinic-";
 // device/memory.hpp, "Life of the file": byte 0 is locked by a process that opens or leaves, byte 1 + i by the holder
 // of process entry i.
@@ -82,7 +82,7 @@ std::string directory_or_default(const std::string& directory) {
 }
 
 result<std::string> device_name(std::string_view typed) {
-    const std::string_view bare = typed.starts_with(scheme) ? typed.substr(scheme.size()) : typed;
+    const std::string_view bare = typed.starts_with(file_scheme) ? typed.substr(file_scheme.size()) : typed;
     if (typed.starts_with("vinicd:")) {
         return std::unexpected(fail(errc::not_supported, 0,
                                     std::string(typed) + " keeps its tables to itself; `vinic function show --device " +

@@ -18,7 +18,7 @@ namespace vinic::cli {
 
 namespace {
 
-constexpr std::string_view scheme = "vinicd:";
+constexpr std::string_view vinicd_scheme = "vinicd:";
 constexpr std::size_t reply_bytes_max = 65536;
 constexpr int reply_patience_ms = 30'000;
 constexpr auto busy_patience = std::chrono::seconds(5);
@@ -44,7 +44,7 @@ std::string cure(int os_errno) {
 
 }  // namespace
 
-bool is_vinicd(std::string_view typed) noexcept { return typed.starts_with(scheme); }
+bool is_vinicd(std::string_view typed) noexcept { return typed.starts_with(vinicd_scheme); }
 
 outcome<device::server_address> parse_vinicd_address(std::string_view typed) {
     const auto refuse = [&] {
@@ -55,7 +55,7 @@ outcome<device::server_address> parse_vinicd_address(std::string_view typed) {
     if (!is_vinicd(typed)) {
         return refuse();
     }
-    auto address = device::parse_server(typed.substr(scheme.size()));
+    auto address = device::parse_server(typed.substr(vinicd_scheme.size()));
     if (!address || address->path.size() >= sizeof(sockaddr_un{}.sun_path)) {
         return refuse();
     }
@@ -68,7 +68,7 @@ outcome<function_client> function_client::open(const std::string& typed) {
         return std::unexpected(address.error());
     }
     function_client made;
-    made.address_ = std::string(scheme) + address->path;
+    made.address_ = std::string(vinicd_scheme) + address->path;
     made.function_ = address->function;
     sockaddr_un to{};
     to.sun_family = AF_UNIX;

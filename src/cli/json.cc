@@ -43,10 +43,10 @@ struct converter {
 json json_of(const value& v) { return std::visit(converter{}, v.is); }
 
 /// What nests more deeply than anything that vinicd says is not looked into.
-constexpr int depth_max = 16;
+constexpr int nesting_max = 16;
 
 value value_of(const json& j, int depth = 0) {
-    if (depth > depth_max) {
+    if (depth > nesting_max) {
         return {};
     }
     if (j.is_object()) {

@@ -190,10 +190,10 @@ result<std::vector<watched>> wanted_devices(const counter_options& o) {
 
 /// A process that was stopped while it held a device's lock must not keep anybody from looking, however many devices
 /// there are; one that was only put aside comes back by then.
-constexpr std::uint64_t patience_ns = 1'000'000'000;
+constexpr std::uint64_t sample_patience_ns = 1'000'000'000;
 
 result<void> sample_all(const counter_options& o, std::vector<watched>& devices) {
-    const std::uint64_t end_ns = os::now_ns() + patience_ns;
+    const std::uint64_t end_ns = os::now_ns() + sample_patience_ns;
     for (watched& w : devices) {
         if (!w.file.still_there()) {
             return std::unexpected(

@@ -8,12 +8,12 @@
 
 #include "os/memory.hpp"
 #include "rules/extents.hpp"
+#include "rules/vi.hpp"
 
 namespace vinic::cli {
 
 namespace {
 
-constexpr std::uint32_t depth_max = 32768;
 constexpr int attempts_max = 10;
 
 /// Adopted pages of process i; nothing while they change.
@@ -47,7 +47,7 @@ std::uint64_t native_bytes(const device_file& f, std::uint32_t chunk) {
 }
 
 bool ring_is_sane(std::uint64_t offset, std::uint32_t depth) {
-    return depth != 0 && depth <= depth_max && offset % sizeof(abi::receive_slot) == 0 &&
+    return depth != 0 && depth <= rules::depth_max && offset % sizeof(abi::receive_slot) == 0 &&
            offset >= std::uint64_t{abi::first_chunk} * abi::chunk_size &&
            offset < abi::file_size - std::uint64_t{depth} * sizeof(abi::receive_slot);
 }
@@ -175,7 +175,7 @@ std::uint32_t sends_waiting(const abi::vi_entry& v) noexcept {
         return 0;
     }
     return std::min(abi::produced_of(word) - v.send_next.load_relaxed(),
-                    std::min(v.send_depth.load_relaxed(), depth_max));
+                    std::min(v.send_depth.load_relaxed(), rules::depth_max));
 }
 
 }  // namespace vinic::cli

@@ -18,7 +18,7 @@ using namespace pci;
 namespace {
 
 constexpr std::uint32_t all_ones = ~std::uint32_t{0};
-constexpr std::uint32_t functions_max = 256;
+constexpr std::uint32_t vfs_max = 256;
 constexpr std::uint32_t vectors_max = 2048;
 
 constexpr std::uint32_t halves(std::uint32_t low, std::uint32_t high) { return low | high << 16; }
@@ -34,7 +34,7 @@ error refuse(std::string why) { return {.code = errc::invalid_argument, .os_errn
 // -- making -------------------------------------------------------------------------------------
 
 result<configuration_space> configuration_space::create(const configuration_options& options) {
-    if (options.vfs_total < 1 || options.vfs_total > functions_max) {
+    if (options.vfs_total < 1 || options.vfs_total > vfs_max) {
         return std::unexpected(refuse("a configuration space has 1 to 256 VFs"));
     }
     // Half the address space at most, so that sums of addresses have room.

@@ -18,7 +18,7 @@ constexpr std::uint32_t own_mark = ~std::uint32_t{0};
 
 int make_event() noexcept { return os::beyond_standard(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 
-error refuse(const char* what) {
+error kick_error(const char* what) {
     const bool many = errno == EMFILE || errno == ENFILE;
     return {many ? errc::limit_reached : errc::os_failure, errno,
             std::string(what) + (many ? " (a limit on open files: ulimit -n)" : "")};
@@ -38,7 +38,7 @@ result<kicks> kicks::create() {
     k.epoll_.reset(os::beyond_standard(::epoll_create1(EPOLL_CLOEXEC)));
     k.own_.reset(make_event());
     if (!k.epoll_ || !k.own_ || !add(k.epoll_.get(), k.own_.get(), own_mark)) {
-        return std::unexpected(refuse("making event descriptors"));
+        return std::unexpected(kick_error("making event descriptors"));
     }
     return k;
 }
@@ -49,7 +49,7 @@ result<void> kicks::renew(std::uint32_t function) {
     }
     os::unique_fd made(make_event());
     if (!made || !add(epoll_.get(), made.get(), function)) {
-        return std::unexpected(refuse("making a function's event descriptor"));
+        return std::unexpected(kick_error("making a function's event descriptor"));
     }
     os::unique_fd& fd = fds_[function];
     if (fd) {

@@ -18,7 +18,7 @@ namespace {
 
 constexpr unsigned noexec_seal = 0x8;  // MFD_NOEXEC_SEAL, which older headers do not know
 
-error refuse(const char* what) {
+error window_error(const char* what) {
     const int e = errno;
     const bool full = e == ENOMEM || e == ENOSPC || e == EFBIG;
     const bool many = e == EMFILE || e == ENFILE;
@@ -53,17 +53,17 @@ result<window> window::create(std::uint32_t function, std::uint64_t bytes) {
     // /proc, whatever its mode, for that takes the rights of a process that has it open.  Nobody executes it.
     constexpr mode_t who_has_it = S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH;
     if (!made || ::fchmod(made.get(), who_has_it) != 0) {
-        return std::unexpected(refuse("creating a memory file (a limit on open files: ulimit -n)"));
+        return std::unexpected(window_error("creating a memory file (a limit on open files: ulimit -n)"));
     }
     if (::ftruncate(made.get(), static_cast<off_t>(bytes)) != 0) {
-        return std::unexpected(refuse("setting its size (a limit on file sizes: ulimit -f)"));
+        return std::unexpected(window_error("setting its size (a limit on file sizes: ulimit -f)"));
     }
     // A client that could shrink it would make the device stumble over missing pages.
     if (::fcntl(made.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        return std::unexpected(refuse("sealing it"));
+        return std::unexpected(window_error("sealing it"));
     }
     if (!w.map_.map_shared(made.get(), bytes, true)) {
-        return std::unexpected(refuse("mapping it (a limit on address space: ulimit -v)"));
+        return std::unexpected(window_error("mapping it (a limit on address space: ulimit -v)"));
     }
     w.fd_ = shared_fd(std::move(made));
     auto& header = *w.at<abi::device_header>(0);

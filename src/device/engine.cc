@@ -77,15 +77,15 @@ struct route::engine {
     }
 
     [[nodiscard]] static constexpr std::uint64_t room() noexcept { return abi::none64; }
-    [[nodiscard]] moved move(const place& to, const place& from, std::uint64_t n,
+    [[nodiscard]] moved move(const place& sink, const place& source, std::uint64_t n,
                              rules::word_copy& words) const noexcept {
-        std::byte* const d = together(*r.device, to);
-        const std::byte* const s = together(*r.device, from);
+        std::byte* const d = together(*r.device, sink);
+        const std::byte* const s = together(*r.device, source);
         if (d != nullptr && s != nullptr && n <= move_bytes_max) [[likely]] {
-            words.put(d, s, n, n == to.length);
+            words.put(d, s, n, n == sink.length);
             return moved::all;
         }
-        return device::move(*r.device, to, from, words, r.from->state, r.connected, r.foreign_copies);
+        return device::move(*r.device, sink, source, words, r.from->state, r.connected, r.foreign_copies);
     }
     [[nodiscard]] std::byte* direct_bytes(place p) const noexcept {
         const piece first = take_piece(*r.device, p, 8);

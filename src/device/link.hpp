@@ -30,6 +30,9 @@ bool break_link(const memory& m, abi::vi_entry& v, std::uint64_t connected, abi:
 /// Whether the owner of v may be inside somebody's memory right now (a dead owner is not).
 [[nodiscard]] bool engine_inside(const memory& m, const abi::vi_entry& v) noexcept;
 
+/// Whoever is stopped inside keeps others no longer than this.
+inline constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
+
 /// Waits until engine_inside has been false once for v, at most timeout_ns.  After a heavy barrier.
 [[nodiscard]] bool wait_engine_outside(const memory& m, const abi::vi_entry& v, std::uint64_t timeout_ns) noexcept;
 

@@ -27,7 +27,7 @@ namespace vinic::detail {
 namespace {
 
 constexpr std::uint32_t idle_turns = 1024;  ///< a polled queue this idle may lose its place
-constexpr std::uint64_t sleep_slice_ns = 10'000'000;
+constexpr std::uint64_t longest_sleep_ns = 10'000'000;
 constexpr int hot_looks = 16;
 constexpr std::uint64_t tight_ticks = 400;
 
@@ -286,7 +286,7 @@ result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeou
             armed = arm_once();
         }
         if (armed) {
-            os::futex_wait(&entry->wakes.raw_, seen, std::min(sleep_slice_ns, limit - now));
+            os::futex_wait(&entry->wakes.raw_, seen, std::min(longest_sleep_ns, limit - now));
             if (!attributes.thread_safe) {
                 entry->armed.store_release(0);
             }
@@ -316,7 +316,7 @@ void cq_state::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
         return;
     }
     const auto limit = static_cast<std::uint64_t>(timeout.count());
-    os::futex_wait(&entry->wakes.raw_, ticket.seen, std::min(sleep_slice_ns, limit));
+    os::futex_wait(&entry->wakes.raw_, ticket.seen, std::min(longest_sleep_ns, limit));
 }
 
 void cq_state::wake() noexcept {

@@ -7,8 +7,6 @@ namespace vinic::detail {
 
 namespace {
 
-constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
-
 abi::vi_description description_of(const abi::vi_entry& e) noexcept {
     abi::vi_description d{};
     d.domain = e.domain.load_relaxed();
@@ -107,7 +105,7 @@ result<void> vi_state::disconnect_isolated(device::patience p) {
     }
     // A post of another thread that found the VI connected is inside still.
     m.heavy_barrier();
-    (void)device::wait_engine_outside(m, *entry, engine_patience_ns);
+    (void)device::wait_engine_outside(m, *entry, device::engine_patience_ns);
     const device::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "abi/doorbell.hpp"
+#include "native/request.hpp"
 #include "os/cancellation.hpp"
 
 namespace vinic::detail {
@@ -15,7 +16,6 @@ namespace vinic::detail {
 namespace {
 
 constexpr std::uint64_t answer_spin_us = 20;
-constexpr std::uint64_t sleep_slice_ns = 20'000'000;
 constexpr std::uint64_t look_interval_ns = 20'000'000;
 
 errc code_of(std::uint32_t code) noexcept {

@@ -12,8 +12,6 @@ namespace detail {
 
 namespace {
 
-constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
-
 /// Whether every engine that may have passed the check of a region of `domain` (the open one: any) has left: the
 /// owner's own VIs in it, their peers, and senders of datagrams.
 bool engines_have_left(nic_state& nic, const domain_state* domain) {
@@ -25,13 +23,13 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
             continue;
         }
         const std::uint32_t peer = v->entry->peer.load_acquire();
-        if (!device::wait_engine_outside(m, *v->entry, engine_patience_ns) ||
-            (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), engine_patience_ns))) {
+        if (!device::wait_engine_outside(m, *v->entry, device::engine_patience_ns) ||
+            (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), device::engine_patience_ns))) {
             return false;
         }
         if (v->attributes.service == service::datagram) {
             // A sender inside holds the lock; once it was free, later senders see the stale key.
-            const std::uint64_t end = os::now_ns() + engine_patience_ns;
+            const std::uint64_t end = os::now_ns() + device::engine_patience_ns;
             for (std::uint32_t holder = 0; (holder = v->entry->receive_lock.load_acquire()) != 0;) {
                 if (!m.alive(holder - 1)) {
                     break;
@@ -45,8 +43,8 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
     }
     for (const nic_state::unclosed_vi& u : nic.unclosed) {
         if ((domain == nullptr || u.domain == domain->id || (u.domain & abi::open_domain) != 0) &&
-            (!device::wait_engine_outside(m, m.vi(u.vi), engine_patience_ns) ||
-             (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), engine_patience_ns)))) {
+            (!device::wait_engine_outside(m, m.vi(u.vi), device::engine_patience_ns) ||
+             (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), device::engine_patience_ns)))) {
             return false;
         }
     }

@@ -11,8 +11,6 @@ namespace vinic::detail {
 
 namespace {
 
-constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
-
 /// False: the control lock was not free in time.
 bool break_both_ends(device::memory& m, abi::vi_entry& entry, device::patience p) noexcept {
     const device::control_lock lock(m, p);
@@ -46,7 +44,7 @@ result<void> vi_state::flush_datagrams(device::patience p) {
         return std::unexpected(m.fail_lock(errc::busy, "flushing a datagram VI"));
     }
     std::uint32_t holder = 0;
-    const std::uint64_t end = os::now_ns() + engine_patience_ns;
+    const std::uint64_t end = os::now_ns() + device::engine_patience_ns;
     while (!entry->receive_lock.compare_exchange(holder, m.owner_word())) {
         if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word())
                                                 : false) {
@@ -106,8 +104,8 @@ result<void> vi_state::disconnect(device::patience p) {
     }
     m.heavy_barrier();
     const std::uint32_t peer = entry->peer.load_relaxed();
-    if (!device::wait_engine_outside(m, *entry, engine_patience_ns) ||
-        (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), engine_patience_ns))) {
+    if (!device::wait_engine_outside(m, *entry, device::engine_patience_ns) ||
+        (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), device::engine_patience_ns))) {
         return std::unexpected(nic->fail(errc::busy, "disconnecting a VI: its peer is stopped inside a transfer"));
     }
     state = entry->state.load_acquire();

@@ -15,6 +15,7 @@
 #include "vinicd/baggage.hpp"
 #include "vinicd/connection.hpp"
 #include "vinicd/events.hpp"
+#include "vinicd/units.hpp"
 
 namespace vinic::vinicd {
 
@@ -23,7 +24,6 @@ namespace {
 constexpr std::uint64_t accept_pause_ns = 100'000'000;
 constexpr int accepted_at_a_time = 64;
 constexpr std::size_t backlog_max = 256;  // events that a monitor may be behind
-constexpr std::uint64_t ns_per_second = 1'000'000'000;
 constexpr const char* no_place =
     "this place was given to a newer connection of the same user or group: close some, or come again";
 

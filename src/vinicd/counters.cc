@@ -11,7 +11,7 @@ namespace {
 
 using values = const controller::function_counters&;
 
-constexpr std::array all = {
+constexpr std::array all_counters = {
     counter{"tx_messages", "Messages sent", [](values c) { return c.tx_messages; }},
     counter{"tx_bytes", "Bytes sent", [](values c) { return c.tx_bytes; }},
     counter{"rx_messages", "Messages received", [](values c) { return c.rx_messages; }},
@@ -57,6 +57,6 @@ constexpr std::array all = {
 
 }  // namespace
 
-std::span<const counter> counters() { return all; }
+std::span<const counter> counters() { return all_counters; }
 
 }  // namespace vinic::vinicd

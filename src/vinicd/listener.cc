@@ -21,7 +21,7 @@ namespace {
 constexpr int backlog = 128;
 constexpr std::string_view unfinished = ".new";  // until it listens, a socket is called so
 
-std::unexpected<error> fail(errc code, int os_errno, const std::string& doing) {
+std::unexpected<error> listening_error(errc code, int os_errno, const std::string& doing) {
     return std::unexpected(error{code, os_errno, doing});
 }
 
@@ -33,8 +33,9 @@ result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
     static_assert(socket_path_bytes_max == sizeof address.sun_path - 1 - unfinished.size());
     if (path.empty() || path.size() > socket_path_bytes_max) {
-        return fail(errc::invalid_argument, 0,
-                    "socket " + path + ": a path has 1 to " + std::to_string(socket_path_bytes_max) + " bytes here");
+        return listening_error(
+            errc::invalid_argument, 0,
+            "socket " + path + ": a path has 1 to " + std::to_string(socket_path_bytes_max) + " bytes here");
     }
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());
@@ -48,24 +49,26 @@ result<os::unique_fd> lock_beside(const std::string& path) {
         os::unique_fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
         const int e = errno;
         if (!file && e == EACCES && ::access(name.c_str(), F_OK) == 0) {
-            return fail(errc::permission_denied, EACCES,
-                        name +
-                            " is another user's, whose vinicd runs or was killed: name another socket, or let that "
-                            "user remove it");
+            return listening_error(
+                errc::permission_denied, EACCES,
+                name +
+                    " is another user's, whose vinicd runs or was killed: name another socket, or let that "
+                    "user remove it");
         }
         if (!file) {
-            return fail(code_of(e), e, "making " + name + " (does its directory exist?)");
+            return listening_error(code_of(e), e, "making " + name + " (does its directory exist?)");
         }
         if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-            return errno == EWOULDBLOCK ? fail(errc::name_in_use, 0,
-                                               "another vinicd serves " + path + ": stop it, or name another socket")
-                                        : fail(errc::os_failure, errno, "locking " + name);
+            return errno == EWOULDBLOCK
+                       ? listening_error(errc::name_in_use, 0,
+                                         "another vinicd serves " + path + ": stop it, or name another socket")
+                       : listening_error(errc::os_failure, errno, "locking " + name);
         }
         // A vinicd that ended at this moment has removed the file: the lock is on a file that nobody else will find.
         struct stat opened{};
         struct stat named{};
         if (::fstat(file.get(), &opened) != 0 || (::lstat(name.c_str(), &named) != 0 && errno != ENOENT)) {
-            return fail(errc::os_failure, errno, "looking at " + name);
+            return listening_error(errc::os_failure, errno, "looking at " + name);
         }
         if (opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
             return file;
@@ -80,16 +83,17 @@ result<void> clear(const std::string& path, const sockaddr_un& address, int type
         return {};
     }
     if (!S_ISSOCK(status.st_mode)) {
-        return fail(errc::name_in_use, 0, path + " is there and is no socket: remove it, or name another path");
+        return listening_error(errc::name_in_use, 0,
+                               path + " is there and is no socket: remove it, or name another path");
     }
     const os::unique_fd probe(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
         errno != ECONNREFUSED) {
-        return fail(errc::name_in_use, 0,
-                    "somebody listens at " + path + ": stop that program, or name another socket");
+        return listening_error(errc::name_in_use, 0,
+                               "somebody listens at " + path + ": stop that program, or name another socket");
     }
     if (::unlink(path.c_str()) != 0) {
-        return fail(code_of(errno), errno, "removing the stale socket " + path);
+        return listening_error(code_of(errno), errno, "removing the stale socket " + path);
     }
     return {};
 }
@@ -111,9 +115,10 @@ result<void> check_handed_over(int fd) {
                        ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 &&
                        ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes) == 0;
     if (!known || listens == 0 || type != SOCK_SEQPACKET || family != AF_UNIX) {
-        return fail(errc::invalid_argument, 0,
-                    "the socket that was handed over is not a listening Unix socket of type SOCK_SEQPACKET: write "
-                    "ListenSequentialPacket= in the socket unit");
+        return listening_error(
+            errc::invalid_argument, 0,
+            "the socket that was handed over is not a listening Unix socket of type SOCK_SEQPACKET: write "
+            "ListenSequentialPacket= in the socket unit");
     }
     return {};
 }
@@ -137,7 +142,7 @@ result<listener> listener::make(const std::string& path, int type, mode_t mode, 
     }
     made.socket_.reset(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!made.socket_) {
-        return fail(errc::os_failure, errno, "making a socket");
+        return listening_error(errc::os_failure, errno, "making a socket");
     }
     // It gets its name when it listens: a client that waits for the name can connect, and nobody does too early.
     const std::string fresh = path + std::string(unfinished);
@@ -146,7 +151,7 @@ result<listener> listener::make(const std::string& path, int type, mode_t mode, 
     const auto give_up = [&](const std::string& doing) {
         const int why = errno;
         ::unlink(fresh.c_str());
-        return fail(code_of(why), why, doing);
+        return listening_error(code_of(why), why, doing);
     };
     ::unlink(fresh.c_str());  // of one that was killed just then
     // bind() makes the file with the mode of the socket: nothing is done by name that a link could lead elsewhere.
@@ -200,7 +205,8 @@ result<listener> listener::open(const options& o, const std::vector<int>& handed
     if (!handed_over.empty()) {
         made.socket_.reset(handed_over.front());
         if (handed_over.size() > 1) {
-            return fail(errc::invalid_argument, 0, "more than one socket was handed over: vinicd serves one");
+            return listening_error(errc::invalid_argument, 0,
+                                   "more than one socket was handed over: vinicd serves one");
         }
         if (const auto fits = check_handed_over(made.fd()); !fits) {
             return std::unexpected(fits.error());
@@ -211,8 +217,8 @@ result<listener> listener::open(const options& o, const std::vector<int>& handed
         return made;
     }
     if (o.socket.empty()) {
-        return fail(errc::invalid_argument, 0,
-                    "no socket: give --socket PATH, or socket = \"PATH\" in the configuration file");
+        return listening_error(errc::invalid_argument, 0,
+                               "no socket: give --socket PATH, or socket = \"PATH\" in the configuration file");
     }
     return make(o.socket, SOCK_SEQPACKET, o.mode.value_or(o.group ? 0660 : 0600), o.group);
 }

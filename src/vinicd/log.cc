@@ -18,7 +18,7 @@ namespace vinic::vinicd {
 namespace {
 
 constexpr std::uint64_t lines_per_second = 10;
-constexpr std::uint64_t patience_ns = 1'000'000'000;
+constexpr std::uint64_t flush_patience_ns = 1'000'000'000;
 
 /// Whether standard error is what the journal said it listens to: it may have been redirected since.
 bool is_journal() {
@@ -54,7 +54,7 @@ log::log(log_level level)
               std::to_string(lost) + " lines are missing here: whoever reads this log was slow, or had gone");
       }) {}
 
-log::~log() { writer_.flush(patience_ns); }
+log::~log() { writer_.flush(flush_patience_ns); }
 
 /// One line stays one line, whatever a client put into it.
 std::string log::line_of(bool journal, log_level level, const std::string& words) {

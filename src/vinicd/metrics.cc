@@ -21,9 +21,9 @@ namespace {
 
 constexpr std::size_t connections_max = 16;
 constexpr std::size_t request_bytes_most = 8192;
-constexpr std::uint64_t patience_ns = 10'000'000'000;
+constexpr std::uint64_t scrape_patience_ns = 10'000'000'000;
 constexpr std::uint64_t pause_ns = 100'000'000;
-constexpr int backlog = 16;
+constexpr int scrapes_waiting_max = 16;
 constexpr std::uint32_t share_per_mille = 50;  // of the main thread
 
 std::unexpected<error> fail(errc code, int os_errno, const std::string& doing) {
@@ -37,7 +37,7 @@ struct tcp_address {
 };
 
 /// "9469", "127.0.0.1:9469", "[::1]:9469".
-result<tcp_address> address_of(const std::string& where) {
+result<tcp_address> tcp_address_of(const std::string& where) {
     const auto refuse = [&] {
         return fail(errc::invalid_argument, 0,
                     where + ": write a port, ADDRESS:PORT, [ADDRESS]:PORT with a numeric address, or a path");
@@ -106,7 +106,7 @@ metrics_server::~metrics_server() {
 
 result<void> metrics_server::check(const std::string& where) {
     if (where.find('/') == std::string::npos) {
-        if (const auto address = address_of(where); !address) {
+        if (const auto address = tcp_address_of(where); !address) {
             return std::unexpected(address.error());
         }
     }
@@ -138,7 +138,7 @@ result<void> metrics_server::open(const std::string& where) {
 }
 
 result<void> metrics_server::open_tcp(const std::string& where) {
-    const auto address = address_of(where);
+    const auto address = tcp_address_of(where);
     if (!address) {
         return std::unexpected(address.error());
     }
@@ -146,7 +146,7 @@ result<void> metrics_server::open_tcp(const std::string& where) {
     const int on = 1;
     if (!socket_ || ::setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         ::bind(fd(), reinterpret_cast<const sockaddr*>(&address->storage), address->bytes) != 0 ||
-        ::listen(fd(), backlog) != 0) {
+        ::listen(fd(), scrapes_waiting_max) != 0) {
         return fail(errno == EADDRINUSE ? errc::name_in_use : errc::os_failure, errno, where);
     }
     log_.warning(
@@ -190,12 +190,12 @@ void metrics_server::accept_one() {
 /// Hangs up on those that have been here for too long; the first to come stands first.
 void metrics_server::expire() {
     const std::uint64_t now = os::now_ns();
-    while (!all_.empty() && now - all_.begin()->second->since_ns >= patience_ns) {
+    while (!all_.empty() && now - all_.begin()->second->since_ns >= scrape_patience_ns) {
         close(all_.begin()->first);
     }
     expiring_ = !all_.empty();
     if (expiring_) {
-        loop_.at(all_.begin()->second->since_ns + patience_ns, [this, alive = alive_] {
+        loop_.at(all_.begin()->second->since_ns + scrape_patience_ns, [this, alive = alive_] {
             if (*alive) {
                 expire();
             }

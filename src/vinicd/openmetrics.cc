@@ -7,12 +7,12 @@
 
 #include "vinicd/administration.hpp"
 #include "vinicd/metrics.hpp"
+#include "vinicd/units.hpp"
 
 namespace vinic::vinicd {
 
 namespace {
 
-constexpr std::uint64_t ns_per_second = 1'000'000'000;
 constexpr std::string_view ns_suffix = "_ns";
 
 /// Nanoseconds as seconds, exactly: sums of what is written are sums of what was counted.

@@ -13,6 +13,8 @@
 
 namespace vinic::vinicd {
 
+inline constexpr std::uint64_t ns_per_second = 1'000'000'000;
+
 /// A value, or what is wrong with the text and what may be written instead.
 template <class T>
 using understood = std::expected<T, std::string>;

@@ -41,7 +41,7 @@ private:
     vi& vi_;
 };
 
-VIP_RETURN code_of(errc e) noexcept {
+VIP_RETURN connection_code(errc e) noexcept {
     switch (e) {
         case errc::no_listener:
             return VIP_NO_MATCH;
@@ -86,7 +86,7 @@ VIP_RETURN wait_at(nic& n, const std::string& discriminator, VIP_ULONG timeout_m
     } while (!taken && taken.error().code == errc::timed_out && why == VIP_SUCCESS && clock::now() < limit);
     connection* const c = taken && why == VIP_SUCCESS ? all().connections.take() : nullptr;
     if (c == nullptr) {
-        why = why != VIP_SUCCESS ? why : taken ? VIP_ERROR_RESOURCE : code_of(taken.error().code);
+        why = why != VIP_SUCCESS ? why : taken ? VIP_ERROR_RESOURCE : connection_code(taken.error().code);
         taken = std::unexpected(vinic::error{});  // rejected, if there was one
         return why;
     }
@@ -132,7 +132,7 @@ VIP_RETURN accept(connection& c, VIP_CONN_HANDLE handle, vi& v, VIP_VI_HANDLE vi
     if (done) {
         watch(v);
     } else if (done.error().code != errc::peer_gone) {
-        return code_of(done.error().code);
+        return connection_code(done.error().code);
     }
     if (all().connections.retire(c, handle)) {
         consume(c);
@@ -165,7 +165,7 @@ VIP_RETURN request(vi& v, VIP_VI_HANDLE handle, const VIP_NET_ADDRESS& local, co
             const std::lock_guard control(v.control);
             (void)disconnect(v);
         }
-        return code_of(peer.error().code);
+        return connection_code(peer.error().code);
     }
     watch(v);
     *attributes = attributes_of(*peer, greeting(peer->private_data));
@@ -186,7 +186,7 @@ VIP_RETURN peer_request(vi& v, VIP_VI_HANDLE handle, const VIP_NET_ADDRESS& loca
                                              greeting(v.attributes, &local).bytes());
     if (!begun) {
         v.peer_pending.store(false);
-        return code_of(begun.error().code);
+        return connection_code(begun.error().code);
     }
     return VIP_SUCCESS;
 }
@@ -202,7 +202,7 @@ VIP_RETURN outcome(vi& v, const vinic::result<vinic::peer_information>& peer, VI
             (void)disconnect(v);
         }
         if (peer.error().code != errc::attribute_mismatch) {
-            return code_of(peer.error().code);
+            return connection_code(peer.error().code);
         }
         const greeting theirs(v.native.rejection_data());
         const VIP_RETURN r = compare(v.attributes, theirs.attributes());

@@ -33,7 +33,7 @@ vinic::access rights_of(const VIP_MEM_ATTRIBUTES& a) noexcept {
            (a.EnableRdmaRead != 0 ? vinic::access::remote_read : vinic::access::none);
 }
 
-VIP_RETURN code_of(vinic::errc e) noexcept {
+VIP_RETURN registration_code(vinic::errc e) noexcept {
     switch (e) {
         case vinic::errc::ok:
             return VIP_SUCCESS;
@@ -98,7 +98,8 @@ VIP_RETURN register_memory(nic& n, void* address, VIP_ULONG length, const VIP_ME
     const vinic::registration how{n.native.reaches_foreign_memory() ? vinic::adopt::no : vinic::adopt::force};
     auto made = domain->register_memory({static_cast<const std::byte*>(address), length}, rights_of(a), how);
     const std::uint32_t key = made ? made->key() : 0;
-    const VIP_RETURN r = made ? enter(n, std::move(*made), protection, length, a) : code_of(made.error().code);
+    const VIP_RETURN r =
+        made ? enter(n, std::move(*made), protection, length, a) : registration_code(made.error().code);
     if (r == VIP_SUCCESS) {
         *handle = key;
     } else if (protection != nullptr) {
@@ -163,7 +164,7 @@ VIP_RETURN set_attributes(nic& n, const void* address, VIP_MEM_HANDLE handle, co
         changed = d->region.set_attributes(*domain, rights);
     }
     if (!changed && changed.error().code != vinic::errc::busy) {
-        return code_of(changed.error().code);
+        return registration_code(changed.error().code);
     }
     if (d->protection != nullptr) {
         --d->protection->users;

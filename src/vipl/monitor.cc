@@ -13,7 +13,7 @@ namespace vipl {
 
 namespace {
 
-constexpr auto look_interval = std::chrono::milliseconds(5);
+constexpr auto state_interval = std::chrono::milliseconds(5);
 /// Nobody takes them this slowly; what is more is dropped, since each says the same.
 constexpr std::size_t errors_max = 4096;
 
@@ -122,7 +122,7 @@ void monitor::run() {
             continue;
         }
         if (watching_) {
-            (void)wake_.wait_for(hold, look_interval);
+            (void)wake_.wait_for(hold, state_interval);
         } else {
             wake_.wait(hold);
         }

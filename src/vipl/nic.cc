@@ -49,8 +49,6 @@ constexpr VIP_ULONG version_number = 0x0001'0000;  // major << 16 | minor: VIPL 
 constexpr VIP_ULONG register_bytes_max = VIP_ULONG{1} << 47;
 constexpr VIP_ULONG wire_unit = 65536;
 
-constexpr std::string_view isolated = "vinicd:";
-
 /// Each function of a vinicd is a host of its own, whatever the path to its socket.
 std::string_view function_of(std::string_view address) noexcept {
     const std::size_t mark = address.find('#');
@@ -76,7 +74,7 @@ VIP_RETURN open(const char* program_says, VIP_NIC_HANDLE* handle) {
     if (!read_grace(grace, why)) {
         return refuse(why);
     }
-    const bool is_isolated = device.starts_with(isolated);
+    const bool is_isolated = device.starts_with(isolated_scheme);
     host_address host = host_of_device(is_isolated ? function_of(device) : device);
     if (const char* name = environment("VINIC_VIPL_HOST"); name != nullptr) {
         const auto names = name_table::read(nullptr, why);

@@ -20,7 +20,7 @@ using vinic::segment;
 using vinic::send_flag;
 
 /// What a descriptor says, read once: the program may change it while we look.
-struct request {
+struct posted_work {
     std::uint16_t control;
     std::uint32_t segments;  ///< data segments
     std::uint32_t length;
@@ -47,7 +47,7 @@ union segment_space {
 };
 
 /// Data segments in the device's form, and their bytes together.
-[[nodiscard]] std::uint64_t gather(const request& r, segment_space& space) noexcept {
+[[nodiscard]] std::uint64_t gather(const posted_work& r, segment_space& space) noexcept {
     std::uint64_t sum = 0;
     for (std::uint32_t i = 0; i < r.segments; ++i) {
         const VIP_DATA_SEGMENT& from = r.data[i].Local;
@@ -59,7 +59,7 @@ union segment_space {
 }
 
 /// Bits of VIP_STATUS_ERROR_MASK for a send-queue descriptor that contradicts itself; 0: it does not.
-[[nodiscard]] std::uint32_t read_send(const vi& v, const VIP_DESCRIPTOR& d, request& r) noexcept {
+[[nodiscard]] std::uint32_t read_send(const vi& v, const VIP_DESCRIPTOR& d, posted_work& r) noexcept {
     r.control = d.CS.Control;
     r.length = d.CS.Length;
     r.immediate = d.CS.ImmediateData;
@@ -90,8 +90,8 @@ union segment_space {
 
 /// `what` is a segment or a list of them: single ones have a path of their own in the device.
 template <class What>
-[[nodiscard]] inline errc issue(vi& v, const request& r, const What& what, std::uint64_t bytes, std::uint32_t cookie,
-                                std::uint32_t& wrong) noexcept {
+[[nodiscard]] inline errc issue(vi& v, const posted_work& r, const What& what, std::uint64_t bytes,
+                                std::uint32_t cookie, std::uint32_t& wrong) noexcept {
     if (bytes != r.length || bytes > v.transfer_bytes_max) [[unlikely]] {
         wrong = VIP_STATUS_LENGTH_ERROR;
         return errc::invalid_argument;
@@ -107,19 +107,20 @@ template <class What>
     }
 }
 
-[[nodiscard]] inline errc execute_single(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+[[nodiscard]] inline errc execute_single(vi& v, const posted_work& r, std::uint32_t cookie,
+                                         std::uint32_t& wrong) noexcept {
     const VIP_DATA_SEGMENT& from = r.data[0].Local;
     const segment s(from.Data.AddressBits, from.Length, from.Handle);
     return issue(v, r, s, s.length, cookie, wrong);
 }
 
-[[nodiscard]] errc execute_many(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+[[nodiscard]] errc execute_many(vi& v, const posted_work& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
     segment_space space;
     const std::uint64_t sum = gather(r, space);
     return issue(v, r, std::span<const segment>(space.all, r.segments), sum, cookie, wrong);
 }
 
-[[nodiscard]] inline errc execute(vi& v, const request& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
+[[nodiscard]] inline errc execute(vi& v, const posted_work& r, std::uint32_t cookie, std::uint32_t& wrong) noexcept {
     return r.segments == 1 ? execute_single(v, r, cookie, wrong) : execute_many(v, r, cookie, wrong);
 }
 
@@ -204,7 +205,7 @@ VIP_RETURN refused(vi& v, std::uint32_t at, std::uint32_t wrong, errc e) noexcep
 
 VIP_RETURN post_send(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
     std::uint32_t at = 0;
-    request r;
+    posted_work r;
     if (const VIP_RETURN e = enter(v, v.send, d, memory, at, r.segments); e != VIP_SUCCESS) [[unlikely]] {
         return e == VIP_NOT_DONE ? VIP_SUCCESS : e;
     }
@@ -220,7 +221,7 @@ VIP_RETURN post_send(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
 VIP_RETURN post_receive(vi& v, VIP_DESCRIPTOR* d, VIP_MEM_HANDLE memory) noexcept {
     queue& q = v.receive;
     std::uint32_t at = 0;
-    request r;
+    posted_work r;
     if (const VIP_RETURN e = enter(v, q, d, memory, at, r.segments); e != VIP_SUCCESS) [[unlikely]] {
         return e == VIP_NOT_DONE ? VIP_SUCCESS : e;
     }

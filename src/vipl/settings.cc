@@ -17,8 +17,6 @@ namespace vipl {
 namespace {
 
 constexpr std::size_t device_bytes_max = 63;
-constexpr std::string_view shared = "shm:";
-constexpr std::string_view isolated = "vinicd:";
 
 bool is_plain(char c) noexcept {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
@@ -47,7 +45,7 @@ std::string device_named(std::string_view last) {
 
 /// A device as a setting or a program writes it.
 std::string device_written(std::string_view text) {
-    return std::string(text.starts_with(shared) ? text.substr(shared.size()) : text);
+    return std::string(text.starts_with(shared_scheme) ? text.substr(shared_scheme.size()) : text);
 }
 
 /// Whether the name could be the second or a later one of a program that counts.
@@ -111,7 +109,7 @@ bool is_set(const char* name) noexcept {
 
 named_device device_of(std::string_view program_says) {
     const char* const chosen = environment("VINIC_VIPL_DEVICE");
-    if (program_says.starts_with(isolated) || program_says.starts_with(shared)) {
+    if (program_says.starts_with(isolated_scheme) || program_says.starts_with(shared_scheme)) {
         return {VIP_SUCCESS, device_written(chosen != nullptr ? chosen : program_says), {}};
     }
     const std::string_view name = last_component(program_says);

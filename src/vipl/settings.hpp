@@ -23,6 +23,10 @@ namespace vipl {
 [[nodiscard]] const char* environment(const char* name) noexcept;
 [[nodiscard]] bool is_set(const char* name) noexcept;  ///< to anything but 0
 
+/// What the address of a device begins with.
+inline constexpr std::string_view shared_scheme = "shm:";
+inline constexpr std::string_view isolated_scheme = "vinicd:";
+
 /// What a name of VipOpenNic stands for.
 struct named_device {
     VIP_RETURN code = VIP_SUCCESS;

@@ -13,15 +13,15 @@
 namespace vinic::rules {
 namespace {
 
-constexpr std::uint64_t file_bytes = 8 * abi::chunk_size;
-constexpr std::uint64_t base = 0x5000'0000'0000;
-constexpr std::uint32_t owner = 3;
-constexpr std::uint64_t chunk = abi::first_chunk * abi::chunk_size;
-constexpr std::uint64_t page = abi::page_size;
-
 /// A file of holes in which chunk `first_chunk` is the process'.
 class extents_of_a_file : public testing::Test {
 protected:
+    static constexpr std::uint64_t file_bytes = 8 * abi::chunk_size;
+    static constexpr std::uint64_t base = 0x5000'0000'0000;
+    static constexpr std::uint32_t owner = 3;
+    static constexpr std::uint64_t chunk = abi::first_chunk * abi::chunk_size;
+    static constexpr std::uint64_t page = abi::page_size;
+
     extents_of_a_file()
         : file(static_cast<std::byte*>(
               ::mmap(nullptr, file_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))),

@@ -269,7 +269,14 @@ constexpr std::uint64_t ready_bit(std::uint32_t number) { return std::uint64_t{1
 /// size a power of two.
 constexpr std::uint64_t make_bitmap(std::uint64_t offset, std::uint32_t leaves_log2) { return offset | leaves_log2; }
 constexpr std::uint64_t bitmap_offset(std::uint64_t bitmap) { return bitmap & ~std::uint64_t{63}; }
-constexpr std::uint32_t bitmap_leaves(std::uint64_t bitmap) { return 1u << (bitmap & 63); }
+constexpr std::uint32_t bitmap_leaves_log2(std::uint64_t bitmap) { return static_cast<std::uint32_t>(bitmap & 63); }
+constexpr std::uint32_t bitmap_leaves(std::uint64_t bitmap) { return 1u << bitmap_leaves_log2(bitmap); }
+/// What a bitmap of so many leaves takes.
+constexpr std::uint64_t bitmap_bytes(std::uint32_t leaves) {
+    return std::uint64_t{summary_words(leaves) + leaves} * sizeof(word64);
+}
+inline constexpr std::uint32_t bitmap_leaves_log2_max = 12;
+static_assert(std::uint64_t{2} * vi_count <= std::uint64_t{64} << bitmap_leaves_log2_max);  // both queues of each VI
 
 struct cq_entry {
     word32 owner;  ///< process index + 1, 0 = free

@@ -5,12 +5,13 @@
 
 #include "controller/executor.hpp"
 #include "os/sync.hpp"
+#include "rules/ready.hpp"
 
 namespace vinic::controller {
 
 void wake(const window& w, waiting_cq cq) noexcept {
     abi::cq_entry& entry = w.at<abi::cq_entry>(abi::cqs_offset)[cq.index];
-    if (entry.armed.exchange(0) == 0) {
+    if (!rules::takes_wake(entry)) {
         return;
     }
     entry.wakes.fetch_add(1);
@@ -38,7 +39,7 @@ bool may_mark(vi& v, abi::queue_kind q, std::uint64_t bitmap, std::uint32_t leaf
     constexpr std::uint32_t pages = 2;
     const window& w = v.owner->window;
     const std::uint64_t words = abi::bitmap_offset(bitmap);
-    const std::uint64_t leaf_at = words + (abi::summary_words(1u << (bitmap & 63)) + leaf) * sizeof(abi::word64);
+    const std::uint64_t leaf_at = words + (abi::summary_words(abi::bitmap_leaves(bitmap)) + leaf) * sizeof(abi::word64);
     const auto is_there = [&](std::uint64_t offset) {
         const std::uint64_t page = offset / abi::page_size * abi::page_size;
         return w.next_page(page) == page;
@@ -58,28 +59,15 @@ void signal(vi& v, abi::queue_kind q) noexcept {
     const std::uint32_t index = v.d.cq[q];  // below cq_count: checked at create_vi
     abi::cq_entry& cq = w.at<abi::cq_entry>(abi::cqs_offset)[index];
     const std::uint64_t bitmap = cq.bitmap.load_acquire();
-    const std::uint64_t leaves_log2 = bitmap & 63;
     const std::uint32_t bit = v.d.cq_bit[q];
-    const std::uint32_t leaf = bit / 64;
-    if (bitmap == 0 || leaves_log2 > 12 || leaf >= (1u << leaves_log2)) {
+    if (abi::bitmap_leaves_log2(bitmap) > abi::bitmap_leaves_log2_max || !rules::has_ready_bit(bitmap, bit) ||
+        !w.holds(abi::bitmap_offset(bitmap), abi::bitmap_bytes(abi::bitmap_leaves(bitmap)))) {
         return;
     }
-    const std::uint32_t leaves = 1u << leaves_log2;
-    if (!w.holds(abi::bitmap_offset(bitmap),
-                 std::uint64_t{abi::summary_words(leaves) + leaves} * sizeof(abi::word64))) {
+    if (v.marked[q].load(std::memory_order_relaxed) != bitmap && !may_mark(v, q, bitmap, rules::ready_leaf(bit))) {
         return;
     }
-    auto* summary = w.at<abi::word64>(abi::bitmap_offset(bitmap));
-    abi::word64* leaf_words = summary + abi::summary_words(leaves);
-    if (v.marked[q].load(std::memory_order_relaxed) != bitmap && !may_mark(v, q, bitmap, leaf)) {
-        return;
-    }
-    // As in direct placement: the leaf first, by a locked instruction, then the summary.
-    leaf_words[leaf].fetch_or(abi::ready_bit(bit));
-    const std::uint64_t summary_bit = abi::ready_bit(leaf);
-    if ((summary[leaf / 64].load_relaxed() & summary_bit) == 0) {
-        summary[leaf / 64].fetch_or(summary_bit);
-    }
+    rules::mark_ready(w.at<abi::word64>(abi::bitmap_offset(bitmap)), bitmap, bit);
     if (cq.armed.load_relaxed() == 0) {
         return;
     }

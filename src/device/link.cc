@@ -5,6 +5,8 @@
 
 #include <thread>
 
+#include "rules/ready.hpp"
+
 namespace vinic::device {
 
 void signal(const memory& m, abi::vi_entry& v, abi::queue_kind q) noexcept {
@@ -15,21 +17,11 @@ void signal(const memory& m, abi::vi_entry& v, abi::queue_kind q) noexcept {
     abi::cq_entry& cq = m.cq(index);
     const std::uint32_t bit = v.cq_bit[q].load_relaxed();
     const std::uint64_t bitmap = cq.bitmap.load_acquire();
-    const std::uint32_t leaves = abi::bitmap_leaves(bitmap);
-    const std::uint32_t leaf = bit / 64;
-    if (bitmap == 0 || leaf >= leaves) {
+    if (!rules::has_ready_bit(bitmap, bit)) {
         return;
     }
-    auto* summary = m.at<abi::word64>(abi::bitmap_offset(bitmap));
-    abi::word64* leaf_words = summary + abi::summary_words(leaves);
-    // The leaf first, always by a locked instruction (it orders the completion before it), then the
-    // summary: a poller that saw neither will see both.
-    leaf_words[leaf].fetch_or(abi::ready_bit(bit));
-    const std::uint64_t summary_bit = abi::ready_bit(leaf);
-    if ((summary[leaf / 64].load_relaxed() & summary_bit) == 0) {
-        summary[leaf / 64].fetch_or(summary_bit);
-    }
-    if (cq.armed.load_relaxed() != 0 && cq.armed.exchange(0) != 0) {
+    rules::mark_ready(m.at<abi::word64>(abi::bitmap_offset(bitmap)), bitmap, bit);
+    if (rules::takes_wake(cq)) {
         cq.wakes.fetch_add(1);
         os::futex_wake(&cq.wakes.raw_);
         const std::uint32_t owner = cq.owner.load_relaxed();

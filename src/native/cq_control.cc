@@ -20,12 +20,12 @@ result<void> cq_state::set_capacity(std::uint32_t queues) {
         const std::uint32_t grown = next_power_of_two(std::max(leaf_count, have * 2));
         auto table = std::make_unique<std::atomic<leaf_slots*>[]>(grown);
         slot_tables.reserve(slot_tables.size() + 1);
-        auto offset = nic->arena.take((abi::summary_words(grown) + grown) * sizeof(abi::word64));
+        auto offset = nic->arena.take(abi::bitmap_bytes(grown));
         if (!offset) {
             return std::unexpected(offset.error());
         }
         // In isolated placement the device makes no page of it where the function has no memory left.
-        std::memset(nic->memory->at<std::byte>(*offset), 0, (abi::summary_words(grown) + grown) * sizeof(abi::word64));
+        std::memset(nic->memory->at<std::byte>(*offset), 0, abi::bitmap_bytes(grown));
         for (std::uint32_t i = 0; i < have; ++i) {
             table[i].store(slots.load()[i].load());
         }
@@ -128,8 +128,7 @@ cq_state::~cq_state() {
         nic->memory->give(abi::cqs, index);
     }
     for (std::uint32_t b = 0; b < bitmap_count.load(); ++b) {
-        nic->arena.give(bitmaps[b].offset,
-                        (abi::summary_words(bitmaps[b].leaves) + bitmaps[b].leaves) * sizeof(abi::word64));
+        nic->arena.give(bitmaps[b].offset, abi::bitmap_bytes(bitmaps[b].leaves));
     }
 }
 

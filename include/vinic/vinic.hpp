@@ -241,10 +241,10 @@ public:
     /// Where a peer finds byte `offset` of this region.
     [[nodiscard]] remote_address remote(std::uint64_t offset = 0) const noexcept { return {address_ + offset, key_}; }
 
-    /// Moves a live region to another domain of the same nic and gives it other rights.  The key stays;
-    /// transfers under way end under the old attributes before this returns.  errc::not_supported:
-    /// writing rights for memory that was registered for reading only, or a right to atomics on foreign
-    /// memory; errc::busy: as close().
+    /// Moves a live region to another domain of the same nic and gives it other rights; the key stays.  On return
+    /// nobody uses it under the old attributes: a transfer under way has ended, or fails where it needs a right that
+    /// is gone.  errc::not_supported: writing rights for memory that was registered for reading only, or a right to
+    /// atomics on foreign memory; errc::busy: as close().
     [[nodiscard]] result<void> set_attributes(const domain& to, vinic::access rights);
 
     /// Deregisters.  On return no engine touches the memory and adopted pages are private again with their

@@ -27,6 +27,11 @@ class Layers(unittest.TestCase):
                               ("src/demo/a.cc", "device/vi.h"), ("examples/a.cc", "native/nic.h")]:
             self.assertEqual(len(found(tidy.layers, path, f'#include "{include}"')), 1, (path, include))
 
+    def test_of_a_folder_beside_it_one_header_may_be_allowed(self):
+        self.assertEqual(found(tidy.layers, "src/vipl/a.cc", '#include "os/cancellation.hpp"'), [])
+        self.assertEqual(len(found(tidy.layers, "src/vipl/a.cc", '#include "os/file.hpp"')), 1)
+        self.assertEqual(len(found(tidy.layers, "bench/a.cc", '#include "device/memory.hpp"')), 1)
+
     def test_includes_must_not_climb(self):
         self.assertEqual(len(found(tidy.layers, "src/os/a.cc", '#include "../abi/ring.h"')), 1)
         self.assertEqual(len(found(tidy.layers, "src/device/a.cc", "#include <vinic/vinic.hpp>")), 1)

@@ -20,7 +20,7 @@ namespace {
 using controller::policy;
 using controller::scheduler;
 using controller::scheduler_options;
-using controller::service;
+using controller::entitlement;
 using controller::vi_name;
 
 constexpr int turns = 21;
@@ -40,10 +40,10 @@ scheduler filled(const load& l, std::uint32_t functions) {
     scheduler s({.queues = 1024, .order = l.order});
     const std::uint64_t rate = s.options().bytes_per_second;
     for (std::uint32_t f = 0; f < functions; ++f) {
-        service quality;
+        entitlement quality;
         quality.guarantee = l.guarantees && f % 2 == 0 ? rate / functions : 0;
         quality.cap = l.caps ? rate : 0;
-        s.set_service(f, quality, 0);
+        s.set_entitlement(f, quality, 0);
         for (std::uint32_t vi = 0; vi < l.vis; ++vi) {
             s.ready({f, vi}, 0);
         }

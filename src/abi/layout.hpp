@@ -142,7 +142,7 @@ struct name_entry {
 };
 static_assert(sizeof(name_entry) == 256);
 
-enum class request_state : std::uint32_t {
+enum class request_stage : std::uint32_t {
     pending = 1,  ///< waits for the listener (or for its peer-to-peer counterpart)
     taken = 2,    ///< the listener's program holds it
     accepted = 3,
@@ -174,7 +174,7 @@ static_assert(sizeof(peer_description) == 56);
 struct request_entry {
     word32 owner;  ///< process index + 1, 0 = free
     word32 generation;
-    word32 state;  ///< request_state; futex
+    word32 state;  ///< request_stage; futex
     word32 vi;     ///< the requester's
     word32 name;   ///< index of the listener, none32 for peer-to-peer
     word32 name_generation;

@@ -140,13 +140,13 @@ constexpr link link_of(std::uint64_t state) { return static_cast<link>(state & 0
 constexpr break_reason reason_of(std::uint64_t state) { return static_cast<break_reason>(state >> 8 & 0xff); }
 constexpr std::uint32_t epoch_of(std::uint64_t state) { return static_cast<std::uint32_t>(state >> 32); }
 
-/// hand_over = produced << 32 | first << 8 | executor.  See docs/protocols.md.  `first`, 24 bits of it, is the index of
+/// hand_over = produced << 32 | first << 8 | holder.  See docs/protocols.md.  `first`, 24 bits of it, is the index of
 /// the descriptor at the head of a handed queue: with each that is executed the word is another one.
-enum class executor : std::uint32_t { owner = 0, handed = 1, peer = 2 };
-constexpr std::uint64_t make_hand_over(std::uint32_t produced, executor e, std::uint32_t first = 0) {
+enum class queue_holder : std::uint32_t { owner = 0, handed = 1, peer = 2 };
+constexpr std::uint64_t make_hand_over(std::uint32_t produced, queue_holder e, std::uint32_t first = 0) {
     return std::uint64_t{produced} << 32 | first << 8 | static_cast<std::uint32_t>(e);
 }
-constexpr executor executor_of(std::uint64_t h) { return static_cast<executor>(h & 0xff); }
+constexpr queue_holder holder_of(std::uint64_t h) { return static_cast<queue_holder>(h & 0xff); }
 constexpr std::uint32_t first_of(std::uint64_t h) { return static_cast<std::uint32_t>(h) >> 8; }
 constexpr std::uint32_t produced_of(std::uint64_t h) { return static_cast<std::uint32_t>(h >> 32); }
 

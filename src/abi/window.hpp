@@ -100,7 +100,7 @@ enum class verb : std::uint32_t {
     change_region = 6,      ///< v0 key, v1 domain, v2 rights.  On return no engine uses the old ones
     quiesce = 7,            ///< returns when every engine has left what it was doing when the request came
     listen = 8,             ///< v0 name entry of the window, whose arrivals are bumped; payload address_key
-    unlisten = 9,           ///< v0 name entry.  Pending requests end as request_state::closed
+    unlisten = 9,           ///< v0 name entry.  Pending requests end as request_stage::closed
     bind = 10,              ///< v0 VI; payload address_key
     resolve = 11,           ///< payload address_key -> r0 datagram address
     names = 12,    ///< payload the last address_key that is known, nothing at first -> r0 1: there are more, r1 count;

@@ -46,7 +46,7 @@ std::string cure(int os_errno) {
 
 bool is_vinicd(std::string_view typed) noexcept { return typed.starts_with(vinicd_scheme); }
 
-outcome<device::server_address> parse_vinicd_address(std::string_view typed) {
+answer<device::server_address> parse_vinicd_address(std::string_view typed) {
     const auto refuse = [&] {
         return fail("'" + std::string(typed) +
                         "' is no device with functions: write vinicd:PATH, where PATH is the socket of a vinicd",
@@ -62,7 +62,7 @@ outcome<device::server_address> parse_vinicd_address(std::string_view typed) {
     return std::move(*address);
 }
 
-outcome<function_client> function_client::open(const std::string& typed) {
+answer<function_client> function_client::open(const std::string& typed) {
     const auto address = parse_vinicd_address(typed);
     if (!address) {
         return std::unexpected(address.error());
@@ -84,7 +84,7 @@ outcome<function_client> function_client::open(const std::string& typed) {
     return made;
 }
 
-outcome<std::optional<std::string>> function_client::next(int timeout_ms) {
+answer<std::optional<std::string>> function_client::next(int timeout_ms) {
     pollfd readable{.fd = socket_.get(), .events = POLLIN, .revents = 0};
     if (::poll(&readable, 1, timeout_ms) == 0) {
         return std::nullopt;
@@ -98,7 +98,7 @@ outcome<std::optional<std::string>> function_client::next(int timeout_ms) {
     return packet;
 }
 
-outcome<object> function_client::ask(const object& request) {
+answer<object> function_client::ask(const object& request) {
     using clock = std::chrono::steady_clock;
     for (const auto end = clock::now() + busy_patience;;) {
         bool is_busy = false;
@@ -111,7 +111,7 @@ outcome<object> function_client::ask(const object& request) {
 }
 
 /// `is_busy`: what was there before is just being cleared away; ask again.
-outcome<object> function_client::ask_once(const object& request, bool& is_busy) {
+answer<object> function_client::ask_once(const object& request, bool& is_busy) {
     const std::string text = to_json(request, true);
     // A refusal may already wait there although nothing more can be sent.
     const bool sent = ::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) >= 0;
@@ -134,7 +134,7 @@ outcome<object> function_client::ask_once(const object& request, bool& is_busy) 
     return std::move(*reply);
 }
 
-outcome<std::vector<object>> function_client::functions(const std::string& one) {
+answer<std::vector<object>> function_client::functions(const std::string& one) {
     std::vector<std::string> names{one};
     if (one.empty()) {
         const auto known = ask({{"command", "functions"}});

@@ -25,28 +25,28 @@ struct failure {
     int exit_code = 1;
 };
 template <class T>
-using outcome = std::expected<T, failure>;
+using answer = std::expected<T, failure>;
 
 /// "vinicd:PATH", "vinicd:PATH#FUNCTION" and so on.
-[[nodiscard]] outcome<device::server_address> parse_vinicd_address(std::string_view typed);
+[[nodiscard]] answer<device::server_address> parse_vinicd_address(std::string_view typed);
 
 class function_client {
 public:
     /// Connects to "vinicd:PATH".
-    [[nodiscard]] static outcome<function_client> open(const std::string& address);
+    [[nodiscard]] static answer<function_client> open(const std::string& address);
     /// The reply, or the error that it tells; what is busy is asked again for some seconds.
-    [[nodiscard]] outcome<object> ask(const object& request);
+    [[nodiscard]] answer<object> ask(const object& request);
     /// The state of each function that may be seen, or of the one.
-    [[nodiscard]] outcome<std::vector<object>> functions(const std::string& one = {});
+    [[nodiscard]] answer<std::vector<object>> functions(const std::string& one = {});
     /// The next packet, after ask() of a monitor; nothing when the time is over (-1: none).
-    [[nodiscard]] outcome<std::optional<std::string>> next(int timeout_ms);
+    [[nodiscard]] answer<std::optional<std::string>> next(int timeout_ms);
     /// "vinicd:PATH", without a function.
     [[nodiscard]] const std::string& address() const noexcept { return address_; }
     /// The function of the address, or "".
     [[nodiscard]] const std::string& function() const noexcept { return function_; }
 
 private:
-    [[nodiscard]] outcome<object> ask_once(const object& request, bool& is_busy);
+    [[nodiscard]] answer<object> ask_once(const object& request, bool& is_busy);
 
     std::string address_;
     std::string function_;

@@ -31,7 +31,7 @@ std::string line_of(const object& event) {
 
 }  // namespace
 
-outcome<void> monitor_functions(const watch_options& o, const printer& print) {
+answer<void> monitor_functions(const watch_options& o, const printer& print) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());

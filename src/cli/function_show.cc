@@ -101,7 +101,7 @@ std::string document_of(const function_client& c, std::vector<object> functions)
 }
 
 /// The function that is meant, by its own word or by the address.
-outcome<std::string> wanted_function(const function_options& o, const function_client& c) {
+answer<std::string> wanted_function(const function_options& o, const function_client& c) {
     if (!o.function.empty() && !c.function().empty() && o.function != c.function()) {
         return std::unexpected(
             failure{"the address names " + c.function() + ", the command " + o.function + ": leave one out", 2});
@@ -144,7 +144,7 @@ std::string vectors_text(const object& function) {
 }
 
 /// Puts the configuration space into each function; as text, too.
-outcome<std::string> add_configurations(function_client& client, std::vector<object>& functions) {
+answer<std::string> add_configurations(function_client& client, std::vector<object>& functions) {
     std::string text;
     for (object& each : functions) {
         const auto reply = client.ask({{"command", "configuration"}, {"function", text_of(each, "name")}});
@@ -165,7 +165,7 @@ outcome<std::string> add_configurations(function_client& client, std::vector<obj
 
 }  // namespace
 
-outcome<std::string> show_functions(const function_options& o) {
+answer<std::string> show_functions(const function_options& o) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());
@@ -190,7 +190,7 @@ outcome<std::string> show_functions(const function_options& o) {
                   : to_text(table_of(*functions), o.details) + configurations;
 }
 
-outcome<std::string> set_function(const function_set_options& o) {
+answer<std::string> set_function(const function_set_options& o) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());
@@ -214,7 +214,7 @@ outcome<std::string> set_function(const function_set_options& o) {
 namespace {
 
 /// Asks for it and says how it went.
-outcome<std::string> change_function(const function_options& o, const char* command,
+answer<std::string> change_function(const function_options& o, const char* command,
                                      std::string (*told)(const std::string& function, const object& reply)) {
     auto client = function_client::open(o.device);
     if (!client) {
@@ -236,17 +236,17 @@ std::string with_epoch(const object& reply) { return ": epoch " + std::to_string
 
 }  // namespace
 
-outcome<std::string> reset_function(const function_options& o) {
+answer<std::string> reset_function(const function_options& o) {
     return change_function(o, "reset",
                            [](const std::string& f, const object& reply) { return "reset " + f + with_epoch(reply); });
 }
 
-outcome<std::string> add_vf(const function_options& o) {
+answer<std::string> add_vf(const function_options& o) {
     return change_function(o, "add",
                            [](const std::string& f, const object& reply) { return "added " + f + with_epoch(reply); });
 }
 
-outcome<std::string> remove_vf(const function_options& o) {
+answer<std::string> remove_vf(const function_options& o) {
     return change_function(o, "remove", [](const std::string& f, const object&) { return "removed " + f + "\n"; });
 }
 
@@ -271,7 +271,7 @@ std::optional<register_write> parse_register_write(std::string_view typed) {
     return w.width != 0 && number(where, w.offset) ? std::optional(w) : std::nullopt;
 }
 
-outcome<std::string> configure_function(const function_config_options& o) {
+answer<std::string> configure_function(const function_config_options& o) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());

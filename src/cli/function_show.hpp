@@ -48,19 +48,19 @@ struct watch_options : function_options {
 
 using printer = std::function<void(const std::string&)>;
 
-[[nodiscard]] outcome<std::string> show_functions(const function_options& o);
+[[nodiscard]] answer<std::string> show_functions(const function_options& o);
 /// Sets, and shows what is in force then.
-[[nodiscard]] outcome<std::string> set_function(const function_set_options& o);
-[[nodiscard]] outcome<std::string> reset_function(const function_options& o);
+[[nodiscard]] answer<std::string> set_function(const function_set_options& o);
+[[nodiscard]] answer<std::string> reset_function(const function_options& o);
 /// Writes, and shows the configuration space after that.
-[[nodiscard]] outcome<std::string> configure_function(const function_config_options& o);
+[[nodiscard]] answer<std::string> configure_function(const function_config_options& o);
 /// VFs come and go one at a time.
-[[nodiscard]] outcome<std::string> add_vf(const function_options& o);
-[[nodiscard]] outcome<std::string> remove_vf(const function_options& o);
+[[nodiscard]] answer<std::string> add_vf(const function_options& o);
+[[nodiscard]] answer<std::string> remove_vf(const function_options& o);
 /// Functions and what they move per second, until `count`, a key or a signal.
-[[nodiscard]] outcome<void> watch_functions(const watch_options& o, const printer& print);
+[[nodiscard]] answer<void> watch_functions(const watch_options& o, const printer& print);
 /// Events as they come.
-[[nodiscard]] outcome<void> monitor_functions(const watch_options& o, const printer& print);
+[[nodiscard]] answer<void> monitor_functions(const watch_options& o, const printer& print);
 
 /// `vinic device show vinicd:PATH`.
 [[nodiscard]] result<std::string> show_vinicd(const show_options& o);

@@ -84,7 +84,7 @@ struct sample {
     std::vector<object> functions;
 };
 
-outcome<sample> take(function_client& client, const std::string& one) {
+answer<sample> take(function_client& client, const std::string& one) {
     auto functions = client.functions(one);
     if (!functions) {
         return std::unexpected(functions.error());
@@ -192,14 +192,14 @@ bool wait(const screen* shown, double seconds, order& by, bool& paused) {
 
 }  // namespace
 
-outcome<void> watch_functions(const watch_options& o, const printer& print) {
+answer<void> watch_functions(const watch_options& o, const printer& print) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());
     }
     const std::string one = o.function.empty() ? client->function() : o.function;
     const auto device = client->ask({{"command", "device"}});
-    auto before = device ? take(*client, one) : outcome<sample>(std::unexpected(device.error()));
+    auto before = device ? take(*client, one) : answer<sample>(std::unexpected(device.error()));
     if (!before) {
         return std::unexpected(before.error());
     }

@@ -33,7 +33,7 @@ template <class Options, class Command>
 void run_with(CLI::App& command, std::shared_ptr<Options> o, Command run, int& exit_code, const printer& print,
               const complainer& complain) {
     command.callback([o, run, &exit_code, print, complain] {
-        const outcome<std::string> done = run(*o);
+        const answer<std::string> done = run(*o);
         if (done) {
             print(*done);
         } else {
@@ -134,7 +134,7 @@ void add_function(CLI::App& app, int& exit_code, const printer& print, const com
     add_change("remove", "Cut off who uses a VF, and take it away", "The function: vf0, vf1, ...", remove_vf);
 }
 
-using watcher = outcome<void> (*)(const watch_options&, const printer&);
+using watcher = answer<void> (*)(const watch_options&, const printer&);
 
 std::shared_ptr<watch_options> add_watch(CLI::App& command, watcher watch, int& exit_code, const printer& print,
                                          const complainer& complain) {

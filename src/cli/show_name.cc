@@ -34,27 +34,27 @@ value kind_name(std::uint32_t kind) {
 }
 
 value state_name(std::uint32_t state) {
-    switch (static_cast<abi::request_state>(state)) {
-        case abi::request_state::pending:
+    switch (static_cast<abi::request_stage>(state)) {
+        case abi::request_stage::pending:
             return "pending";
-        case abi::request_state::taken:
+        case abi::request_stage::taken:
             return "taken";
-        case abi::request_state::accepted:
+        case abi::request_stage::accepted:
             return "accepted";
-        case abi::request_state::rejected:
+        case abi::request_stage::rejected:
             return "rejected";
-        case abi::request_state::closed:
-        case abi::request_state::failed:
+        case abi::request_stage::closed:
+        case abi::request_stage::failed:
             return "failed";
-        case abi::request_state::mismatch:
+        case abi::request_stage::mismatch:
             return "mismatch";
     }
     return "unknown";
 }
 
 bool waits(const abi::request_entry& r) {
-    const auto state = static_cast<abi::request_state>(r.state.load_relaxed());
-    return state == abi::request_state::pending || state == abi::request_state::taken;
+    const auto state = static_cast<abi::request_stage>(r.state.load_relaxed());
+    return state == abi::request_stage::pending || state == abi::request_stage::taken;
 }
 
 struct request_tables {
@@ -77,7 +77,7 @@ request_tables requests_of(const device_file& f, const process_list& processes) 
             to = printable(name_in(f.read<abi::name_entry>(abi::names_offset + listener * sizeof(abi::name_entry)).at));
             found.waiting[listener] += waits(r) ? 1u : 0u;
         }
-        const bool answered = static_cast<abi::request_state>(r.state.load_relaxed()) == abi::request_state::accepted;
+        const bool answered = static_cast<abi::request_stage>(r.state.load_relaxed()) == abi::request_stage::accepted;
         found.all.rows.push_back({processes.pid_of(owner), processes.command_of(owner), r.vi.load_relaxed(),
                                   state_name(r.state.load_relaxed()), to,
                                   peer_to_peer ? value(printable(name_in(r.local))) : value(), r.data_bytes,

@@ -71,12 +71,12 @@ value reason_name(std::uint64_t state) {
 }
 
 value executor_name(std::uint64_t word) {
-    switch (abi::executor_of(word)) {
-        case abi::executor::owner:
+    switch (abi::holder_of(word)) {
+        case abi::queue_holder::owner:
             return "owner";
-        case abi::executor::handed:
+        case abi::queue_holder::handed:
             return "handed_over";
-        case abi::executor::peer:
+        case abi::queue_holder::peer:
             return "peer";
     }
     return "unknown";

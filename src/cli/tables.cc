@@ -170,7 +170,7 @@ std::optional<std::uint32_t> receives_posted(const device_file& f, const abi::vi
 
 std::uint32_t sends_waiting(const abi::vi_entry& v) noexcept {
     const std::uint64_t word = v.hand_over.load_relaxed();
-    if (abi::executor_of(word) == abi::executor::owner ||
+    if (abi::holder_of(word) == abi::queue_holder::owner ||
         abi::link_of(v.state.load_relaxed()) != abi::link::connected) {
         return 0;
     }

@@ -77,7 +77,7 @@ public:
           lease_bytes_(lease_bytes) {}
 
     /// A function comes or its entitlement changes.  What it still owes to its cap stays owed, in bytes.
-    void set(std::uint32_t function, const service& s, std::uint64_t now_ns);
+    void set(std::uint32_t function, const entitlement& s, std::uint64_t now_ns);
     /// Returns what capped_ns() was.
     std::uint64_t remove(std::uint32_t function, std::uint64_t now_ns);
 
@@ -148,7 +148,7 @@ private:
         bool in_shares = false;
         std::uint64_t held_since_ns = 0;
         std::uint64_t capped_ns = 0;
-        service entitlement;
+        entitlement granted;
     };
     struct level {
         tag_heap reservations;
@@ -196,7 +196,7 @@ private:
 };
 
 template <class Rules>
-void basic_arbiter<Rules>::set(std::uint32_t function, const service& s, std::uint64_t now_ns) {
+void basic_arbiter<Rules>::set(std::uint32_t function, const entitlement& s, std::uint64_t now_ns) {
     if (function >= accounts_.size()) {
         accounts_.resize(function + 1);
         held_.reserve(accounts_.size());
@@ -206,7 +206,7 @@ void basic_arbiter<Rules>::set(std::uint32_t function, const service& s, std::ui
         }
     }
     account& a = accounts_[function];
-    if (a.present && a.entitlement == s) {
+    if (a.present && a.granted == s) {
         return;
     }
     const auto ahead = [now_ns](real_tag tag, std::uint64_t before_rate, std::uint64_t rate) {
@@ -218,13 +218,13 @@ void basic_arbiter<Rules>::set(std::uint32_t function, const service& s, std::ui
     };
     const bool offered = a.offered;
     leave(function, a, now_ns);
-    const auto guaranteed = [](const service& of) {
+    const auto guaranteed = [](const entitlement& of) {
         return of.cap == 0 ? of.guarantee : std::min(of.guarantee, of.cap);
     };
     const std::uint64_t guarantee = guaranteed(s);
-    a.limit = ahead(a.limit, a.entitlement.cap, s.cap);
-    a.reservation = ahead(a.reservation, guaranteed(a.entitlement), guarantee);
-    a.entitlement = s;
+    a.limit = ahead(a.limit, a.granted.cap, s.cap);
+    a.reservation = ahead(a.reservation, guaranteed(a.granted), guarantee);
+    a.granted = s;
     a.per_byte_reservation = real_tag::per_byte(guarantee);
     a.per_byte_limit = real_tag::per_byte(s.cap);
     a.per_byte_share = (1ULL << 40) / std::clamp<std::uint32_t>(s.weight, 1, 10'000);

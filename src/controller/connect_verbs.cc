@@ -87,11 +87,11 @@ void control::link(vi& a, vi& b) {
     publish_state(b);
 }
 
-void control::settle(requests::iterator at, abi::request_state how, const vi* peer, const abi::answer_mail& answer) {
+void control::settle(requests::iterator at, abi::request_stage how, const vi* peer, const abi::answer_mail& answer) {
     vi& v = *at->second.from;
     const std::uint32_t entry = at->second.entry;
     forget_request(at);
-    if (how != abi::request_state::accepted) {
+    if (how != abi::request_stage::accepted) {
         const std::lock_guard lock(engines_.board);
         become(v, abi::link::idle);
     }
@@ -192,7 +192,7 @@ errc control::connect_peer(call& c) {
     if (fits) {
         link(*v, peer);
     }
-    const auto how = fits ? abi::request_state::accepted : abi::request_state::mismatch;
+    const auto how = fits ? abi::request_stage::accepted : abi::request_stage::mismatch;
     settle(mine, how, &peer, their_data);
     settle(theirs, how, v, my_data);
     return errc::ok;
@@ -263,7 +263,7 @@ errc control::accept(call& c) {
     }
     v->base = c.v[2];
     link(*at->second.from, *v);
-    settle(at, abi::request_state::accepted, v, clipped(mail.data_bytes, mail.data));
+    settle(at, abi::request_stage::accepted, v, clipped(mail.data_bytes, mail.data));
     return errc::ok;
 }
 
@@ -273,7 +273,7 @@ errc control::reject(call& c) {
     if (at == requests_.end()) {
         return errc::peer_gone;
     }
-    settle(at, abi::request_state::rejected, nullptr, clipped(mail.data_bytes, mail.data));
+    settle(at, abi::request_stage::rejected, nullptr, clipped(mail.data_bytes, mail.data));
     return errc::ok;
 }
 

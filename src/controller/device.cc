@@ -124,7 +124,7 @@ result<std::unique_ptr<device>> device::create(const device_options& options) {
     st->engines = std::make_unique<class engines>(st->options, st->functions, st->doorbell_kicks, st->deliveries);
     st->control = std::make_unique<class control>(st->functions, *st->engines, options.vis_total);
     for (const auto& f : st->functions) {
-        st->engines->scheduler.set_service(f->number, f->options.quality, clock_ns());
+        st->engines->scheduler.set_entitlement(f->number, f->options.quality, clock_ns());
     }
     return std::unique_ptr<device>(new device(std::move(st)));
 }

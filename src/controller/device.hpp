@@ -26,7 +26,7 @@ using abi::function_name;
 using abi::function_number;
 
 struct function_options {
-    service quality;
+    entitlement quality;
     std::uint64_t window_bytes = 4ULL << 30;  ///< a power of two, at least 512 MiB; sparse: what is used is taken
     std::uint32_t vis_max = 4096;             ///< at most 65536
     std::uint32_t regions_max = 65536;        ///< at most 1048576
@@ -172,17 +172,17 @@ public:
     /// reserved queues are free then.
     [[nodiscard]] result<void> remove(std::uint32_t function, const std::string& by = {});
     /// Brings it back as if new: counters are 0, nobody may know its memory, it has bus master.  Refused as
-    /// set_service(), or errc::busy, it is still being taken away: it stays away.
-    [[nodiscard]] result<void> add(std::uint32_t function, const service& s = {}, const std::string& by = {});
+    /// set_entitlement(), or errc::busy, it is still being taken away: it stays away.
+    [[nodiscard]] result<void> add(std::uint32_t function, const entitlement& s = {}, const std::string& by = {});
     [[nodiscard]] bool has(std::uint32_t function) const;
     [[nodiscard]] result<function_status> status(std::uint32_t function) const;
     /// Its service and what it may hold from now on (0: a window's size); it keeps what it has.  Both are checked
     /// before either is changed.  One event, if one is new or `by` says what else is: rights are the program's affair.
     /// errc::invalid_argument: outside its limits, or guarantees beyond what the device moves.
-    [[nodiscard]] result<void> set(std::uint32_t function, const service& s, std::uint64_t memory_bytes,
+    [[nodiscard]] result<void> set(std::uint32_t function, const entitlement& s, std::uint64_t memory_bytes,
                                    const std::string& by = {});
     /// One of them, the other stays.
-    [[nodiscard]] result<void> set_service(std::uint32_t function, const service& s, const std::string& by = {});
+    [[nodiscard]] result<void> set_entitlement(std::uint32_t function, const entitlement& s, const std::string& by = {});
     [[nodiscard]] result<void> set_memory(std::uint32_t function, std::uint64_t bytes, const std::string& by = {});
     /// Only this function, and others that were given the same, may use names that begin with one of these; the longest
     /// prefix that fits decides.  A function that has such a name and may not loses it: its listener is closed.

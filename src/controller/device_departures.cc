@@ -107,7 +107,7 @@ std::optional<device::state::ended_function> device::state::end_if_empty(functio
         case ending::removal:
             configuration->set_present(f.number, false);
             allow_all();
-            (void)put_service(f, {});  // the initial one asks for nothing and fits always
+            (void)put_entitlement(f, {});  // the initial one asks for nothing and fits always
             f.misbehaved = false;
             f.vectors.reset(f.times);
             told = event_kind::removed;

@@ -17,7 +17,7 @@ constexpr std::uint64_t window_bytes_least = abi::window_chunks_least * abi::chu
 }  // namespace
 
 result<void> check(const function_options& o, const std::string& name) {
-    const service& q = o.quality;
+    const entitlement& q = o.quality;
     const char* why = nullptr;
     if (!std::has_single_bit(o.window_bytes) || o.window_bytes < window_bytes_least ||
         o.window_bytes > abi::file_size) {

@@ -136,7 +136,7 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
             return r;
         }
         f.present = false;                 // from here on nobody enters
-        (void)state_->put_service(f, {});  // the initial one asks for nothing and fits always
+        (void)state_->put_entitlement(f, {});  // the initial one asks for nothing and fits always
         state_->begin_to_end(f, ending::removal, abi::notice::removal_imminent, by);
         ended = state_->end_if_empty(f);
     }
@@ -147,7 +147,7 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
     return {};
 }
 
-result<void> device::add(std::uint32_t number, const service& wanted, const std::string& by) {
+result<void> device::add(std::uint32_t number, const entitlement& wanted, const std::string& by) {
     const auto found = state_->find(number);
     if (!found) {
         return std::unexpected(found.error());
@@ -163,7 +163,7 @@ result<void> device::add(std::uint32_t number, const service& wanted, const std:
             return std::unexpected(refuse(
                 errc::busy, "function " + function_name(number) + " is still being taken away: ask again in a moment"));
         }
-        if (auto r = state_->put_service(f, wanted); !r) {
+        if (auto r = state_->put_entitlement(f, wanted); !r) {
             return r;
         }
         f.before = state_->counted(f);

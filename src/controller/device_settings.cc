@@ -33,7 +33,7 @@ result<held_function> find_present(const device::state& s, std::uint32_t number)
 
 /// What is not said stays.
 struct setting {
-    std::optional<service> quality;
+    std::optional<entitlement> quality;
     std::optional<std::uint64_t> memory_bytes;
 };
 
@@ -50,7 +50,7 @@ result<void> put(device::state& s, std::uint32_t number, const setting& wanted, 
         return r;
     }
     const bool is_other = o.quality != f.options.quality;
-    if (auto r = is_other ? s.put_service(f, o.quality) : result<void>(); !r) {
+    if (auto r = is_other ? s.put_entitlement(f, o.quality) : result<void>(); !r) {
         return r;
     }
     const bool has_other = o.memory_bytes != f.options.memory_bytes;
@@ -95,7 +95,7 @@ result<function_status> device::status(std::uint32_t number) const {
 }
 
 /// Under control->mutex.
-result<void> device::state::put_service(function& f, const service& wanted) {
+result<void> device::state::put_entitlement(function& f, const entitlement& wanted) {
     function_options o = f.options;
     o.quality = wanted;
     if (auto r = check(o, function_name(f.number)); !r) {
@@ -112,13 +112,13 @@ result<void> device::state::put_service(function& f, const service& wanted) {
                                                                   "device is said to move " +
                                                                   std::to_string(all)));
     }
-    const service& now = f.options.quality;
+    const entitlement& now = f.options.quality;
     const bool is_new = now.guarantee != wanted.guarantee || now.cap != wanted.cap || now.weight != wanted.weight ||
                         now.priority != wanted.priority;
     f.options.quality = wanted;
     {
         const std::lock_guard lock(engines->board);
-        engines->scheduler.set_service(f.number, wanted, clock_ns());
+        engines->scheduler.set_entitlement(f.number, wanted, clock_ns());
     }
     if (is_new && f.present) {
         publish_service(f, true);
@@ -126,12 +126,12 @@ result<void> device::state::put_service(function& f, const service& wanted) {
     return {};
 }
 
-result<void> device::set(std::uint32_t number, const service& wanted, std::uint64_t memory_bytes,
+result<void> device::set(std::uint32_t number, const entitlement& wanted, std::uint64_t memory_bytes,
                          const std::string& by) {
     return put(*state_, number, {wanted, memory_bytes}, by);
 }
 
-result<void> device::set_service(std::uint32_t number, const service& wanted, const std::string& by) {
+result<void> device::set_entitlement(std::uint32_t number, const entitlement& wanted, const std::string& by) {
     return put(*state_, number, {wanted, {}}, by);
 }
 

@@ -94,7 +94,7 @@ struct device::state {
     /// Under control->mutex.
     [[nodiscard]] static result<void> is_present(const function& f);
     [[nodiscard]] function_counters counted(const function& f) const;
-    [[nodiscard]] result<void> put_service(function& f, const service& wanted);
+    [[nodiscard]] result<void> put_entitlement(function& f, const entitlement& wanted);
     void allow_all();
     /// Lets nobody in any more, and says so.
     void begin_to_end() noexcept;

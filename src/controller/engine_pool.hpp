@@ -18,7 +18,7 @@ public:
     /// What an engine is busy with.
     struct task {
         vi_name vi;
-        vi_entry* entry = nullptr;
+        queued_vi* entry = nullptr;
         std::uint32_t generation = 0;  // of the function, which may be removed meanwhile
         bool by_reservation = false;
     };

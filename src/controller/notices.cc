@@ -11,7 +11,7 @@ namespace vinic::controller {
 namespace {
 
 abi::notice_words words_of(const function& f, abi::notice what) noexcept {
-    const service& s = f.options.quality;
+    const entitlement& s = f.options.quality;
     return {os::now_ns(), s.guarantee, s.cap, s.weight, s.priority, static_cast<std::uint32_t>(what)};
 }
 

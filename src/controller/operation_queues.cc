@@ -41,7 +41,7 @@ std::uint32_t operation_queues::close(std::uint32_t function) {
     }
     for (const auto& page : m.pages) {
         if (page != nullptr) {
-            for (vi_entry& e : *page) {
+            for (queued_vi& e : *page) {
                 e.again = false;
             }
         }
@@ -96,7 +96,7 @@ void operation_queues::release_lane(member& m, std::uint16_t held) {
 }
 
 /// At the end of the lane's list; the lane itself enters the round elsewhere.
-void operation_queues::append(member& m, std::uint16_t to, vi_name vi, vi_entry& e, std::uint64_t now_ns) {
+void operation_queues::append(member& m, std::uint16_t to, vi_name vi, queued_vi& e, std::uint64_t now_ns) {
     lane& l = lanes_[to];
     const auto index = static_cast<std::uint16_t>(vi.vi);
     if (l.queued++ == 0) {
@@ -111,7 +111,7 @@ void operation_queues::append(member& m, std::uint16_t to, vi_name vi, vi_entry&
     ++m.queued;
 }
 
-void operation_queues::unlink(member& m, vi_name vi, vi_entry& e) {
+void operation_queues::unlink(member& m, vi_name vi, queued_vi& e) {
     lane& l = lanes_[e.lane];
     --m.queued;
     if (--l.queued == 0) {
@@ -126,7 +126,7 @@ void operation_queues::unlink(member& m, vi_name vi, vi_entry& e) {
     }
 }
 
-void operation_queues::unbind(member& m, vi_entry& e) {
+void operation_queues::unbind(member& m, queued_vi& e) {
     e.standing = standing::unbound;
     e.again = false;
     if (--lanes_[e.lane].bound == 0) {
@@ -134,7 +134,7 @@ void operation_queues::unbind(member& m, vi_entry& e) {
     }
 }
 
-bool operation_queues::bind(vi_name vi, vi_entry& e, std::uint64_t now_ns) {
+bool operation_queues::bind(vi_name vi, queued_vi& e, std::uint64_t now_ns) {
     member& m = members_[vi.function];
     const std::uint32_t owned = m.owned;
     e.lane = hold_lane(vi.function, m);
@@ -156,19 +156,19 @@ operation_queues::taken operation_queues::take(std::uint32_t function) {
         turn = m.round.turn(lanes_, quantum_);
     }
     const vi_name vi{function, lanes_[turn].first};
-    vi_entry& e = entry(vi);
+    queued_vi& e = entry(vi);
     take(vi, e);
     return {vi.vi, &e};
 }
 
-void operation_queues::take(vi_name vi, vi_entry& e) {
+void operation_queues::take(vi_name vi, queued_vi& e) {
     member& m = members_[vi.function];
     unlink(m, vi, e);
     e.standing = standing::granted;
     ++m.granted;
 }
 
-void operation_queues::give_back(vi_name vi, vi_entry& e, std::uint64_t cost, bool more, std::uint64_t now_ns) {
+void operation_queues::give_back(vi_name vi, queued_vi& e, std::uint64_t cost, bool more, std::uint64_t now_ns) {
     member& m = members_[vi.function];
     --m.granted;
     e.again = false;
@@ -181,7 +181,7 @@ void operation_queues::give_back(vi_name vi, vi_entry& e, std::uint64_t cost, bo
     }
 }
 
-void operation_queues::forget(vi_name vi, vi_entry& e) {
+void operation_queues::forget(vi_name vi, queued_vi& e) {
     member& m = members_[vi.function];
     unlink(m, vi, e);
     unbind(m, e);

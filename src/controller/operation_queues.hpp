@@ -30,7 +30,7 @@ namespace vinic::controller {
 enum class standing : std::uint8_t { unbound, queued, granted };
 
 /// A VI as the scheduler knows it.
-struct vi_entry {
+struct queued_vi {
     std::uint64_t ready_ns = 0;
     std::uint16_t next = 0;  // in its lane
     std::uint16_t previous = 0;
@@ -50,39 +50,39 @@ public:
     std::uint32_t close(std::uint32_t function);
 
     /// Allocates when the function uses this range of VIs for the first time.
-    [[nodiscard]] vi_entry& entry(vi_name vi) {
+    [[nodiscard]] queued_vi& entry(vi_name vi) {
         auto& page = members_[vi.function].pages[vi.vi / page_vis];
         if (page == nullptr) [[unlikely]] {
             page = std::make_unique<vi_page>();
         }
         return (*page)[vi.vi % page_vis];
     }
-    [[nodiscard]] vi_entry* find(vi_name vi) noexcept {
+    [[nodiscard]] queued_vi* find(vi_name vi) noexcept {
         auto& page = members_[vi.function].pages[vi.vi / page_vis];
         return page == nullptr ? nullptr : &(*page)[vi.vi % page_vis];
     }
 
     /// Unbound to queued.  False: no queue was free for it.
-    bool bind(vi_name vi, vi_entry& e, std::uint64_t now_ns);
+    bool bind(vi_name vi, queued_vi& e, std::uint64_t now_ns);
     /// Queued to granted, in the function's turn.
     struct taken {
         std::uint32_t vi;
-        vi_entry* entry;  // stays where it is while the VI is under grant
+        queued_vi* entry;  // stays where it is while the VI is under grant
     };
     taken take(std::uint32_t function);
     /// Queued to granted, out of turn.
-    void take(vi_name vi, vi_entry& e);
+    void take(vi_name vi, queued_vi& e);
     /// Granted to queued or unbound; `cost` is what its lane pays.
-    void give_back(vi_name vi, vi_entry& e, std::uint64_t cost, bool more, std::uint64_t now_ns);
+    void give_back(vi_name vi, queued_vi& e, std::uint64_t cost, bool more, std::uint64_t now_ns);
     /// Queued to unbound.
-    void forget(vi_name vi, vi_entry& e);
+    void forget(vi_name vi, queued_vi& e);
 
     [[nodiscard]] std::uint32_t queued(std::uint32_t function) const noexcept { return members_[function].queued; }
     /// Nothing waits and nothing is under grant.
     [[nodiscard]] bool idle(std::uint32_t function) const noexcept {
         return members_[function].queued + members_[function].granted == 0;
     }
-    [[nodiscard]] std::uint32_t queue_of(const vi_entry& e) const noexcept { return lanes_[e.lane].queue; }
+    [[nodiscard]] std::uint32_t queue_of(const queued_vi& e) const noexcept { return lanes_[e.lane].queue; }
     /// Queues that the function owns right now.
     [[nodiscard]] std::uint32_t owned(std::uint32_t function) const noexcept { return members_[function].owned; }
 
@@ -90,7 +90,7 @@ public:
 
 private:
     static constexpr std::uint32_t page_vis = 256;
-    using vi_page = std::array<vi_entry, page_vis>;
+    using vi_page = std::array<queued_vi, page_vis>;
 
     struct member {
         byte_round_robin round;
@@ -108,9 +108,9 @@ private:
     }
     std::uint16_t hold_lane(std::uint32_t function, member& m);
     void release_lane(member& m, std::uint16_t held);
-    void append(member& m, std::uint16_t to, vi_name vi, vi_entry& e, std::uint64_t now_ns);
-    void unlink(member& m, vi_name vi, vi_entry& e);
-    void unbind(member& m, vi_entry& e);
+    void append(member& m, std::uint16_t to, vi_name vi, queued_vi& e, std::uint64_t now_ns);
+    void unlink(member& m, vi_name vi, queued_vi& e);
+    void unbind(member& m, queued_vi& e);
 
     std::uint32_t queues_;
     std::int64_t quantum_;

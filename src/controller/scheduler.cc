@@ -31,7 +31,7 @@ std::uint64_t quantum(const scheduler_options& o) noexcept {
 
 }  // namespace
 
-std::string_view complaint(const service& s) noexcept {
+std::string_view complaint(const entitlement& s) noexcept {
     if (s.weight < 1 || s.weight > 10'000) {
         return "a weight is 1 to 10000";
     }
@@ -144,7 +144,7 @@ bool scheduler::state::choose(engine_pool::task& into, std::uint64_t now_ns) {
         return true;
     }
     const auto chosen = in_order.choose([this](vi_name vi, std::uint64_t ready_ns) {
-        const vi_entry* e = queues.find(vi);
+        const queued_vi* e = queues.find(vi);
         return e != nullptr && e->standing == standing::queued && e->ready_ns == ready_ns;
     });
     if (!chosen) {
@@ -161,7 +161,7 @@ scheduler::scheduler(scheduler&&) noexcept = default;
 scheduler& scheduler::operator=(scheduler&&) noexcept = default;
 scheduler::~scheduler() = default;
 
-void scheduler::set_service(std::uint32_t function, const service& s, std::uint64_t now_ns) {
+void scheduler::set_entitlement(std::uint32_t function, const entitlement& s, std::uint64_t now_ns) {
     state& all = *state_;
     assert(function < functions_max && complaint(s).empty());
     if (function >= functions_max) {
@@ -201,7 +201,7 @@ void scheduler::ready(vi_name vi, std::uint64_t now_ns) {
     if (!all.present(vi.function) || vi.vi >= operation_queues::vis_max) {
         return;
     }
-    vi_entry& e = all.queues.entry(vi);
+    queued_vi& e = all.queues.entry(vi);
     if (e.standing != standing::unbound) {
         e.again = e.standing == standing::granted;
         return;
@@ -221,7 +221,7 @@ bool scheduler::forget(vi_name vi) noexcept {
     if (!all.present(vi.function) || vi.vi >= operation_queues::vis_max) {
         return true;
     }
-    vi_entry* e = all.queues.find(vi);
+    queued_vi* e = all.queues.find(vi);
     if (e == nullptr || e->standing == standing::unbound) {
         return true;
     }
@@ -249,7 +249,7 @@ std::optional<grant> scheduler::next(std::uint64_t now_ns) {
     }
     all.engines.take(engine);
     --all.waiting;
-    const vi_entry& e = *task.entry;
+    const queued_vi& e = *task.entry;
     state::tenant& f = all.functions[task.vi.function];
     task.generation = f.generation;
     ++f.counters.grants;
@@ -283,7 +283,7 @@ void scheduler::done(const grant& g, const served& s, std::uint64_t now_ns) {
     const std::uint32_t function = g.vi.function;
     state::tenant& f = all.functions[function];
     const bool same = f.present && f.generation == task.generation;  // it was not removed meanwhile
-    vi_entry& e = *task.entry;
+    queued_vi& e = *task.entry;
     const bool first = all.queues.queued(function) == 0;
     const bool more = (same && s.more) || e.again;
     const std::uint64_t cost = all.cost(s);

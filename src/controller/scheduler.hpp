@@ -6,7 +6,7 @@
 //   byte-deficit round robin inside a function -> grant to an idle engine -> done(): charged, requeued or unbound
 //
 //   Pure: time is an argument, nothing sleeps, nothing is shared; the caller guards it with one lock.
-//   Nothing is allocated but in set_service() and at the first prepare() or ready() of a range of 256 VIs (policy::fifo
+//   Nothing is allocated but in set_entitlement() and at the first prepare() or ready() of a range of 256 VIs (policy::fifo
 //   apart). docs/scheduling.md has the rules, and what they are worth.
 #pragma once
 
@@ -23,13 +23,13 @@ constexpr std::uint32_t engines_max = 64;
 constexpr std::uint32_t queues_max = 1024;
 
 /// What a function is entitled to.  Rates are bytes per second, 0 = none (no guarantee, no cap).
-struct service {
+struct entitlement {
     std::uint64_t guarantee = 0;
     std::uint64_t cap = 0;
     std::uint32_t weight = 1;           ///< 1 to 10000
     std::uint32_t priority = 0;         ///< strict class: a higher one is served first; 0 to 7
     std::uint32_t reserved_queues = 1;  ///< operation queues that nobody else may take
-    friend bool operator==(const service&, const service&) = default;
+    friend bool operator==(const entitlement&, const entitlement&) = default;
 };
 
 /// Which function comes next.  The first is the product; the others are what it is compared with.
@@ -50,7 +50,7 @@ struct scheduler_options {
 };
 
 /// What is wrong with it, as the end of a sentence; empty: nothing.
-[[nodiscard]] std::string_view complaint(const service& s) noexcept;
+[[nodiscard]] std::string_view complaint(const entitlement& s) noexcept;
 [[nodiscard]] std::string_view complaint(const scheduler_options& o) noexcept;
 
 /// A function's number (0 = PF) and a VI's in it.
@@ -99,7 +99,7 @@ public:
     ~scheduler();
 
     /// A function comes, or its entitlement changes; takes effect with the next grant.  The same again changes nothing.
-    void set_service(std::uint32_t function, const service& s, std::uint64_t now_ns);
+    void set_entitlement(std::uint32_t function, const entitlement& s, std::uint64_t now_ns);
     /// A function goes: its VIs are forgotten, grants under way may still be done().
     void remove_function(std::uint32_t function, std::uint64_t now_ns);
 

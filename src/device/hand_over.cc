@@ -53,7 +53,7 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
 bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
     r.from->send_next.store_relaxed(first);
     r.to->receive_next.store_relaxed(r.fill);
-    r.from->hand_over.store_release(abi::make_hand_over(produced, abi::executor::handed, first));
+    r.from->hand_over.store_release(abi::make_hand_over(produced, abi::queue_holder::handed, first));
     r.to->receive_attention.store_release(1);
     // Pairs with the light barrier in post_receive: either the receiver sees the attention word, or
     // its descriptor is seen here.
@@ -71,9 +71,9 @@ bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t pr
 
 bool append(route& r, std::uint32_t produced) noexcept {
     std::uint64_t seen = r.from->hand_over.load_acquire();
-    while (abi::executor_of(seen) != abi::executor::owner) {
+    while (abi::holder_of(seen) != abi::queue_holder::owner) {
         if (r.from->hand_over.compare_exchange(
-                seen, abi::make_hand_over(produced, abi::executor_of(seen), abi::first_of(seen)))) {
+                seen, abi::make_hand_over(produced, abi::holder_of(seen), abi::first_of(seen)))) {
             return true;
         }
     }
@@ -83,8 +83,8 @@ bool append(route& r, std::uint32_t produced) noexcept {
 
 bool take_back(abi::vi_entry& from) noexcept {
     std::uint64_t seen = from.hand_over.load_acquire();
-    while (abi::executor_of(seen) == abi::executor::handed) {
-        if (from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::executor::owner))) {
+    while (abi::holder_of(seen) == abi::queue_holder::handed) {
+        if (from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::owner))) {
             return true;
         }
     }
@@ -92,8 +92,8 @@ bool take_back(abi::vi_entry& from) noexcept {
 }
 
 bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept {
-    return abi::executor_of(seen) == abi::executor::handed &&
-           from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::executor::owner));
+    return abi::holder_of(seen) == abi::queue_holder::handed &&
+           from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::owner));
 }
 
 void drain_for_peer(route& r, send_side& queue) noexcept {
@@ -103,23 +103,23 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
     r.to->receive_attention.store_relaxed(0);
     std::uint64_t seen = word.load_acquire();
     do {
-        if (abi::executor_of(seen) != abi::executor::handed) {
+        if (abi::holder_of(seen) != abi::queue_holder::handed) {
             // The claim must be a locked instruction even when it fails: it orders the store above.
             if (word.compare_exchange(seen, seen)) {
                 return;
             }
             continue;
         }
-    } while (abi::executor_of(seen) != abi::executor::handed ||
-             !word.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::executor::peer)));
+    } while (abi::holder_of(seen) != abi::queue_holder::handed ||
+             !word.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::peer)));
 
     r.resume_at(r.to->receive_next.load_relaxed());
-    std::uint64_t mine = abi::make_hand_over(abi::produced_of(seen), abi::executor::peer);
+    std::uint64_t mine = abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::peer);
     for (;;) {
         const drained how = drain(r, queue, abi::produced_of(mine));
         if (how == drained::empty) {
             // Fails when the sender appended: then there is more to do.
-            if (word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::executor::owner))) {
+            if (word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::queue_holder::owner))) {
                 return;
             }
             continue;
@@ -128,7 +128,7 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
         r.to->receive_attention.store_relaxed(how == drained::waits ? 1 : 0);
         const std::uint32_t first = r.from->send_next.load_relaxed();
         while (
-            !word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::executor::handed, first))) {
+            !word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::queue_holder::handed, first))) {
         }
         return;
     }

@@ -30,7 +30,7 @@ void free_names(memory& m, std::uint32_t owner) noexcept {
         if (n.owner.load_relaxed() != owner) {
             continue;
         }
-        fail_requests_of(m, i, abi::request_state::failed);
+        fail_requests_of(m, i, abi::request_stage::failed);
         m.give(abi::names, i);
         wake(n.arrivals);
     }
@@ -163,13 +163,13 @@ void free_memory(memory& m, std::uint32_t i) noexcept {
 
 }  // namespace
 
-void fail_requests_of(memory& m, std::uint32_t name, abi::request_state as) noexcept {
+void fail_requests_of(memory& m, std::uint32_t name, abi::request_stage as) noexcept {
     for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
         abi::request_entry& r = m.request(i);
-        const auto state = static_cast<abi::request_state>(r.state.load_relaxed());
+        const auto state = static_cast<abi::request_stage>(r.state.load_relaxed());
         if (r.owner.load_relaxed() != 0 && r.name.load_relaxed() == name &&
             r.name_generation.load_relaxed() == m.name(name).generation.load_relaxed() &&
-            (state == abi::request_state::pending || state == abi::request_state::taken)) {
+            (state == abi::request_stage::pending || state == abi::request_stage::taken)) {
             r.state.store_release(static_cast<std::uint32_t>(as));
             os::futex_wake(&r.state.raw_);
         }

@@ -23,7 +23,7 @@ void look_for_dead(memory& m, std::uint64_t now_ns) noexcept;
 void retire_process(memory& m, std::uint32_t i, abi::break_reason reason) noexcept;
 
 /// Requests to listener `name` fail, and their owners wake.  Under the lock.
-void fail_requests_of(memory& m, std::uint32_t name, abi::request_state as) noexcept;
+void fail_requests_of(memory& m, std::uint32_t name, abi::request_stage as) noexcept;
 
 /// Adds what VI v counted to the device's totals.  Under the lock.
 void retire_counters(memory& m, const abi::vi_entry& v) noexcept;

@@ -30,31 +30,31 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
         if (pending_request != request) {
             return std::unexpected(nic->fail(errc::invalid_state, "connecting: given up by disconnect()"));
         }
-        const abi::request_state s = state_of(r);
+        const abi::request_stage s = state_of(r);
         const std::uint64_t state = entry->state.load_acquire();
         const bool broken =
             abi::link_of(state) == abi::link::error || (nic->isolated != nullptr && nic->isolated->gone());
-        if (!broken && (s == abi::request_state::pending || s == abi::request_state::taken)) {
+        if (!broken && (s == abi::request_stage::pending || s == abi::request_stage::taken)) {
             return std::unexpected(nic->fail(errc::not_done, "connecting"));
         }
-        if (s == abi::request_state::accepted) {
+        if (s == abi::request_stage::accepted) {
             answered = true;
             peer = nic->isolated ? describe(r.peer) : describe_vi(m, r.peer_vi);
             peer.private_data = bytes_of(r.answer, r.answer_bytes);
-        } else if (s == abi::request_state::rejected || s == abi::request_state::mismatch) {
+        } else if (s == abi::request_stage::rejected || s == abi::request_stage::mismatch) {
             rejection = bytes_of(r.answer, r.answer_bytes);
         }
         drop_request();
-        if (s != abi::request_state::accepted && !broken) {
+        if (s != abi::request_stage::accepted && !broken) {
             if (!nic->isolated) {  // there the device has done it
                 entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
             }
             switch (s) {
-                case abi::request_state::rejected:
+                case abi::request_stage::rejected:
                     return std::unexpected(nic->fail(errc::rejected, "connecting"));
-                case abi::request_state::mismatch:
+                case abi::request_stage::mismatch:
                     return std::unexpected(nic->fail(errc::attribute_mismatch, "connecting"));
-                case abi::request_state::closed:
+                case abi::request_stage::closed:
                     return std::unexpected(nic->fail(errc::no_listener, "connecting: the listener was closed"));
                 default:
                     return std::unexpected(nic->fail(errc::peer_gone, "connecting: the listener's process died"));
@@ -101,8 +101,8 @@ bool withdraw(detail::vi_state& v, std::uint32_t request) noexcept {
     if (v.pending_request != request) {
         return false;
     }
-    const abi::request_state s = detail::state_of(v.nic->memory->request(request));
-    if (s != abi::request_state::pending && s != abi::request_state::taken) {
+    const abi::request_stage s = detail::state_of(v.nic->memory->request(request));
+    if (s != abi::request_stage::pending && s != abi::request_stage::taken) {
         return false;
     }
     v.drop_request();
@@ -150,7 +150,7 @@ std::uint32_t find_counterpart(const device::memory& m, const abi::address_key& 
     std::uint32_t oldest = abi::none32;
     for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
         const abi::request_entry& r = m.request(i);
-        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending &&
+        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_stage::pending &&
             r.name.load_relaxed() == abi::none32 && detail::same(r.local, remote) && detail::same(r.remote, local) &&
             m.alive(r.owner.load_relaxed() - 1) &&
             (oldest == abi::none32 || r.order.load_relaxed() < m.request(oldest).order.load_relaxed())) {
@@ -194,8 +194,8 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
             return std::unexpected(v.nic->fail(m.removed() ? errc::device_removed : errc::timed_out, "connecting"));
         }
         const std::uint32_t seen = m.request(request).state.load_acquire();
-        if (seen == static_cast<std::uint32_t>(abi::request_state::pending) ||
-            seen == static_cast<std::uint32_t>(abi::request_state::taken)) {
+        if (seen == static_cast<std::uint32_t>(abi::request_stage::pending) ||
+            seen == static_cast<std::uint32_t>(abi::request_stage::taken)) {
             os::futex_wait(&m.request(request).state.raw_, seen, std::min(detail::sleep_slice_ns, deadline - now));
         }
         v.nic->tick_now();
@@ -254,7 +254,7 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
         r.name_generation.store_relaxed(m.name(name).generation.load_relaxed());
         become_connecting(v);
         v.pending_request = request;
-        r.state.store_release(static_cast<std::uint32_t>(abi::request_state::pending));
+        r.state.store_release(static_cast<std::uint32_t>(abi::request_stage::pending));
         m.name(name).arrivals.fetch_add(1);
         os::futex_wake(&m.name(name).arrivals.raw_);
     }
@@ -314,7 +314,7 @@ result<void> virtual_interface::connect_peer(const address& local, const address
     v.pending_request = *made;
     v.request_deadline_ns = detail::deadline_of(timeout);
     if (other == abi::none32) {
-        mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::pending));
+        mine.state.store_release(static_cast<std::uint32_t>(abi::request_stage::pending));
         return {};
     }
     abi::request_entry& theirs = m.request(other);
@@ -325,13 +325,13 @@ result<void> virtual_interface::connect_peer(const address& local, const address
         to->peer_vi = vi;
     }
     if (detail::terms_of(m.vi(their_vi)) != detail::terms_of(*v.entry)) {
-        mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::mismatch));
-        detail::settle(theirs, abi::request_state::mismatch);
+        mine.state.store_release(static_cast<std::uint32_t>(abi::request_stage::mismatch));
+        detail::settle(theirs, abi::request_stage::mismatch);
         return {};
     }
     detail::link(m, their_vi, v.index);
-    mine.state.store_release(static_cast<std::uint32_t>(abi::request_state::accepted));
-    detail::settle(theirs, abi::request_state::accepted);
+    mine.state.store_release(static_cast<std::uint32_t>(abi::request_stage::accepted));
+    detail::settle(theirs, abi::request_stage::accepted);
     return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "connecting to a peer");

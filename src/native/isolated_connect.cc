@@ -27,7 +27,7 @@ result<std::uint32_t> vi_state::request_isolated(abi::verb verb, std::span<const
             return made;
         }
         request = *made;
-        m.request(request).state.store_release(static_cast<std::uint32_t>(abi::request_state::pending));
+        m.request(request).state.store_release(static_cast<std::uint32_t>(abi::request_stage::pending));
         pending_request = request;
     }
     const auto r = nic->isolated->call(verb, {index, next_base(), request}, mail);

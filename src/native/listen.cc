@@ -52,7 +52,7 @@ listener_state::~listener_state() {
     const device::control_lock hold(*nic->memory, device::farewell);
     abi::name_entry& n = nic->memory->name(index);
     if (hold && n.owner.load_relaxed() == nic->memory->owner_word() && n.generation.load_relaxed() == generation) {
-        device::fail_requests_of(*nic->memory, index, abi::request_state::closed);
+        device::fail_requests_of(*nic->memory, index, abi::request_stage::closed);
         std::memset(&n.at, 0, sizeof n.at);
         nic->memory->give(abi::names, index);
     }
@@ -85,7 +85,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         }
         abi::request_entry& r = m.request(index);
         const std::uint32_t owner = r.owner.load_relaxed();
-        if (owner == 0 || r.generation.load_relaxed() != generation || state_of(r) != abi::request_state::taken ||
+        if (owner == 0 || r.generation.load_relaxed() != generation || state_of(r) != abi::request_stage::taken ||
             !m.alive(owner - 1)) {
             answered = true;
             return std::unexpected(nic->fail(errc::peer_gone, std::string(doing) + ": the requester gave up"));
@@ -93,7 +93,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         if (vi == nullptr) {
             answered = true;
             r.answer_bytes = put(r.answer, data);
-            settle(r, abi::request_state::rejected);
+            settle(r, abi::request_stage::rejected);
             return {};
         }
         if (vi->nic != nic) {
@@ -113,7 +113,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
         link(m, requester, vi->index);
         // Before the requester hears of it: another thread of ours may answer its first message at once.
         vi->on_connected();
-        settle(r, abi::request_state::accepted);
+        settle(r, abi::request_stage::accepted);
     }
     return {};
 }
@@ -195,7 +195,7 @@ result<connection_request> listener::wait(nanoseconds timeout) try {
             std::uint32_t oldest = abi::none32;
             for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
                 abi::request_entry& r = m.request(i);
-                if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_state::pending &&
+                if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_stage::pending &&
                     r.name.load_relaxed() == state_->index && r.name_generation.load_relaxed() == state_->generation &&
                     m.alive(r.owner.load_relaxed() - 1) &&
                     (oldest == abi::none32 || r.order.load_relaxed() < m.request(oldest).order.load_relaxed())) {
@@ -211,7 +211,7 @@ result<connection_request> listener::wait(nanoseconds timeout) try {
                 q.state_->peer = detail::describe_vi(m, r.vi.load_relaxed());
                 q.state_->peer.private_data = detail::bytes_of(r.data, r.data_bytes);
                 q.state_->answered = false;
-                r.state.store_release(static_cast<std::uint32_t>(abi::request_state::taken));
+                r.state.store_release(static_cast<std::uint32_t>(abi::request_stage::taken));
                 return q;
             }
         }

@@ -42,7 +42,7 @@ inline void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noex
         ends[i]->peer.store_relaxed(numbers[1 - i]);
         ends[i]->peer_epoch.store_relaxed(epochs[1 - i]);
         ends[i]->receive_attention.store_relaxed(0);
-        ends[i]->hand_over.store_relaxed(abi::make_hand_over(0, abi::executor::owner));
+        ends[i]->hand_over.store_relaxed(abi::make_hand_over(0, abi::queue_holder::owner));
     }
     for (std::uint32_t i = 0; i < 2; ++i) {
         ends[i]->state.store_release(abi::make_state(epochs[i], abi::link::connected));
@@ -101,11 +101,11 @@ template <std::size_t Size>
     return static_cast<std::uint16_t>(data.size());
 }
 
-[[nodiscard]] inline abi::request_state state_of(const abi::request_entry& r) noexcept {
-    return static_cast<abi::request_state>(r.state.load_acquire());
+[[nodiscard]] inline abi::request_stage state_of(const abi::request_entry& r) noexcept {
+    return static_cast<abi::request_stage>(r.state.load_acquire());
 }
 
-inline void settle(abi::request_entry& r, abi::request_state s) noexcept {
+inline void settle(abi::request_entry& r, abi::request_stage s) noexcept {
     r.state.store_release(static_cast<std::uint32_t>(s));
     os::futex_wake(&r.state.raw_);
 }

@@ -32,7 +32,7 @@ void vi_state::await_return() noexcept {
     std::uint64_t progress = start;
     for (std::uint64_t now = start;
          now - progress < return_spin_us * per_us && now - start < return_spin_us_max * per_us; now = os::ticks()) {
-        if (abi::executor_of(entry->hand_over.load_acquire()) == abi::executor::owner ||
+        if (abi::holder_of(entry->hand_over.load_acquire()) == abi::queue_holder::owner ||
             entry->state.load_relaxed() != outgoing.connected) {
             break;
         }
@@ -92,7 +92,7 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
         return;
     }
     const std::uint64_t word = entry->hand_over.load_acquire();
-    if (abi::executor_of(word) == abi::executor::owner) {
+    if (abi::holder_of(word) == abi::queue_holder::owner) {
         stall_deadline_ns.store(0);
         return;
     }

@@ -196,7 +196,7 @@ administration::reply administration::function(std::uint32_t number) const {
     if (!status) {
         return {failure(status.error().code, status.error().message())};
     }
-    const controller::service& s = status->options.quality;
+    const controller::entitlement& s = status->options.quality;
     const auto group = access_.group(number);
     json document = {{"schema", schema},
                      {"name", status->name},

@@ -9,7 +9,7 @@ namespace vinic::vinicd {
 
 namespace {
 
-std::string service_text(const controller::service& s) {
+std::string entitlement_text(const controller::entitlement& s) {
     return "guarantee " + rate_text(s.guarantee) + ", cap " + rate_text(s.cap) + ", weight " +
            std::to_string(s.weight) + ", priority " + std::to_string(s.priority) + ", " +
            std::to_string(s.reserved_queues) + " reserved queue(s), ";
@@ -34,15 +34,15 @@ std::string rights_text(const function_choice& was, const function_choice& is) {
 }  // namespace
 
 std::string changes_of(const controller::function_status& now, const options& was, const options& next) {
-    const controller::service wanted = service_of(next, now.number);
+    const controller::entitlement wanted = entitlement_of(next, now.number);
     const std::uint64_t memory = memory_of(next, now.number);
-    return (wanted == now.options.quality ? "" : service_text(wanted)) +
+    return (wanted == now.options.quality ? "" : entitlement_text(wanted)) +
            (memory == now.options.memory_bytes ? "" : memory_text(memory)) +
            rights_text(choice_of(was, now.number), choice_of(next, now.number));
 }
 
 result<void> add_as_said(controller::device& d, std::uint32_t function, const options& o, const std::string& by) {
-    if (auto done = d.add(function, service_of(o, function), by); !done) {
+    if (auto done = d.add(function, entitlement_of(o, function), by); !done) {
         return done;
     }
     const auto now = d.status(function);

@@ -12,7 +12,7 @@ namespace {
 /// Function `f` as the device will be asked for it.
 controller::function_options wanted_of(const options& o, std::uint32_t f) {
     controller::function_options wanted = o.device.defaults;
-    wanted.quality = service_of(o, f);
+    wanted.quality = entitlement_of(o, f);
     wanted.memory_bytes = memory_of(o, f);
     return wanted;
 }
@@ -42,7 +42,7 @@ std::vector<std::string> contradictions(const options& o) {
             }
             continue;
         }
-        const controller::service s = service_of(o, f);
+        const controller::entitlement s = entitlement_of(o, f);
         guaranteed += s.guarantee;
         reserved += choice_of(o, f).reserved_queues.value_or(0);
         if (s.cap != 0 && s.guarantee > s.cap) {

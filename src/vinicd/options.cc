@@ -341,8 +341,8 @@ function_choice choice_of(const options& o, std::uint32_t function) {
 
 bool is_present(const options& o, std::uint32_t function) { return choice_of(o, function).present.value_or(true); }
 
-controller::service service_of(const options& o, std::uint32_t function) {
-    const controller::service initial;
+controller::entitlement entitlement_of(const options& o, std::uint32_t function) {
+    const controller::entitlement initial;
     const function_choice c = choice_of(o, function);
     return {.guarantee = c.guarantee.value_or(initial.guarantee),
             .cap = c.cap.value_or(initial.cap),

@@ -83,7 +83,7 @@ using function_setting = setting_of<function_choice>;
 
 /// What a function gets: its own choice, then [function.default]'s, then the initial value.  The PF is not a tenant's:
 /// [function.default] does not hold for it.
-[[nodiscard]] controller::service service_of(const options& o, std::uint32_t function);
+[[nodiscard]] controller::entitlement entitlement_of(const options& o, std::uint32_t function);
 [[nodiscard]] function_choice choice_of(const options& o, std::uint32_t function);
 [[nodiscard]] bool is_present(const options& o, std::uint32_t function);
 

@@ -150,7 +150,7 @@ result<void> program::make_device() {
             }
             continue;
         }
-        if (const auto set = device_->set(f, service_of(in_force_, f), memory_of(in_force_, f)); !set) {
+        if (const auto set = device_->set(f, entitlement_of(in_force_, f), memory_of(in_force_, f)); !set) {
             return std::unexpected(error{set.error().code, set.error().os_errno,
                                          "function " + controller::function_name(f) + ": " + set.error().doing});
         }
@@ -282,7 +282,7 @@ void program::apply(const options& fresh, const std::string& by) {
     for (const bool lowering : {true, false}) {
         for (std::uint32_t f = 0; f < device_->functions(); ++f) {
             const auto now = device_->status(f);
-            const controller::service wanted = service_of(next, f);
+            const controller::entitlement wanted = entitlement_of(next, f);
             const std::string changes = now ? changes_of(*now, in_force_, next) : "";
             if (changes.empty() || (wanted.guarantee <= now->options.quality.guarantee) != lowering) {
                 continue;

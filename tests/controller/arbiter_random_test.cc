@@ -17,32 +17,32 @@ namespace {
 constexpr double device_rate = 8e9;
 constexpr std::uint64_t span_ns = 200'000'000;
 
-double due(const service& s, double level) {
+double due(const entitlement& s, double level) {
     const double wanted = std::max(static_cast<double>(s.guarantee), s.weight * level);
     return s.cap == 0 ? wanted : std::min(wanted, static_cast<double>(s.cap));
 }
 
 /// What each function is due, by bisection over the level.
-std::vector<double> ideal(const std::vector<service>& services) {
+std::vector<double> ideal(const std::vector<entitlement>& services) {
     double low = 0;
     double high = device_rate;
     for (int i = 0; i < 200; ++i) {
         const double level = (low + high) / 2;
         double sum = 0;
-        for (const service& s : services) {
+        for (const entitlement& s : services) {
             sum += due(s, level);
         }
         (sum < device_rate ? low : high) = level;
     }
     std::vector<double> rates;
-    for (const service& s : services) {
+    for (const entitlement& s : services) {
         rates.push_back(due(s, low));
     }
     return rates;
 }
 
 /// Bytes that each function moved in the span.  Sizes of messages differ by function.
-std::vector<double> served_bytes(const std::vector<service>& services, std::mt19937_64& random) {
+std::vector<double> served_bytes(const std::vector<entitlement>& services, std::mt19937_64& random) {
     basic_arbiter<hclock_rules> a(static_cast<std::uint64_t>(device_rate), 64 << 10);
     std::vector<std::uint64_t> size;
     for (std::uint32_t f = 0; f < services.size(); ++f) {
@@ -75,8 +75,8 @@ TEST(arbiter_random, everybody_gets_what_it_is_due) {
         SCOPED_TRACE(testing::Message() << "VINIC_SEED=" << seed << " round " << round);
         std::mt19937_64 random(seed + static_cast<std::uint64_t>(round));
         const std::uint64_t count = 2 + random() % 30;
-        std::vector<service> services(count);
-        for (service& s : services) {
+        std::vector<entitlement> services(count);
+        for (entitlement& s : services) {
             s.weight = static_cast<std::uint32_t>(1 + random() % 100);
             s.guarantee = random() % 3 == 0 ? static_cast<std::uint64_t>(device_rate * 0.9) / count : 0;
             s.cap = random() % 3 == 0

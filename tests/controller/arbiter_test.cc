@@ -33,7 +33,7 @@ class rig {
 public:
     explicit rig(std::uint32_t functions) : arbiter_(rate, lease), bytes_(functions) {}
 
-    void backlogged(std::uint32_t function, const service& s) {
+    void backlogged(std::uint32_t function, const entitlement& s) {
         arbiter_.set(function, s, now_);
         arbiter_.wake(function, now_);
         arbiter_.offer(function);
@@ -82,7 +82,7 @@ rig<Rules> half_guaranteed(std::uint32_t functions) {
     rig<Rules> r(functions);
     const std::uint32_t guaranteed = functions / 4;
     for (std::uint32_t f = 0; f < functions; ++f) {
-        service s;
+        entitlement s;
         s.guarantee = f < guaranteed ? rate / 2 / guaranteed : 0;
         s.cap = f + 1 == functions ? rate / 20 : 0;
         r.backlogged(f, s);

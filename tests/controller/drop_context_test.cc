@@ -64,8 +64,8 @@ protected:
         mail.at = name_of(whom);
         return other->call(abi::verb::connect, {vi, 0, entry}, mail).code;
     }
-    [[nodiscard]] abi::request_state answer(std::uint32_t entry) const {
-        return static_cast<abi::request_state>(
+    [[nodiscard]] abi::request_stage answer(std::uint32_t entry) const {
+        return static_cast<abi::request_stage>(
             other->at<abi::request_entry>(abi::requests_offset)[entry].state.load_acquire());
     }
     std::unique_ptr<device> nic;
@@ -95,8 +95,8 @@ TEST_F(dropped_context, everything_that_it_had_is_ended_and_what_its_sibling_has
     for (std::uint32_t i = 0; i < vis; ++i) {
         EXPECT_TRUE(other->await_link(i, abi::link::error)) << i;
     }
-    EXPECT_EQ(answer(0), abi::request_state::failed) << "it was taken, and will not be answered";
-    EXPECT_EQ(answer(1), abi::request_state::failed);
+    EXPECT_EQ(answer(0), abi::request_stage::failed) << "it was taken, and will not be answered";
+    EXPECT_EQ(answer(1), abi::request_stage::failed);
     EXPECT_EQ(other->link_of(300), abi::link::idle);
     EXPECT_NE(sibling->call(abi::verb::take_request, {1000}).r[0], 0u) << "the one for the sibling is still there";
     for (std::uint32_t i = 0; i < names; ++i) {
@@ -166,9 +166,9 @@ TEST_F(dropped_context, requests_are_taken_in_order_and_end_with_their_name) {
     EXPECT_EQ(other->call(abi::verb::give_up, {2}).code, errc::ok);
     EXPECT_EQ(going->call(abi::verb::take_request, {1}).code, errc::not_done);
     EXPECT_EQ(going->call(abi::verb::unlisten, {1}).code, errc::ok);
-    EXPECT_EQ(answer(0), abi::request_state::closed);
-    EXPECT_EQ(answer(1), abi::request_state::closed);
-    EXPECT_NE(answer(3), abi::request_state::closed);
+    EXPECT_EQ(answer(0), abi::request_stage::closed);
+    EXPECT_EQ(answer(1), abi::request_stage::closed);
+    EXPECT_NE(answer(3), abi::request_stage::closed);
     EXPECT_EQ(going->call(abi::verb::unlisten, {1}).code, errc::invalid_handle);
     EXPECT_EQ(going->call(abi::verb::take_request, {11}).code, errc::ok);
 }

@@ -40,7 +40,7 @@ abi::notice_words in_force(const raw_client& c) {
 constexpr auto as_number = [](abi::notice n) { return static_cast<std::uint32_t>(n); };
 
 TEST_F(notice_board, says_from_the_start_what_is_in_force) {
-    ASSERT_TRUE(nic->set_service(my_function, {.guarantee = 1000, .cap = 2000, .weight = 3, .priority = 4}));
+    ASSERT_TRUE(nic->set_entitlement(my_function, {.guarantee = 1000, .cap = 2000, .weight = 3, .priority = 4}));
     ASSERT_TRUE(nic->reset(my_function));
     nic->settle();
     const raw_client c(*nic, my_function, 0);
@@ -55,7 +55,7 @@ TEST_F(notice_board, says_from_the_start_what_is_in_force) {
 TEST_F(notice_board, tells_of_a_change_to_its_function_only) {
     const raw_client c(*nic, my_function, 0);
     const raw_client other(*nic, 1, 0);
-    ASSERT_TRUE(nic->set_service(my_function, {.guarantee = 5, .cap = 6, .weight = 7, .priority = 1}));
+    ASSERT_TRUE(nic->set_entitlement(my_function, {.guarantee = 5, .cap = 6, .weight = 7, .priority = 1}));
     EXPECT_EQ(board_of(c).count.load_acquire(), 1u);
     const auto w = notice(c, 1);
     ASSERT_TRUE(w);
@@ -69,15 +69,15 @@ TEST_F(notice_board, tells_of_a_change_to_its_function_only) {
     EXPECT_EQ(board_of(other).count.load_acquire(), 0u);
     EXPECT_EQ(in_force(other).weight, 1u);
     // The same again is no news, and what is refused is none either.
-    ASSERT_TRUE(nic->set_service(my_function, {.guarantee = 5, .cap = 6, .weight = 7, .priority = 1}));
-    EXPECT_FALSE(nic->set_service(my_function, {.weight = 0}));
+    ASSERT_TRUE(nic->set_entitlement(my_function, {.guarantee = 5, .cap = 6, .weight = 7, .priority = 1}));
+    EXPECT_FALSE(nic->set_entitlement(my_function, {.weight = 0}));
     EXPECT_EQ(board_of(c).count.load_acquire(), 1u);
 }
 
 TEST_F(notice_board, keeps_the_last_sixteen) {
     const raw_client c(*nic, my_function, 0);
     for (std::uint32_t i = 1; i <= 40; ++i) {
-        ASSERT_TRUE(nic->set_service(my_function, {.weight = 100 + i}));
+        ASSERT_TRUE(nic->set_entitlement(my_function, {.weight = 100 + i}));
     }
     EXPECT_EQ(board_of(c).count.load_acquire(), 40u);
     EXPECT_FALSE(notice(c, 24));
@@ -116,8 +116,8 @@ TEST_F(notice_board, that_is_scribbled_over_misleads_no_other_function) {
     const raw_client other(*nic, 1, 0);
     for (std::uint32_t i = 0; i < 100; ++i) {
         std::memset(static_cast<void*>(&board_of(c)), static_cast<int>(i * 37 % 256), sizeof(abi::notice_board));
-        ASSERT_TRUE(nic->set_service(my_function, {.weight = 1 + i + 1}));
-        ASSERT_TRUE(nic->set_service(1, {.weight = 1 + i + 1}));
+        ASSERT_TRUE(nic->set_entitlement(my_function, {.weight = 1 + i + 1}));
+        ASSERT_TRUE(nic->set_entitlement(1, {.weight = 1 + i + 1}));
         // The device counts for itself.
         ASSERT_EQ(board_of(c).count.load_acquire(), i + 1);
         ASSERT_TRUE(notice(c, i + 1));

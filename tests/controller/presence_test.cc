@@ -67,7 +67,7 @@ TEST_F(presence, a_function_that_was_removed_is_nowhere) {
     EXPECT_EQ(nic->status(guest).error().code, errc::unknown_address);
     EXPECT_EQ(nic->status(guest).error().doing, "function vf2 was removed");
     EXPECT_EQ(nic->reset(guest).error().code, errc::unknown_address);
-    EXPECT_EQ(nic->set_service(guest, {}).error().code, errc::unknown_address);
+    EXPECT_EQ(nic->set_entitlement(guest, {}).error().code, errc::unknown_address);
     EXPECT_EQ(nic->configuration(guest).error().code, errc::unknown_address);
     EXPECT_EQ(nic->configure(guest, pci::command_status, 2, 0).error().code, errc::unknown_address);
     EXPECT_EQ(nic->remove(guest).error().code, errc::unknown_address);
@@ -128,11 +128,11 @@ TEST_F(presence, an_old_epoch_does_not_enter_the_new_one) {
 
 TEST_F(presence, its_guarantee_is_free_for_others_and_it_stays_away_without_one) {
     const std::uint64_t all = nic->options().scheduling.bytes_per_second * nic->options().scheduling.engines;
-    ASSERT_TRUE(nic->set_service(guest, {.guarantee = all}));
-    EXPECT_EQ(nic->set_service(1, {.guarantee = all}).error().code, errc::invalid_argument);
+    ASSERT_TRUE(nic->set_entitlement(guest, {.guarantee = all}));
+    EXPECT_EQ(nic->set_entitlement(1, {.guarantee = all}).error().code, errc::invalid_argument);
     ASSERT_TRUE(nic->remove(guest));
     nic->settle();
-    ASSERT_TRUE(nic->set_service(1, {.guarantee = all}));
+    ASSERT_TRUE(nic->set_entitlement(1, {.guarantee = all}));
     EXPECT_EQ(nic->add(guest, {.guarantee = all}).error().code, errc::invalid_argument);
     EXPECT_FALSE(nic->has(guest));
     EXPECT_EQ(attaching(guest), errc::unknown_address);
@@ -204,11 +204,11 @@ TEST_F(presence, others_do_not_notice) {
 TEST_F(presence, its_guarantee_is_free_at_once_although_it_is_still_being_taken_away) {
     const std::uint64_t all = nic->options().scheduling.bytes_per_second * nic->options().scheduling.engines;
     for (int i = 0; i < 20; ++i) {
-        ASSERT_TRUE(nic->set_service(guest, {.guarantee = all}));
+        ASSERT_TRUE(nic->set_entitlement(guest, {.guarantee = all}));
         const raw_client user(*nic, guest, 0);
         ASSERT_TRUE(nic->remove(guest));
-        ASSERT_TRUE(nic->set_service(1, {.guarantee = all})) << i;
-        ASSERT_TRUE(nic->set_service(1, {}));
+        ASSERT_TRUE(nic->set_entitlement(1, {.guarantee = all})) << i;
+        ASSERT_TRUE(nic->set_entitlement(1, {}));
         nic->settle();
         ASSERT_TRUE(nic->add(guest));
     }

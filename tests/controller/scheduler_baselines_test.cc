@@ -46,10 +46,10 @@ double share_of_one(policy order) {
     return static_cast<double>(s.bytes(1)) / whole;
 }
 
-double share_with(policy order, const service& quality) {
+double share_with(policy order, const entitlement& quality) {
     simulation s({.order = order});
     for (std::uint32_t f = 1; f <= 8; ++f) {
-        s.function(f, f == 1 ? quality : service{});
+        s.function(f, f == 1 ? quality : entitlement{});
         s.send({f, 0}, 64 << 10);
     }
     s.run_for(second_ns / 10);

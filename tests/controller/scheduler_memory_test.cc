@@ -47,7 +47,7 @@ TEST(scheduler_memory, once_every_vi_was_seen_nothing_is_allocated) {
         scheduler s({.engines = 2, .queues = 48, .order = order});
         std::uint64_t now = 1'000'000;
         for (std::uint32_t f = 0; f < 32; ++f) {
-            s.set_service(f, {.guarantee = f % 2 * 50'000'000, .cap = f % 4 == 3 ? 100'000'000U : 0}, now);
+            s.set_entitlement(f, {.guarantee = f % 2 * 50'000'000, .cap = f % 4 == 3 ? 100'000'000U : 0}, now);
         }
         traffic(s, now);
         const std::uint64_t before = allocations;
@@ -61,7 +61,7 @@ TEST(scheduler_memory, vis_cost_memory_where_they_are_used) {
     scheduler s({});
     const std::uint64_t before = allocations;
     for (std::uint32_t f = 0; f < 257; ++f) {
-        s.set_service(f, {}, 0);
+        s.set_entitlement(f, {}, 0);
     }
     const std::uint64_t functions = allocations - before;
     s.ready({0, 65535}, 0);

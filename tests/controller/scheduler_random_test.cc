@@ -73,7 +73,7 @@ private:
 
     void change(std::uint32_t f) {
         const std::uint64_t cap = pick(3) == 0 ? 1'000'000'000 * (1 + pick(4)) : 0;
-        scheduler_.set_service(f,
+        scheduler_.set_entitlement(f,
                                {.guarantee = pick(2) * (cap != 0 ? cap / 2 : 500'000'000),
                                 .cap = cap,
                                 .weight = static_cast<std::uint32_t>(1 + pick(20)),

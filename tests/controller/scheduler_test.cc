@@ -18,7 +18,7 @@ constexpr served one_of_many{.bytes = 64, .descriptors = 1, .engine_ns = 8, .mor
 scheduler of_functions(std::uint32_t count, const scheduler_options& options = {}) {
     scheduler s(options);
     for (std::uint32_t f = 0; f < count; ++f) {
-        s.set_service(f, {}, 0);
+        s.set_entitlement(f, {}, 0);
     }
     return s;
 }
@@ -136,7 +136,7 @@ TEST(scheduler, forgetting_takes_out_what_waits_and_nothing_else) {
 
 TEST(scheduler, forgetting_the_one_that_a_cap_holds_back_leaves_nobody_to_wake_for) {
     scheduler s({});
-    s.set_service(0, {.cap = 1'000'000}, 0);
+    s.set_entitlement(0, {.cap = 1'000'000}, 0);
     s.ready({0, 0}, 0);
     const auto g = s.next(0);
     ASSERT_TRUE(g);
@@ -149,8 +149,8 @@ TEST(scheduler, forgetting_the_one_that_a_cap_holds_back_leaves_nobody_to_wake_f
 
 TEST(scheduler, whoever_comes_while_a_cap_holds_another_back_can_be_served) {
     scheduler s({});
-    s.set_service(0, {.cap = 1'000'000}, 0);
-    s.set_service(1, {}, 0);
+    s.set_entitlement(0, {.cap = 1'000'000}, 0);
+    s.set_entitlement(1, {}, 0);
     EXPECT_FALSE(s.can_serve());
     s.ready({0, 0}, 0);
     EXPECT_TRUE(s.can_serve());
@@ -183,7 +183,7 @@ TEST(scheduler, a_function_may_go_while_its_grants_are_out) {
     EXPECT_EQ(s.counters(1).bytes, 0U);
 
     // It comes back before the second grant is over: that VI waits for it, and is charged nothing for it.
-    s.set_service(1, {}, 3);
+    s.set_entitlement(1, {}, 3);
     s.ready(second->vi, 3);
     EXPECT_FALSE(s.next(3)) << "one VI is on one engine at most, whoever owns it";
     s.done(*second, {.bytes = 1 << 30, .descriptors = 1, .engine_ns = 1, .more = true}, 4);
@@ -199,11 +199,11 @@ TEST(scheduler, a_function_that_is_made_anew_counts_anew_and_a_changed_one_does_
     scheduler s = of_functions(1);
     s.ready({0, 0}, 0);
     s.done(*s.next(0), one_message, 1);
-    s.set_service(0, {.weight = 2}, 2);
+    s.set_entitlement(0, {.weight = 2}, 2);
     EXPECT_EQ(s.counters(0).grants, 1U);
     s.remove_function(0, 3);
     EXPECT_EQ(s.counters(0).grants, 1U);
-    s.set_service(0, {}, 4);
+    s.set_entitlement(0, {}, 4);
     EXPECT_EQ(s.counters(0).grants, 0U);
 }
 
@@ -216,13 +216,13 @@ TEST(scheduler, what_was_done_for_a_receiver_is_counted) {
 }
 
 TEST(scheduler, settings_outside_their_limits_are_named) {
-    EXPECT_EQ(complaint(service{}), "");
+    EXPECT_EQ(complaint(entitlement{}), "");
     EXPECT_EQ(complaint(scheduler_options{}), "");
-    EXPECT_NE(complaint(service{.weight = 0}), "");
-    EXPECT_NE(complaint(service{.weight = 10'001}), "");
-    EXPECT_NE(complaint(service{.priority = 8}), "");
-    EXPECT_NE(complaint(service{.reserved_queues = 1025}), "");
-    EXPECT_NE(complaint(service{.guarantee = 2, .cap = 1}), "");
+    EXPECT_NE(complaint(entitlement{.weight = 0}), "");
+    EXPECT_NE(complaint(entitlement{.weight = 10'001}), "");
+    EXPECT_NE(complaint(entitlement{.priority = 8}), "");
+    EXPECT_NE(complaint(entitlement{.reserved_queues = 1025}), "");
+    EXPECT_NE(complaint(entitlement{.guarantee = 2, .cap = 1}), "");
     EXPECT_NE(complaint(scheduler_options{.engines = 0}), "");
     EXPECT_NE(complaint(scheduler_options{.engines = 65}), "");
     EXPECT_NE(complaint(scheduler_options{.queues = 0}), "");

@@ -57,7 +57,7 @@ public:
     scheduler& device() { return scheduler_; }
     [[nodiscard]] std::uint64_t now() const { return now_; }
 
-    void function(std::uint32_t number, const service& s = {}) { scheduler_.set_service(number, s, now_); }
+    void function(std::uint32_t number, const entitlement& s = {}) { scheduler_.set_entitlement(number, s, now_); }
 
     /// The VI has (more) messages, from now on.
     void send(vi_name vi, std::uint64_t message_bytes, std::uint64_t messages = endless,

@@ -170,11 +170,11 @@ inline bool handover::keep_house(context& t) const {
     if (l.head != 0) {
         MODEL_STEP(t);
         l.seen = t.load(hand_over);
-        if (abi::executor_of(l.seen) != abi::executor::owner) {
+        if (abi::holder_of(l.seen) != abi::queue_holder::owner) {
             MODEL_STEP(t);
             l.next = static_cast<word>(t.load(send_next));
         }
-        if (abi::executor_of(l.seen) == abi::executor::owner) {
+        if (abi::holder_of(l.seen) == abi::queue_holder::owner) {
             MODEL_STEP(t);
             t.exchange(limit, 0);
         } else if (l.head != l.next + 1) {  // that one has gone: the limit is for the next
@@ -205,10 +205,10 @@ inline bool handover::expire(context& t) const {
             l.seen = t.load(hand_over);
         }
         l.value = 0;
-        if (abi::executor_of(l.seen) == abi::executor::handed) {  // device::take_back
+        if (abi::holder_of(l.seen) == abi::queue_holder::handed) {  // device::take_back
             MODEL_STEP(t);
             l.value = t.compare_exchange(hand_over, l.seen,
-                                         abi::make_hand_over(abi::produced_of(l.seen), abi::executor::owner))
+                                         abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::owner))
                           ? 1
                           : 0;
         }

@@ -261,10 +261,10 @@ struct handover {
         return t.whole().is_halted(thread) && t.whole().over(thread);
     }
     static value with_produced(value seen, unsigned produced) {
-        return abi::make_hand_over(produced, abi::executor_of(seen), abi::first_of(seen));
+        return abi::make_hand_over(produced, abi::holder_of(seen), abi::first_of(seen));
     }
     [[nodiscard]] value handed_word(unsigned produced, word first) const {
-        return abi::make_hand_over(produced, abi::executor::handed, wrong == broken::word_without_first ? 0u : first);
+        return abi::make_hand_over(produced, abi::queue_holder::handed, wrong == broken::word_without_first ? 0u : first);
     }
     /// An ending is looked for only where there may be one, so that the other explorations stay small.
     [[nodiscard]] bool may_end() const { return ends != ending::none; }

@@ -84,7 +84,7 @@ inline bool handover::claim(context& t) const {
     l.seen = t.load(hand_over);
     l.value = 1;
     while (l.value == 1) {  // until it is claimed, or cannot be
-        if (abi::executor_of(l.seen) != abi::executor::handed) {
+        if (abi::holder_of(l.seen) != abi::queue_holder::handed) {
             l.value = 0;
             if (rule == attention_rule::cleared_before_claim) {
                 MODEL_STEP(t);  // a locked instruction even then: it orders the store above
@@ -94,18 +94,18 @@ inline bool handover::claim(context& t) const {
         }
         MODEL_STEP(t);
         l.value =
-            t.compare_exchange(hand_over, l.seen, abi::make_hand_over(abi::produced_of(l.seen), abi::executor::peer))
+            t.compare_exchange(hand_over, l.seen, abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::peer))
                 ? 2
             : wrong == broken::take_without_retry ? 0
                                                   : 1;
     }
     if (l.value == 0 && rule == attention_rule::receiver_clears_own &&
-        abi::executor_of(l.seen) == abi::executor::owner) {
+        abi::holder_of(l.seen) == abi::queue_holder::owner) {
         MODEL_STEP(t);
         t.store(attention, 0);
     }
     if (l.value == 2) {
-        l.seen = abi::make_hand_over(abi::produced_of(l.seen), abi::executor::peer);
+        l.seen = abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::peer);
         MODEL_STEP(t);
         l.next = static_cast<word>(t.load(send_next));
     }
@@ -177,11 +177,11 @@ inline bool handover::pass_on(context& t) const {
         }
         MODEL_STEP(t);
         if (wrong == broken::return_without_swap) {
-            t.store(hand_over, abi::make_hand_over(abi::produced_of(l.seen), abi::executor::owner));
+            t.store(hand_over, abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::owner));
             l.value = 1;
         } else {
             l.value = t.compare_exchange(hand_over, l.seen,
-                                         abi::make_hand_over(abi::produced_of(l.seen), abi::executor::owner))
+                                         abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::owner))
                           ? 1
                           : 0;
         }

@@ -41,7 +41,7 @@ inline bool handover::append(context& t) const {
     MODEL_STEP(t);
     l.seen = t.load(hand_over);
     l.value = 0;
-    while (l.value == 0 && abi::executor_of(l.seen) != abi::executor::owner) {
+    while (l.value == 0 && abi::holder_of(l.seen) != abi::queue_holder::owner) {
         MODEL_STEP(t);
         if (wrong == broken::append_without_swap) {
             t.store(hand_over, with_produced(l.seen, l.i + 1u));
@@ -136,13 +136,13 @@ inline bool handover::give(context& t) const {
     if (l.value != 0) {  // a slot came meanwhile: whoever swaps first executes
         MODEL_STEP(t);
         l.seen = t.load(hand_over);
-        while (l.is_handed != 0 && abi::executor_of(l.seen) == abi::executor::handed) {
+        while (l.is_handed != 0 && abi::holder_of(l.seen) == abi::queue_holder::handed) {
             MODEL_STEP(t);
             if (wrong == broken::reclaim_without_swap) {
-                t.store(hand_over, abi::make_hand_over(l.i + 1u, abi::executor::owner));
+                t.store(hand_over, abi::make_hand_over(l.i + 1u, abi::queue_holder::owner));
                 l.is_handed = 0;
             } else if (t.compare_exchange(hand_over, l.seen,
-                                          abi::make_hand_over(abi::produced_of(l.seen), abi::executor::owner))) {
+                                          abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::owner))) {
                 l.is_handed = 0;
             }
         }

@@ -54,7 +54,7 @@ inline std::string text_of_word(word a, std::uint64_t v) {
     if (a == hand_over) {
         const char* who[] = {"owner", "handed", "peer"};
         return "{" + std::to_string(abi::produced_of(v)) + ", from " + std::to_string(abi::first_of(v)) + ", " +
-               who[static_cast<std::size_t>(abi::executor_of(v))] + "}";
+               who[static_cast<std::size_t>(abi::holder_of(v))] + "}";
     }
     if (a == sender_state || a == receiver_state) {
         return abi::link_of(v) == abi::link::connected ? "connected" : "error";

@@ -135,10 +135,10 @@ TEST(config, every_key_is_understood) {
     EXPECT_EQ(o.openmetrics, "9469");
     EXPECT_EQ(o.level, log_level::debug);
     EXPECT_EQ(
-        service_of(o, 4),
-        (controller::service{.guarantee = 500'000'000, .cap = 0, .weight = 2, .priority = 1, .reserved_queues = 4}));
-    EXPECT_EQ(service_of(o, 1).cap, 1'000'000'000U);
-    EXPECT_EQ(service_of(o, 0), controller::service{}) << "the PF is no tenant's: defaults do not hold for it";
+        entitlement_of(o, 4),
+        (controller::entitlement{.guarantee = 500'000'000, .cap = 0, .weight = 2, .priority = 1, .reserved_queues = 4}));
+    EXPECT_EQ(entitlement_of(o, 1).cap, 1'000'000'000U);
+    EXPECT_EQ(entitlement_of(o, 0), controller::entitlement{}) << "the PF is no tenant's: defaults do not hold for it";
     EXPECT_EQ(memory_of(o, 4), 96ULL << 20);
     EXPECT_EQ(memory_of(o, 1), 0U) << "what the program decides at its start";
     EXPECT_EQ(choice_of(o, 4).owner, 0U);
@@ -372,8 +372,8 @@ TEST(config, a_functions_own_words_beat_the_default) {
                    "[function.vf1]\ngroup = 9",
                    o),
               std::vector<std::string>());
-    EXPECT_EQ(service_of(o, 1).weight, 4U);
-    EXPECT_EQ(service_of(o, 1).priority, 3U);
+    EXPECT_EQ(entitlement_of(o, 1).weight, 4U);
+    EXPECT_EQ(entitlement_of(o, 1).priority, 3U);
     EXPECT_EQ(choice_of(o, 1).owner, 5U);
     EXPECT_EQ(choice_of(o, 2).group, 9U);
     EXPECT_EQ(choice_of(o, 2).owner, std::nullopt) << "who may use it is said by one table, not by two";

@@ -186,7 +186,7 @@ result<function_status> device::status(std::uint32_t number) const {
     return f == nullptr ? result<function_status>(no_function()) : f->status;
 }
 
-result<void> device::set_service(std::uint32_t number, const service& s, const std::string& by) {
+result<void> device::set_entitlement(std::uint32_t number, const entitlement& s, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
     auto* f = state_->find(number);
     if (f == nullptr) {
@@ -207,9 +207,9 @@ result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const
     return {};
 }
 
-result<void> device::set(std::uint32_t number, const service& s, std::uint64_t memory_bytes, const std::string& by) {
+result<void> device::set(std::uint32_t number, const entitlement& s, std::uint64_t memory_bytes, const std::string& by) {
     const auto done = set_memory(number, memory_bytes);
-    return done ? set_service(number, s, by) : done;
+    return done ? set_entitlement(number, s, by) : done;
 }
 
 void device::forsake(std::uint32_t, std::uint32_t) {}
@@ -243,7 +243,7 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
     return {};
 }
 
-result<void> device::add(std::uint32_t number, const service& s, const std::string& by) {
+result<void> device::add(std::uint32_t number, const entitlement& s, const std::string& by) {
     const std::lock_guard lock(state_->mutex);
     if (number >= state_->functions.size() || !state_->functions[number].removed) {
         return std::unexpected(error{errc::invalid_state, 0, "it is there already"});

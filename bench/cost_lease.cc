@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// cost_lease.cc -- the isolated placement's engine, counted: one executor and the leases of one VI, in this thread.
+// cost_lease.cc -- the isolated placement's engine, counted: one lease runner and the leases of one VI, in this thread.
 //
 //   window of function 1                                          window of function 2
-//     VI 0: everything posted ahead  --> executor::run, again -->   VI 0: every receive posted ahead
+//     VI 0: everything posted ahead  --> lease_runner::run, again -->   VI 0: every receive posted ahead
 //           payload                      and again                        buffer
 //
 // No device runs and no thread but this one.  What a device has is made here, and the words in the windows are written
@@ -73,7 +73,7 @@ public:
         call(sender(), abi::verb::connect_peer, {vi_number, 0, 0}, names);
         std::swap(names.local, names.remote);
         call(receiver(), abi::verb::connect_peer, {vi_number, 0, 0}, names);
-        executor_ = std::make_unique<controller::executor>(functions_, options_);
+        runner_ = std::make_unique<controller::lease_runner>(functions_, options_);
         (void)controller::clock_ns();  // the first call measures the ticks
     }
     site(const site&) = delete;
@@ -118,7 +118,7 @@ public:
         const controller::scheduler_options& granted = options_.scheduling;
         controller::vi& v = *sender().find(vi_number);
         for (std::uint32_t done = 0; done < count;) {
-            const controller::lease_end end = executor_->run(v, granted.lease_bytes, granted.lease_descriptors);
+            const controller::lease_end end = runner_->run(v, granted.lease_bytes, granted.lease_descriptors);
             using why = controller::lease_end::why;
             if (end.descriptors == 0 || (end.reason != why::more && end.reason != why::empty)) {
                 throw failure("a lease ended before its time");
@@ -190,7 +190,7 @@ private:
     std::vector<std::unique_ptr<function>> functions_;
     std::unique_ptr<controller::engines> engines_;
     std::unique_ptr<controller::control> control_;
-    std::unique_ptr<controller::executor> executor_;
+    std::unique_ptr<controller::lease_runner> runner_;
 };
 
 }  // namespace

@@ -17,10 +17,10 @@
 namespace vinic::cli::bench {
 namespace {
 
+using controller::entitlement;
 using controller::policy;
 using controller::scheduler;
 using controller::scheduler_options;
-using controller::entitlement;
 using controller::vi_name;
 
 constexpr int turns = 21;

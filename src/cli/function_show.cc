@@ -215,7 +215,7 @@ namespace {
 
 /// Asks for it and says how it went.
 answer<std::string> change_function(const function_options& o, const char* command,
-                                     std::string (*told)(const std::string& function, const object& reply)) {
+                                    std::string (*told)(const std::string& function, const object& reply)) {
     auto client = function_client::open(o.device);
     if (!client) {
         return std::unexpected(client.error());

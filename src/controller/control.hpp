@@ -7,7 +7,7 @@
 //   name directory    of the whole device: listeners and bound datagram VIs of every function
 //   requests          VIs that want to be connected: to a listener, or to each other
 //
-//   Like the executor it copies what a client wrote once.  Numbers of VIs, regions and tickets are looked up for
+//   Like the engines it copies what a client wrote once.  Numbers of VIs, regions and tickets are looked up for
 //   the context that asks; nobody else's can be named.
 #pragma once
 

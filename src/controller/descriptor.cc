@@ -3,7 +3,7 @@
 // descriptor.cc -- descriptors of both kinds are copied once, then checked.
 #include <algorithm>
 
-#include "controller/executor.hpp"
+#include "controller/lease.hpp"
 
 namespace vinic::controller {
 
@@ -30,7 +30,7 @@ std::uint32_t inline_most(const vi& v) noexcept {
 }  // namespace
 
 /// Whether the descriptor is one that the interface lets through; the client's library refuses the others.
-bool executor::fits(const vi& v, const transfer& t) const noexcept {
+bool lease_runner::fits(const vi& v, const transfer& t) const noexcept {
     std::uint64_t sum = t.inline_data != nullptr ? t.length : 0;
     for (std::uint32_t i = 0; i < t.segment_count; ++i) {
         sum += t.segments[i].length;
@@ -43,7 +43,7 @@ bool executor::fits(const vi& v, const transfer& t) const noexcept {
 }
 
 /// Copies the descriptor at the head.  False: it is malformed.
-bool executor::fetch(const vi& v, transfer& t) const noexcept {
+bool lease_runner::fetch(const vi& v, transfer& t) const noexcept {
     const abi::send_descriptor d = copy_once(v.sends[v.send_next & v.send_mask]);
     const auto extra = [&](std::size_t bytes) -> const std::byte* {
         const std::uint64_t area = v.entry->send_extra.load_acquire();
@@ -57,7 +57,7 @@ bool executor::fetch(const vi& v, transfer& t) const noexcept {
 }
 
 /// Copies the receiver's next descriptor, which is posted.  False: it is malformed.
-bool executor::take_receive(const vi& to, transfer& t) noexcept {
+bool lease_runner::take_receive(const vi& to, transfer& t) noexcept {
     const std::uint32_t slot = to.receive_next & to.receive_mask;
     const abi::receive_descriptor& d = to.receives[slot].descriptor;
     const auto segments = static_cast<std::uint16_t>(std::atomic_ref(d.segment_count).load(std::memory_order_relaxed));

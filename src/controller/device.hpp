@@ -182,7 +182,8 @@ public:
     [[nodiscard]] result<void> set(std::uint32_t function, const entitlement& s, std::uint64_t memory_bytes,
                                    const std::string& by = {});
     /// One of them, the other stays.
-    [[nodiscard]] result<void> set_entitlement(std::uint32_t function, const entitlement& s, const std::string& by = {});
+    [[nodiscard]] result<void> set_entitlement(std::uint32_t function, const entitlement& s,
+                                               const std::string& by = {});
     [[nodiscard]] result<void> set_memory(std::uint32_t function, std::uint64_t bytes, const std::string& by = {});
     /// Only this function, and others that were given the same, may use names that begin with one of these; the longest
     /// prefix that fits decides.  A function that has such a name and may not loses it: its listener is closed.

@@ -135,7 +135,7 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
         if (auto r = state::is_present(f); !r) {
             return r;
         }
-        f.present = false;                 // from here on nobody enters
+        f.present = false;                     // from here on nobody enters
         (void)state_->put_entitlement(f, {});  // the initial one asks for nothing and fits always
         state_->begin_to_end(f, ending::removal, abi::notice::removal_imminent, by);
         ended = state_->end_if_empty(f);

@@ -76,7 +76,7 @@ bool engines::expire_waits(std::uint64_t now_ns) noexcept {
 void engines::break_link(vi& v, abi::break_reason mine, abi::break_reason peers, const enum status* how) noexcept {
     vi* p = v.peer;
     if (how != nullptr) {
-        executor::finish(v, *how);
+        lease_runner::finish(v, *how);
     }
     const auto end = [this](vi& x, abi::break_reason why) {
         set_link(x, abi::link::error);

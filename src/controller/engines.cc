@@ -48,7 +48,7 @@ engines::~engines() { stop(); }
 void engines::start() {
     for (std::uint32_t i = 0; i < options_.scheduling.engines; ++i) {
         // Whatever needs memory, before there is a thread that could only end for want of it.
-        auto ex = std::make_unique<executor>(functions_, options_);
+        auto ex = std::make_unique<lease_runner>(functions_, options_);
         if (is_one_of_many()) {
             ex->on_long_lease([this] { call_a_looker(); });
         }
@@ -282,7 +282,7 @@ void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t 
     }
 }
 
-bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
+bool engines::work_once(std::uint32_t number, lease_runner& ex, engine_time& time) {
     if (board.lock_as_engine()) {
         time.waited();
     }
@@ -328,7 +328,7 @@ bool engines::work_once(std::uint32_t number, executor& ex, engine_time& time) {
     return true;
 }
 
-void engines::run(std::uint32_t number, executor& ex) noexcept {
+void engines::run(std::uint32_t number, lease_runner& ex) noexcept {
     engine_time time;
     std::uint64_t idle_since = clock_ns();
     for (std::uint32_t turns = 0; !stopping_.load(std::memory_order_relaxed); ++turns) {

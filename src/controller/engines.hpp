@@ -16,8 +16,8 @@
 
 #include "controller/doorbells.hpp"
 #include "controller/engine_time.hpp"
-#include "controller/executor.hpp"
 #include "controller/kicks.hpp"
+#include "controller/lease.hpp"
 #include "controller/scheduler.hpp"
 
 namespace vinic::controller {
@@ -93,8 +93,8 @@ private:
     static constexpr std::uint64_t collect_ns_max = 10'000;
     static constexpr std::size_t looks_between_clocks = 4;
 
-    void run(std::uint32_t number, executor& ex) noexcept;
-    [[nodiscard]] bool work_once(std::uint32_t number, executor& ex, engine_time& time);
+    void run(std::uint32_t number, lease_runner& ex) noexcept;
+    [[nodiscard]] bool work_once(std::uint32_t number, lease_runner& ex, engine_time& time);
     void collect(std::uint64_t now_ns);
     void look_at_watched(std::uint64_t now_ns);
     void heed(const rung& r, std::uint64_t now_ns);

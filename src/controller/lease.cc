@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lease.cc -- a lease: messages of one VI, one after the other, until it is used up.
+#include "controller/lease.hpp"
+
 #include <utility>
 
-#include "controller/executor.hpp"
 #include "controller/notify.hpp"
 
 namespace vinic::controller {
@@ -33,22 +34,22 @@ constexpr std::uint32_t pages_of_a_fetch = 6;  ///< of the ring, and of what a d
 
 }  // namespace
 
-executor::executor(function_list functions, const device_options& options)
+lease_runner::lease_runner(function_list functions, const device_options& options)
     : functions_(functions),
       allowances_(functions.size()),
       foreign_memory_(options.foreign_memory),
       lease_ns_(options.lease_ns),
       scratch_(std::make_unique_for_overwrite<transfer>()) {}
-executor::~executor() = default;
+lease_runner::~lease_runner() = default;
 
-void executor::finish(vi& v, enum status how) noexcept {
+void lease_runner::finish(vi& v, enum status how) noexcept {
     rules::finish(v.sends[v.send_next & v.send_mask], v.send_next, how);
     ++v.send_next;
     v.pending.reset();
     signal_if_wanted(v, abi::send_queue);
 }
 
-void executor::notice(std::uint64_t now_ns) noexcept {
+void lease_runner::notice(std::uint64_t now_ns) noexcept {
     if (now_ns >= long_ns_ && on_long_lease_ != nullptr) {
         long_ns_ = abi::none64;
         on_long_lease_();
@@ -56,7 +57,7 @@ void executor::notice(std::uint64_t now_ns) noexcept {
 }
 
 /// The message in scratch_ outlives the lease.  False: there is no memory for that.
-bool executor::keep(vi& v) noexcept {
+bool lease_runner::keep(vi& v) noexcept {
     std::unique_ptr<transfer> next(new (std::nothrow) transfer);
     if (next == nullptr) {
         return false;
@@ -66,20 +67,20 @@ bool executor::keep(vi& v) noexcept {
 }
 
 /// A message for which there is no memory ends, and with it a reliable connection; the device goes on.
-outcome executor::give_up(const vi& v, const transfer& t) noexcept {
+outcome lease_runner::give_up(const vi& v, const transfer& t) noexcept {
     if (v.is_datagram()) {
         stop_filling(find(functions_, t.remote_address), v);
     }
     return end(v, nullptr, rules::fault::unreachable);
 }
 
-bool executor::is_over() noexcept {
+bool lease_runner::is_over() noexcept {
     const std::uint64_t now = clock_ns();
     notice(now);
     return now >= end_ns_;
 }
 
-lease_end executor::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept {
+lease_end lease_runner::run(vi& v, std::uint32_t bytes_max, std::uint32_t descriptors_max) noexcept {
     tally_ = {};
     rx_messages_ = 0;
     lease_left_ = bytes_max == 0 ? no_lease_limit : bytes_max;

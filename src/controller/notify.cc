@@ -3,7 +3,7 @@
 // notify.cc -- sets ready bits and wakes sleepers, at once or when the vector is due.
 #include "controller/notify.hpp"
 
-#include "controller/executor.hpp"
+#include "controller/lease.hpp"
 #include "os/sync.hpp"
 #include "rules/ready.hpp"
 

@@ -3,7 +3,7 @@
 // operations.cc -- what the operations of rules/ ask of an engine that believes nothing, and for whom it runs them.
 #include <algorithm>
 
-#include "controller/executor.hpp"
+#include "controller/lease.hpp"
 #include "controller/notify.hpp"
 
 namespace vinic::controller {
@@ -27,7 +27,7 @@ std::uint32_t pages_of(const place& where, const piece& at, std::uint64_t bytes)
 
 /// Looks at the clock when so much was done since the last look that it may matter.  A piece that lies together may
 /// consist of pages that are yet to be made: it is moved in blocks, which are small until they have proved to be quick.
-void executor::look_after(std::uint64_t bytes) noexcept {
+void lease_runner::look_after(std::uint64_t bytes) noexcept {
     if (!is_timed() || (bytes < block_least && ++pieces_ % pieces_between_looks != 0)) {
         return;
     }
@@ -42,8 +42,8 @@ void executor::look_after(std::uint64_t bytes) noexcept {
 }
 
 /// One message between two VIs.
-struct executor::engine {
-    executor& x;
+struct lease_runner::engine {
+    lease_runner& x;
     vi& v;
     vi& to;
     transfer& t;
@@ -65,7 +65,7 @@ struct executor::engine {
     [[nodiscard]] bool offers(std::uint32_t flag) const noexcept { return (to.d.flags & flag) != 0; }
 
     [[nodiscard]] bool receive_ready() const noexcept { return to.has_receive(); }
-    [[nodiscard]] bool take_receive() const noexcept { return executor::take_receive(to, t); }
+    [[nodiscard]] bool take_receive() const noexcept { return lease_runner::take_receive(to, t); }
     [[nodiscard]] std::uint32_t receive_count() const noexcept { return t.receive_count; }
     [[nodiscard]] const abi::segment& receive_segment(std::uint32_t i) const noexcept { return t.receive_segments[i]; }
     [[nodiscard]] std::uint32_t payload_max() const noexcept {
@@ -111,7 +111,7 @@ struct executor::engine {
 
 /// Moves the part of the first n bytes that lies together at both sides, but no more than is moved between two looks at
 /// the clock.
-moved executor::move(const place& to, const place& from, std::uint64_t& n, rules::word_copy& words) noexcept {
+moved lease_runner::move(const place& to, const place& from, std::uint64_t& n, rules::word_copy& words) noexcept {
     const piece target = first_piece(to, n);
     const piece source = first_piece(from, target.bytes);
     n = source.bytes;
@@ -135,7 +135,7 @@ moved executor::move(const place& to, const place& from, std::uint64_t& n, rules
 }
 
 /// A piece of memory outside windows: counted for the VI, and for each function whose memory it is.
-void executor::count_foreign(const place* to, const place* from) noexcept {
+void lease_runner::count_foreign(const place* to, const place* from) noexcept {
     ++tally_.foreign_copies;
     for (const place* each : {to, from}) {
         if (each != nullptr) {
@@ -144,7 +144,7 @@ void executor::count_foreign(const place* to, const place* from) noexcept {
     }
 }
 
-bool executor::may_make(function& f, std::uint32_t pages) noexcept {
+bool lease_runner::may_make(function& f, std::uint32_t pages) noexcept {
     if (allowances_[f.number].take(pages, f.memory, f.window)) [[likely]] {
         return true;
     }
@@ -154,7 +154,7 @@ bool executor::may_make(function& f, std::uint32_t pages) noexcept {
 
 /// Memory that was refused is counted once, and of the function whose memory it is.  `to`: the target, which counts a
 /// message that is dropped; nullptr: the fault has nothing to do with one.
-outcome executor::end(const vi& v, vi* to, rules::fault f) noexcept {
+outcome lease_runner::end(const vi& v, vi* to, rules::fault f) noexcept {
     const rules::ending& e = rules::ending_of(f);
     if (e.refused != rules::side::none) {
         count((e.refused == rules::side::target ? *to->owner : *v.owner).counters.protection_errors);
@@ -167,7 +167,7 @@ outcome executor::end(const vi& v, vi* to, rules::fault f) noexcept {
 }
 
 /// Publishes the completion of the receive descriptor that is taken, and steps on.
-void executor::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
+void lease_runner::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
     rules::publish(to.receives[to.receive_next & to.receive_mask].completion, to.receive_next, r, v.is_datagram(),
                    v.is_datagram() ? v.address() : 0);
     ++to.receive_next;
@@ -179,13 +179,13 @@ void executor::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
     }
 }
 
-outcome executor::deliver(vi& v, vi& to, transfer& t) noexcept {
+outcome lease_runner::deliver(vi& v, vi& to, transfer& t) noexcept {
     t.look_again();
     engine e{*this, v, to, t};
     return rules::run<engine, place>(e, t, t);
 }
 
-outcome executor::datagram(vi& v, transfer& t) noexcept {
+outcome lease_runner::datagram(vi& v, transfer& t) noexcept {
     const std::uint32_t generation = abi::generation_of_address(t.remote_address);
     vi* to = find(functions_, t.remote_address);
     if (to == nullptr || !to->is_datagram() || to->d.generation != generation) {
@@ -220,7 +220,7 @@ outcome executor::datagram(vi& v, transfer& t) noexcept {
     return o;
 }
 
-outcome executor::execute(vi& v, transfer& t) noexcept {
+outcome lease_runner::execute(vi& v, transfer& t) noexcept {
     const bool begins = v.pending == nullptr;
     if (begins && !may_make(*v.owner, pages_of_a_message + t.segment_count)) {
         return end(v, nullptr, rules::fault::unreachable);

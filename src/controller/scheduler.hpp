@@ -6,8 +6,8 @@
 //   byte-deficit round robin inside a function -> grant to an idle engine -> done(): charged, requeued or unbound
 //
 //   Pure: time is an argument, nothing sleeps, nothing is shared; the caller guards it with one lock.
-//   Nothing is allocated but in set_entitlement() and at the first prepare() or ready() of a range of 256 VIs (policy::fifo
-//   apart). docs/scheduling.md has the rules, and what they are worth.
+//   Nothing is allocated but in set_entitlement() and at the first prepare() or ready() of a range of 256 VIs
+//   (policy::fifo apart). docs/scheduling.md has the rules, and what they are worth.
 #pragma once
 
 #include <array>

@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "controller/control.hpp"
-#include "controller/executor.hpp"
+#include "controller/lease.hpp"
 #include "controller/notify.hpp"
 #include "rules/vi.hpp"
 

@@ -84,7 +84,8 @@ bool append(route& r, std::uint32_t produced) noexcept {
 bool take_back(abi::vi_entry& from) noexcept {
     std::uint64_t seen = from.hand_over.load_acquire();
     while (abi::holder_of(seen) == abi::queue_holder::handed) {
-        if (from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::owner))) {
+        if (from.hand_over.compare_exchange(seen,
+                                            abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::owner))) {
             return true;
         }
     }
@@ -127,8 +128,8 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
         // Out of descriptors (or broken, then the sender's poller flushes): ours again at the next post.
         r.to->receive_attention.store_relaxed(how == drained::waits ? 1 : 0);
         const std::uint32_t first = r.from->send_next.load_relaxed();
-        while (
-            !word.compare_exchange(mine, abi::make_hand_over(abi::produced_of(mine), abi::queue_holder::handed, first))) {
+        while (!word.compare_exchange(mine,
+                                      abi::make_hand_over(abi::produced_of(mine), abi::queue_holder::handed, first))) {
         }
         return;
     }

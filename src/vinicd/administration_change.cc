@@ -149,7 +149,8 @@ administration::reply administration::set(const peer& who, const request& r, std
     const bool is_news = !changes_of(*now, options_, wanted).empty();
     const std::string by = what + ", asked by " + actor_text(who.who.process, who.who.user);
     if (is_news) {
-        if (const auto done = device_.set(number, entitlement_of(wanted, number), memory_of(wanted, number), by); !done) {
+        if (const auto done = device_.set(number, entitlement_of(wanted, number), memory_of(wanted, number), by);
+            !done) {
             return {failure(done.error().code, done.error().message())};
         }
         record(who, number, by);

@@ -74,12 +74,12 @@ private:
     void change(std::uint32_t f) {
         const std::uint64_t cap = pick(3) == 0 ? 1'000'000'000 * (1 + pick(4)) : 0;
         scheduler_.set_entitlement(f,
-                               {.guarantee = pick(2) * (cap != 0 ? cap / 2 : 500'000'000),
-                                .cap = cap,
-                                .weight = static_cast<std::uint32_t>(1 + pick(20)),
-                                .priority = static_cast<std::uint32_t>(pick(3)),
-                                .reserved_queues = static_cast<std::uint32_t>(pick(4))},
-                               now_);
+                                   {.guarantee = pick(2) * (cap != 0 ? cap / 2 : 500'000'000),
+                                    .cap = cap,
+                                    .weight = static_cast<std::uint32_t>(1 + pick(20)),
+                                    .priority = static_cast<std::uint32_t>(pick(3)),
+                                    .reserved_queues = static_cast<std::uint32_t>(pick(4))},
+                                   now_);
         present_[f].present = true;
     }
     void ready(name of) {

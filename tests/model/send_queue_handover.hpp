@@ -264,7 +264,8 @@ struct handover {
         return abi::make_hand_over(produced, abi::holder_of(seen), abi::first_of(seen));
     }
     [[nodiscard]] value handed_word(unsigned produced, word first) const {
-        return abi::make_hand_over(produced, abi::queue_holder::handed, wrong == broken::word_without_first ? 0u : first);
+        return abi::make_hand_over(produced, abi::queue_holder::handed,
+                                   wrong == broken::word_without_first ? 0u : first);
     }
     /// An ending is looked for only where there may be one, so that the other explorations stay small.
     [[nodiscard]] bool may_end() const { return ends != ending::none; }

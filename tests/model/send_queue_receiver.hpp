@@ -93,11 +93,11 @@ inline bool handover::claim(context& t) const {
             continue;
         }
         MODEL_STEP(t);
-        l.value =
-            t.compare_exchange(hand_over, l.seen, abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::peer))
-                ? 2
-            : wrong == broken::take_without_retry ? 0
-                                                  : 1;
+        l.value = t.compare_exchange(hand_over, l.seen,
+                                     abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::peer))
+                      ? 2
+                  : wrong == broken::take_without_retry ? 0
+                                                        : 1;
     }
     if (l.value == 0 && rule == attention_rule::receiver_clears_own &&
         abi::holder_of(l.seen) == abi::queue_holder::owner) {

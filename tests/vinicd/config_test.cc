@@ -134,9 +134,9 @@ TEST(config, every_key_is_understood) {
     EXPECT_EQ(o.drain_ns, 2'000'000'000U);
     EXPECT_EQ(o.openmetrics, "9469");
     EXPECT_EQ(o.level, log_level::debug);
-    EXPECT_EQ(
-        entitlement_of(o, 4),
-        (controller::entitlement{.guarantee = 500'000'000, .cap = 0, .weight = 2, .priority = 1, .reserved_queues = 4}));
+    EXPECT_EQ(entitlement_of(o, 4),
+              (controller::entitlement{
+                  .guarantee = 500'000'000, .cap = 0, .weight = 2, .priority = 1, .reserved_queues = 4}));
     EXPECT_EQ(entitlement_of(o, 1).cap, 1'000'000'000U);
     EXPECT_EQ(entitlement_of(o, 0), controller::entitlement{}) << "the PF is no tenant's: defaults do not hold for it";
     EXPECT_EQ(memory_of(o, 4), 96ULL << 20);

@@ -207,7 +207,8 @@ result<void> device::set_memory(std::uint32_t number, std::uint64_t bytes, const
     return {};
 }
 
-result<void> device::set(std::uint32_t number, const entitlement& s, std::uint64_t memory_bytes, const std::string& by) {
+result<void> device::set(std::uint32_t number, const entitlement& s, std::uint64_t memory_bytes,
+                         const std::string& by) {
     const auto done = set_memory(number, memory_bytes);
     return done ? set_entitlement(number, s, by) : done;
 }

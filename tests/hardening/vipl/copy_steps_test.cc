@@ -11,8 +11,8 @@
 
 namespace {
 
-using vinic::rules::copy_wide;
 using vinic::rules::copy_in_steps;
+using vinic::rules::copy_wide;
 
 struct step {
     std::size_t at;  ///< from the start of the target

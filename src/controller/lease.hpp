@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// executor.hpp -- what an engine does with a VI during a lease: fetch, check, move, complete.
+// lease.hpp -- what an engine does with a VI during a lease: fetch, check, move, complete.
 //
 //   Everything a client wrote is moved once, then checked, then used.  A long message is moved in as many
 //   leases as it takes; what is left of it waits in vi::pending.
@@ -43,13 +43,13 @@ struct lease_end {
 };
 
 /// Not thread-safe: one per engine.
-class executor {
+class lease_runner {
 public:
     /// `functions`: by number.
-    executor(function_list functions, const device_options& options);
-    ~executor();
-    executor(const executor&) = delete;
-    executor& operator=(const executor&) = delete;
+    lease_runner(function_list functions, const device_options& options);
+    ~lease_runner();
+    lease_runner(const lease_runner&) = delete;
+    lease_runner& operator=(const lease_runner&) = delete;
 
     /// Called once in each lease that turns out to be long, by the engine in the middle of it.
     void on_long_lease(std::function<void()> call) { on_long_lease_ = std::move(call); }

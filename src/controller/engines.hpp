@@ -99,8 +99,8 @@ private:
     void look_at_watched(std::uint64_t now_ns);
     void heed(const rung& r, std::uint64_t now_ns);
     void settle(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns);
-    /// The receiver of the message at v's head has no descriptor.  True: look again at once.
     void give_up(vi& v) noexcept;
+    /// The receiver of the message at v's head has no descriptor.  True: look again at once.
     [[nodiscard]] bool wait_for_receiver(vi& v, bool receiver_off, std::uint64_t now_ns) noexcept;
     void resume_sender_of(vi& receiver, std::uint64_t now_ns);
     void end_wait(vi& v) noexcept;

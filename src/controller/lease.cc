@@ -119,7 +119,6 @@ lease_end lease_runner::run(vi& v, std::uint32_t bytes_max, std::uint32_t descri
         }
         if (o.waits() && !v.is_reliable()) {
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
-            count(v.peer->owner->counters.rx_no_descriptor_drops);
             o = end(v, v.peer, rules::fault::no_descriptor);
         } else if (t.started && v.pending == nullptr && o.is_unfinished() && !keep(v)) {
             o = give_up(v, t);

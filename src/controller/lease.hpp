@@ -2,7 +2,7 @@
 //
 // lease.hpp -- what an engine does with a VI during a lease: fetch, check, move, complete.
 //
-//   Everything a client wrote is moved once, then checked, then used.  A long message is moved in as many
+//   Everything a client wrote is copied once, then checked, then used.  A long message is moved in as many
 //   leases as it takes; what is left of it waits in vi::pending.
 #pragma once
 

@@ -83,7 +83,11 @@ struct lease_runner::engine {
     }
 
     [[nodiscard]] std::uint64_t room() const noexcept {
-        return v.link.load(std::memory_order_relaxed) == abi::link::connected ? x.lease_left_ : 0;
+        if (v.link.load(std::memory_order_relaxed) != abi::link::connected) {
+            return 0;
+        }
+        // What travels in a completion is brought in one go: a receiver of datagrams must not be kept by 40 bytes.
+        return x.lease_left_ < t.length && t.length <= payload_max() ? t.length : x.lease_left_;
     }
     [[nodiscard]] moved move(const place& there, const place& from, std::uint64_t& n,
                              rules::word_copy& words) const noexcept {
@@ -104,7 +108,7 @@ struct lease_runner::engine {
         to.entry->drops[rules::refusal_of(what)].fetch_add(1);
         return end(rules::fault::access);
     }
-    /// The lease sees it before the next message.
+    /// Never asked here: a move does not look at the connection, room() does.
     [[nodiscard]] static constexpr outcome overtaken() noexcept { return outcome::unfinished(); }
     void complete(const rules::receipt& r) const noexcept { x.complete(v, to, r); }
 };
@@ -159,8 +163,11 @@ outcome lease_runner::end(const vi& v, vi* to, rules::fault f) noexcept {
     if (e.refused != rules::side::none) {
         count((e.refused == rules::side::target ? *to->owner : *v.owner).counters.protection_errors);
     }
-    if (!v.is_reliable() && e.drop != rules::no_drop) {
+    if (e.drop != rules::no_drop && (!v.is_reliable() || e.always_counted)) {
         to->entry->drops[e.drop].fetch_add(1);
+    }
+    if (f == rules::fault::no_descriptor) {
+        count(to->owner->counters.rx_no_descriptor_drops);
     }
     tally_.fault = f;
     return v.is_reliable() ? e.sender : e.unreliable;
@@ -198,6 +205,7 @@ outcome lease_runner::datagram(vi& v, transfer& t) noexcept {
     }
     if (!to->owner->allowed.load(std::memory_order_relaxed) || !may_make(*to->owner, pages_of_a_message)) {
         count(to->owner->counters.rx_no_descriptor_drops);
+        stop_filling(to, v);
         return {};
     }
     const receives_lock hold(*to);
@@ -213,11 +221,7 @@ outcome lease_runner::datagram(vi& v, transfer& t) noexcept {
         const bool goes_on = t.started && o.is_unfinished();
         to->filled_by = goes_on ? &v : nullptr;
     }
-    if (o.waits()) {
-        count(to->owner->counters.rx_no_descriptor_drops);
-        o = end(v, to, rules::fault::no_descriptor);
-    }
-    return o;
+    return o.waits() ? end(v, to, rules::fault::no_descriptor) : o;
 }
 
 outcome lease_runner::execute(vi& v, transfer& t) noexcept {
@@ -236,9 +240,10 @@ outcome lease_runner::execute(vi& v, transfer& t) noexcept {
         tally_.receiver_off = true;
         return outcome::waiting();
     }
+    const std::uint64_t before = tally_.bytes;
     const outcome o = deliver(v, to, t);
     if (o.succeeded() && rules::is_atomic(t.opcode)) {
-        tally_.bytes += t.length;
+        tally_.bytes = before + t.length;  // however often its result was carried
     }
     return o;
 }

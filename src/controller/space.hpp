@@ -39,7 +39,7 @@ struct region_view {
         const std::uint32_t open = (v.context + 1) | abi::open_domain;
         return open == v.d.domain || open == r.domain.load(std::memory_order_relaxed);
     };
-    // The context once more when the key is known to be open: the region is of that registration then.
+    // The context when the key is known to be open: it is that registration's then.
     if (!rules::allows(region_view{r}, v.d.domain, key, address, length, rights, is_open, out) ||
         r.context != v.context) [[unlikely]] {
         return false;

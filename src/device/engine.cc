@@ -10,10 +10,10 @@ namespace vinic::device {
 /// cause.
 outcome route::end(rules::fault f) noexcept {
     const rules::ending& e = rules::ending_of(f);
+    if (e.drop != rules::no_drop && (!reliable || e.always_counted)) {
+        to->drops[e.drop].fetch_add(1);  // first: a program that sees the connection broken sees why
+    }
     if (!reliable) {
-        if (e.drop != rules::no_drop) {
-            to->drops[e.drop].fetch_add(1);
-        }
         return e.unreliable;
     }
     return break_link(*device, *from, connected, e.mine, e.peers) ? outcome(e.sender) : overtaken();
@@ -28,17 +28,14 @@ outcome route::end_receive(rules::fault f, bool has_immediate, std::uint32_t imm
 outcome route::overtaken() const noexcept { return rules::flushed_by(abi::reason_of(from->state.load_acquire())); }
 
 outcome route::give_up() noexcept {
-    if (reliable) {
-        if (from->state.load_acquire() != connected) {
-            return overtaken();
-        }
-        to->drops[abi::rx_no_descriptor].fetch_add(1);  // before the connection breaks, as below
+    if (reliable && from->state.load_acquire() != connected) {
+        return overtaken();  // and nothing is counted
     }
     return end(rules::fault::no_descriptor);
 }
 
 outcome route::refuse_access(enum opcode what) noexcept {
-    to->drops[rules::refusal_of(what)].fetch_add(1);  // first: a program that sees the connection broken sees why
+    to->drops[rules::refusal_of(what)].fetch_add(1);  // before the connection breaks, likewise
     return end(rules::fault::access);
 }
 

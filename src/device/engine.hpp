@@ -155,6 +155,8 @@ struct route {
 
     /// The message at the head found no receive descriptor and may not wait, or not any longer.
     [[nodiscard]] outcome give_up() noexcept;
+    /// The descriptor at the head is none that anybody can post.
+    [[nodiscard]] outcome refuse() noexcept { return end(rules::fault::malformed); }
 
     /// Likewise for the holder of the queue.
     void count_foreign_copies() noexcept {

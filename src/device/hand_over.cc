@@ -3,8 +3,6 @@
 // hand_over.cc -- the send queue in shared memory, and each step of the hand-over and back.
 #include "device/hand_over.hpp"
 
-#include <algorithm>
-
 namespace vinic::device {
 
 void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
@@ -30,7 +28,7 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
         const auto extra = [&](std::size_t) { return queue.extra(next); };
         const bool whole = rules::unpack(queue.descriptors[next & queue.mask], rules::segments_limit,
                                          rules::inline_limit, extra, op, room);
-        const outcome o = whole ? r.run(op) : outcome(status::local_protection);
+        const outcome o = whole ? r.run(op) : r.refuse();
         if (o.waits()) {
             return drained::waits;
         }

@@ -26,8 +26,8 @@ namespace vinic::os {
 [[nodiscard]] rules::moved move_foreign_both(std::uint32_t to_pid, std::uint64_t to, std::uint32_t from_pid,
                                              std::uint64_t from, std::uint64_t bytes) noexcept;
 
-/// Moves `bytes` between pieces of at least that length, of which one or both are foreign; the processes are of the
-/// foreign ones.  Stands where it is used: see process_memory.hpp.
+/// Moves `bytes` between pieces of at least that length, of which one or both are foreign; a pid counts only for a
+/// foreign side.  Stands where it is used: see process_memory.hpp.
 [[nodiscard, gnu::always_inline]] inline rules::moved move_foreign(std::uint32_t to_pid, const rules::piece& to,
                                                                    std::uint32_t from_pid, const rules::piece& from,
                                                                    std::uint64_t bytes, rules::word_copy& words,

@@ -11,11 +11,11 @@
 //     offers(flag)             whether the target VI lets others do that
 //     receive_ready()          whether a receive descriptor is posted
 //     take_receive()           the one at the head, for receive_segment(i) and receive_count(); false: malformed
-//     payload_max(), payload(), payload_place(), put_payload()  for what travels in the completion
-//     room()                   bytes that may be moved until it is somebody else's turn; 0: none
-//     move(to, from, n, words)   moves the first n bytes at most, and says how many in n
-//     direct_bytes(place)      where its 8 bytes lie together, or nullptr
-//     end(fault), end_receive(fault, message, bytes), refuse_access(opcode), complete(receipt), overtaken()
+//     payload_max(), payload_place(), put_payload()  for what travels in the completion
+//     room()                   bytes that may be moved until it is somebody else's turn; 0: none, or the link has
+//     broken move(to, from, n, words)   moves the first n bytes at most, and says how many in n direct_bytes(place)
+//     where its 8 bytes lie together, or nullptr end(fault), end_receive(fault, message, bytes), refuse_access(opcode),
+//     complete(receipt), overtaken()
 //
 //   A message that takes several turns goes on where its progress says: all that it leads to is looked up again, with
 //   the rights it takes, for regions close and change their rights in between.
@@ -31,7 +31,7 @@ namespace vinic::rules {
 /// How far a message has come in the two lists.
 template <class Place>
 struct progress {
-    bool started = false;  ///< what it takes of the target is its own
+    bool started = false;  ///< the checks of the first turn are done, and the receive descriptor is taken
     std::uint32_t done = 0;
     std::uint32_t segment = 0;  ///< of the initiator's list
     std::uint32_t segment_at = 0;
@@ -154,6 +154,9 @@ template <class Engine, class Place>
         return {};
     }
     while (at.done != m.length) {
+        if (at.receive_segment == e.receive_count()) {
+            return e.end_receive(fault::receive_memory, m, 0);  // its owner has changed the list meanwhile
+        }
         const abi::segment& s = e.receive_segment(at.receive_segment);
         if (at.receive_at == s.length) {
             ++at.receive_segment;

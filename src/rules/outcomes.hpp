@@ -49,7 +49,7 @@ enum class fault : std::uint8_t {
     own_memory,      ///< a key of the initiator, its bounds, rights or domain
     malformed,       ///< a descriptor that the interface lets nobody post
     malformed_receive,
-    target_memory,   ///< remote memory that passed the check is mapped no more
+    target_memory,   ///< remote memory that passed the check is no longer mapped
     misaligned,      ///< an atomic
     unreachable,     ///< memory that this engine cannot reach, or for which the device has no room
     target_gone,     ///< the process whose memory it is has died, and nobody has seen that yet
@@ -71,6 +71,7 @@ struct ending {
     std::optional<enum status> receiver = {};  ///< a receive descriptor is used, and ends so
     std::uint8_t receive_flags = 0;
     std::uint32_t drop = no_drop;  ///< counted at the target's VI if the connection is unreliable
+    bool always_counted = false;   ///< also if it is reliable
     side refused = side::none;
     abi::break_reason mine = abi::break_reason::local_error;
     abi::break_reason peers = abi::break_reason::remote_error;
@@ -81,7 +82,8 @@ inline constexpr std::array<ending, static_cast<std::size_t>(fault::count)> endi
     {.what = fault::no_descriptor,
      .words = "no receive descriptor, in time",
      .sender = status::receiver_not_ready,
-     .drop = abi::rx_no_descriptor},
+     .drop = abi::rx_no_descriptor,
+     .always_counted = true},
     {.what = fault::too_long,
      .words = "receive too small",
      .sender = status::remote_length,
@@ -120,7 +122,7 @@ inline constexpr std::array<ending, static_cast<std::size_t>(fault::count)> endi
      .receiver = status::local_protection,
      .drop = abi::rx_protection},
     {.what = fault::target_memory,
-     .words = "remote memory that is mapped no more",
+     .words = "remote memory that is no longer mapped",
      .sender = status::remote_protection,
      .unreliable = status::remote_protection,
      .refused = side::target},
@@ -155,7 +157,7 @@ static_assert([] {
     return true;
 }());
 
-/// Of a move that did not bring all, and that no break has ended: `outward` from the initiator, or to it.
+/// Why a move failed, unless a break ended it: `outward` from the initiator, or to it.
 [[nodiscard]] constexpr fault fault_of(moved how, bool outward) noexcept {
     switch (how) {
         case moved::unmapped_to:
@@ -171,7 +173,7 @@ static_assert([] {
     }
 }
 
-/// Why a remote access was refused is counted besides, whether the connection is reliable or not.
+/// A refused access that no receive descriptor reports is counted besides, whether the connection is reliable or not.
 [[nodiscard]] constexpr std::uint32_t refusal_of(opcode o) noexcept {
     return o == opcode::write  ? abi::rx_refused_writes
            : o == opcode::read ? abi::rx_refused_reads

@@ -30,7 +30,7 @@ struct range {
 /// Whether `key` lets VIs of `domain` do what `rights` says with [address, address + length); `out` is that range then.
 /// `is_open_to`: whether domains other than the region's may use it, asked for these alone.
 ///
-/// Part of functions that call nothing, so never called itself.
+/// Always inlined: its callers must contain no call.
 template <class Region, class IsOpenTo>
 [[nodiscard, gnu::always_inline]] inline bool allows(const Region& r, std::uint32_t domain, std::uint32_t key,
                                                      std::uint64_t address, std::uint64_t length, std::uint32_t rights,

@@ -14,6 +14,9 @@ namespace {
 namespace abi = vinic::abi;
 
 struct waiting {
+    explicit waiting(vinic::nanoseconds limit = 10ms) : limit_of_left(limit) {}
+
+    vinic::nanoseconds limit_of_left;
     directory d;
     vinic::nic sender = d.open();
     vinic::nic receiver = d.open();
@@ -24,7 +27,7 @@ struct waiting {
     vinic::completion_queue sends = must(sender.create_completion_queue());
     vinic::completion_queue receives = must(receiver.create_completion_queue());
     vinic::virtual_interface left =
-        must(from.create_vi({.send_cq = &sends, .receive_cq = &sends, .receiver_wait = 10ms}));
+        must(from.create_vi({.send_cq = &sends, .receive_cq = &sends, .receiver_wait = limit_of_left}));
     vinic::virtual_interface right = must(to.create_vi({.send_cq = &receives, .receive_cq = &receives}));
 
     void connect() {
@@ -64,6 +67,21 @@ TEST(stall, ends_when_the_lock_is_to_be_had_and_polling_goes_on_meanwhile) {
     done = w.next_send();
     EXPECT_EQ(done.cookie, 0u);
     EXPECT_EQ(done.status, vinic::status::receiver_not_ready);
+    EXPECT_EQ(w.left.state(), vinic::vi_state::error);
+}
+
+/// A fellow of the device scribbles over what waits: it is found when the receiver comes to it, and ends there.
+TEST(stall, of_a_descriptor_that_nobody_could_have_posted_ends_with_the_connection) {
+    waiting w(vinic::forever);
+    w.connect();
+    must(w.post(0));
+    must(w.post(1));
+    const auto third =
+        must(vinic::device::memory::open("shm:test", w.d.options(), vinic::device::memory::role::participant));
+    third->at<abi::send_descriptor>(third->vi(w.left.number()).send_ring.load_relaxed())->segment_count = 0xffff;
+    must(w.right.post_receive({w.region, 0, 64}, 7));
+    EXPECT_EQ(w.next_send().status, vinic::status::local_protection);
+    EXPECT_EQ(w.next_send().status, vinic::status::flushed);
     EXPECT_EQ(w.left.state(), vinic::vi_state::error);
 }
 

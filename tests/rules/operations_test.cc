@@ -91,7 +91,8 @@ struct scripted_engine {
         return reliable ? ending_of(f).sender : ending_of(f).unreliable;
     }
     outcome end_receive(fault f, const message& m, std::uint32_t bytes) {
-        complete({*ending_of(f).receiver, receive_flags(m.has_immediate), bytes, m.immediate});
+        complete(
+            {*ending_of(f).receiver, receive_flags(m.has_immediate, ending_of(f).receive_flags), bytes, m.immediate});
         return end(f);
     }
     outcome refuse_access(opcode what) {
@@ -278,6 +279,7 @@ TEST_F(operations, report_a_refused_write_with_immediate_data_in_the_receive_des
     EXPECT_EQ(start().how(), status::remote_protection);
     expect_fault(fault::access_told);
     ASSERT_EQ(e.told.size(), 1u);
+    EXPECT_EQ(e.told[0].flags, abi::has_immediate | abi::from_write);
     EXPECT_TRUE(e.refusals.empty());
     m.has_immediate = false;
     EXPECT_EQ(start().how(), status::remote_protection);

@@ -7,8 +7,9 @@
 
 #include <fstream>
 #include <map>
-#include <sstream>
 #include <string>
+
+#include "device/counters.hpp"
 
 namespace vinic::rules {
 namespace {
@@ -30,11 +31,9 @@ std::string name_of(enum status s) {
 }
 
 std::string name_of(std::uint32_t drop) {
-    static const std::map<std::uint32_t, std::string> names{{abi::rx_no_descriptor, "`rx_no_descriptor_drops`"},
-                                                            {abi::rx_too_long, "`rx_too_long_drops`"},
-                                                            {abi::rx_protection, "`rx_protection_drops`"},
-                                                            {no_drop, ""}};
-    return names.at(drop);
+    return drop == no_drop
+               ? ""
+               : '`' + std::string(device::counters().at(device::number_of(static_cast<abi::drop>(drop))).name) + '`';
 }
 
 std::string name_of(abi::break_reason r) {
@@ -50,7 +49,8 @@ std::string row_of(const ending& e) {
     std::string row = "|";
     for (const std::string& cell :
          {std::string(e.words), name_of(e.sender), name_of(e.mine), name_of(e.peers), name_of(e.unreliable),
-          name_of(e.drop), e.receiver ? name_of(*e.receiver) : "", name_of(e.refused)}) {
+          name_of(e.drop) + (e.always_counted ? ", also if reliable" : ""), e.receiver ? name_of(*e.receiver) : "",
+          name_of(e.refused)}) {
         row += (cell.empty() ? "" : " " + cell) + " |";
     }
     return row;
@@ -76,7 +76,7 @@ std::string table_of_page(const std::string& section) {
 TEST(outcomes, are_what_the_page_says) {
     std::string table =
         "| what is wrong | reliable: the message | `cause` at the sender | at the receiver | unreliable: the message | "
-        "there counted | the receive descriptor | `protection_errors` |\n"
+        "counted there | the receive descriptor | `protection_errors` |\n"
         "|---|---|---|---|---|---|---|---|\n";
     for (const ending& e : endings) {
         table += row_of(e) + '\n';

@@ -258,7 +258,7 @@ TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     raw_client other(*nic, 2, 6);
     std::atomic<bool> over{false};
-    std::thread administrator([&] {
+    std::jthread administrator([&] {
         std::mt19937_64 r(seed);
         while (!over.load()) {
             const std::uint64_t period_ns = r() % 3 == 0 ? 0 : 1 + r() % 200'000;
@@ -280,6 +280,10 @@ TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
             std::this_thread::sleep_for(std::chrono::microseconds(r() % 300));
         }
     });
+    struct ending {
+        std::atomic<bool>& over;
+        ~ending() { over.store(true); }
+    } const ends{over};  // however this does; then the thread is joined
     for (int i = 0; i < 20'000; ++i) {
         const std::uint32_t seen = receiver->wakes();
         const std::uint32_t r = receiver->client.post_receive(vi_number, region_key, 0, 64);
@@ -296,8 +300,6 @@ TEST_P(notification, no_wake_up_is_lost_while_settings_change) {
         ASSERT_EQ(sender->await_send(vi_number, s), status::success);
         ASSERT_TRUE(receiver->client.await_receive(vi_number, r));
     }
-    over.store(true);
-    administrator.join();
 }
 
 INSTANTIATE_TEST_SUITE_P(engines, notification, testing::Values(1, 2));

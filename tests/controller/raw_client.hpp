@@ -188,11 +188,11 @@ public:
     std::uint32_t post(std::uint32_t vi, const abi::send_descriptor& d) {
         const std::uint32_t i = sent_[vi]++;
         abi::send_descriptor& slot = send_slot(vi, i);
-        const std::uint32_t done = slot.done.load_relaxed();
-        const std::uint8_t lap = slot.lap;
-        slot = d;
-        slot.done.store_relaxed(done);
-        slot.lap = lap;
+        // An engine that watches the ring takes it for posted by its lap: that must not change before all is there.
+        abi::send_descriptor whole = d;
+        whole.done.store_relaxed(slot.done.load_relaxed());
+        whole.lap = slot.lap;
+        slot = whole;
         std::atomic_ref(slot.lap).store(abi::lap_of(i, 4), std::memory_order_release);
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (entry(vi).watched.load_relaxed() == 0) {

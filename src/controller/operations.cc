@@ -240,11 +240,12 @@ outcome lease_runner::execute(vi& v, transfer& t) noexcept {
         tally_.receiver_off = true;
         return outcome::waiting();
     }
+    if (!rules::is_atomic(t.opcode)) [[likely]] {
+        return deliver(v, to, t);
+    }
     const std::uint64_t before = tally_.bytes;
     const outcome o = deliver(v, to, t);
-    if (o.succeeded() && rules::is_atomic(t.opcode)) {
-        tally_.bytes = before + t.length;  // however often its result was carried
-    }
+    tally_.bytes = before + (o.succeeded() ? t.length : 0);  // however often its result was carried
     return o;
 }
 

@@ -170,19 +170,18 @@ errc control::disconnect(call& c) {
 
 /// Their names are gone.  Leases are waited for once for all of them.
 void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
-    {
+    // Each by itself: a break is told to two clients, whose pages may have to be made, and engines wait for the board.
+    for (vi* v : vis) {
         const std::lock_guard lock(engines_.board);
-        for (vi* v : vis) {
-            function& f = *v->owner;
-            f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams no longer find it
-            // If its owner lives, the device is what has died for it.
-            detach(*v, abi::break_reason::peer_died, peers);
-            if (v->is_datagram()) {
-                set_link(*v, abi::link::idle);
-            }
-            --f.vis_used;
-            --vis_used_;
+        function& f = *v->owner;
+        f.vis[v->index].store(nullptr, std::memory_order_release);  // datagrams no longer find it
+        // If its owner lives, the device is what has died for it.
+        detach(*v, abi::break_reason::peer_died, peers);
+        if (v->is_datagram()) {
+            set_link(*v, abi::link::idle);
         }
+        --f.vis_used;
+        --vis_used_;
     }
     engines_.quiesce();
     for (vi* v : vis) {
@@ -190,11 +189,9 @@ void control::destroy(std::span<vi* const> vis, abi::break_reason peers) {
             stop_filling(find(functions_, v->pending->remote_address), *v);
         }
     }
-    {
+    for (vi* v : vis) {
         const std::lock_guard lock(engines_.board);
-        for (vi* v : vis) {
-            let_go(*v);
-        }
+        let_go(*v);
     }
     for (vi* v : vis) {
         v->entry->state.store_release(abi::make_state(v->epoch + 1, abi::link::none));

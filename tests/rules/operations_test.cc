@@ -299,6 +299,18 @@ TEST_F(operations, ask_for_rights_again_when_they_go_on) {
     expect_fault(fault::own_memory);
 }
 
+TEST_F(operations, end_where_a_receive_list_has_become_shorter_meanwhile) {
+    of(opcode::send, {100});
+    e.receive = {at(memory.theirs, 0, 50, remote_key), at(memory.theirs, 50, 50, remote_key)};
+    e.turn = 40;
+    so_far = {};
+    ASSERT_TRUE(run(e, m, so_far).is_unfinished());
+    e.receive.pop_back();
+    e.turn = abi::none64;
+    EXPECT_EQ(run(e, m, so_far).how(), status::remote_descriptor);
+    expect_fault(fault::receive_memory);
+}
+
 TEST_F(operations, are_overtaken_by_whoever_broke_the_connection) {
     e.next_move = moved::broken;
     for (const opcode what : {opcode::write, opcode::read}) {

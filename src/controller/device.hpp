@@ -208,7 +208,7 @@ public:
     [[nodiscard]] result<void> configure(std::uint32_t function, std::uint32_t offset, std::uint32_t width,
                                          std::uint32_t value, const std::string& by = {});
     [[nodiscard]] const device_options& options() const noexcept;
-    /// Called from the device's threads for each event; set before start().
+    /// Called from the device's threads for each event, until the device is destroyed; set before start().
     void on_event(std::function<void(const event&)> handler);
 
     struct state;

@@ -70,10 +70,10 @@ protected:
         EXPECT_TRUE(await(event_kind::detached, slow_tenant));
         c.forget();
     }
-    std::unique_ptr<device> nic;
     std::mutex mutex;
     std::condition_variable heard;
     std::vector<event> told;
+    std::unique_ptr<device> nic;
 };
 
 TEST_P(departures, with_last_words_keep_nobody_waiting) {

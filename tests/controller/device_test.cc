@@ -19,8 +19,11 @@ struct isolated_device : testing::TestWithParam<std::uint32_t> {
         o.yield = true;
         o.violations_per_second = 50;
         nic = device::create(o).value();
+        nic->on_event(
+            [this](const event& e) { cut_off += e.kind == event_kind::misbehaved && e.function == 3 ? 1 : 0; });
         EXPECT_TRUE(nic->start());
     }
+    std::atomic<int> cut_off = 0;  // outlives the device, whose threads count here
     std::unique_ptr<device> nic;
 };
 
@@ -357,8 +360,6 @@ TEST_P(isolated_device, serves_the_others_when_an_event_descriptor_is_drained_or
 }
 
 TEST_P(isolated_device, cuts_off_a_function_that_breaks_the_rules_all_the_time_until_a_reset) {
-    std::atomic<int> told{0};
-    nic->on_event([&](const event& e) { told += e.kind == event_kind::misbehaved && e.function == 3 ? 1 : 0; });
     Pair p(*nic);
     {
         auto d = raw_client::description(0);
@@ -370,14 +371,14 @@ TEST_P(isolated_device, cuts_off_a_function_that_breaks_the_rules_all_the_time_u
         abi::send_descriptor garbage{};
         garbage.opcode = 99;
         const std::uint64_t end = os::now_ns() + 20'000'000'000;
-        while (told == 0 && os::now_ns() < end) {
+        while (cut_off == 0 && os::now_ns() < end) {
             const std::uint32_t i = bad.post(0, garbage);
-            while (bad.send_slot(0, i).done.load_acquire() != i + 1 && told == 0) {
+            while (bad.send_slot(0, i).done.load_acquire() != i + 1 && cut_off == 0) {
                 std::this_thread::yield();
             }
         }
     }
-    EXPECT_EQ(told, 1);
+    EXPECT_EQ(cut_off, 1);
     EXPECT_EQ(nic->attach(3, ::getuid()).error().code, errc::permission_denied);
     EXPECT_EQ(p.a.link_of(3), abi::link::connected) << "a neighbour";
     ASSERT_TRUE(nic->reset(3));

@@ -253,8 +253,10 @@ TEST_F(grace, is_ended_by_a_disconnect_and_by_closing) {
     EXPECT_EQ(ended, VIP_INVALID_STATE);
     auto another = std::make_unique<nic>();
     endpoint f(*another);
+    net_address at = another->address(discriminator);  // of a nic that is closed nothing can be asked
     std::thread asking_too([&] {
-        const VIP_RETURN r = request(*another, f, VIP_INFINITE);
+        VIP_VI_ATTRIBUTES a;
+        const VIP_RETURN r = VipConnectRequest(f.vi, at.get(), at.get(), VIP_INFINITE, &a);
         EXPECT_TRUE(r == VIP_INVALID_STATE || r == VIP_INVALID_PARAMETER) << r;
     });
     std::this_thread::sleep_for(quiet_time);  // whether it asks already or not, it comes back

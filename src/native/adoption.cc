@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <new>
 
-#include "native/call.hpp"
+#include "placement/call.hpp"
 
 namespace vinic::detail {
 

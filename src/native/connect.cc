@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// connect.cc -- the two ways to connect; listen.cc has names, listeners and answers.
+// connect.cc -- the two ways to connect: a request is entered, and waited for.
 //
-//   client                       device                                   server
-//   connect() -> connecting ---> request: pending --- listener::wait ---> taken
-//                                request: accepted <-- accept(vi) ------- both VIs connected
-//                                request: rejected <-- reject() ---------
-//
-//   All of it runs in the callers' processes under the control plane's lock.  Whoever waits sleeps on
-//   a word of the request or of the name, a slice at a time, and looks whether the other side lives.
-#include "native/request.hpp"
+//   What a request is, and who answers it, stands in direct/connect.cc and isolated/connect.cc.  Whoever waits sleeps
+//   on a word of the request, a slice at a time, and looks whether the other side lives.
+#include "placement/call.hpp"
+#include "placement/request.hpp"
 
 namespace vinic {
 
@@ -32,21 +28,20 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
         }
         const abi::request_stage s = state_of(r);
         const std::uint64_t state = entry->state.load_acquire();
-        const bool broken =
-            abi::link_of(state) == abi::link::error || (nic->isolated != nullptr && nic->isolated->gone());
+        const bool broken = abi::link_of(state) == abi::link::error || nic->provider->gone();
         if (!broken && (s == abi::request_stage::pending || s == abi::request_stage::taken)) {
             return std::unexpected(nic->fail(errc::not_done, "connecting"));
         }
         if (s == abi::request_stage::accepted) {
             answered = true;
-            peer = nic->isolated ? describe(r.peer) : describe_vi(m, r.peer_vi);
+            peer = describe(r.peer);
             peer.private_data = bytes_of(r.answer, r.answer_bytes);
         } else if (s == abi::request_stage::rejected || s == abi::request_stage::mismatch) {
             rejection = bytes_of(r.answer, r.answer_bytes);
         }
         drop_request();
         if (s != abi::request_stage::accepted && !broken) {
-            if (!nic->isolated) {  // there the device has done it
+            if (abi::link_of(state) == abi::link::connecting) {  // and whoever settled it has not seen to that
                 entry->state.store_release(abi::make_state(abi::epoch_of(state) + 1, abi::link::idle));
             }
             switch (s) {
@@ -85,30 +80,9 @@ abi::link vi_state::settled_link(std::uint64_t deadline) noexcept {
     return abi::link_of(entry->state.load_acquire());
 }
 
-void vi_state::drop_request() noexcept {
-    overdue = abi::none64;
-    if (const std::uint32_t request = pending_request.exchange(abi::none32); request != abi::none32) {
-        nic->memory->give(abi::requests, request);
-    }
-}
-
 }  // namespace detail
 
 namespace {
-
-/// Under the lock: takes an open request back.  False: it is settled, or disconnect() was quicker.
-bool withdraw(detail::vi_state& v, std::uint32_t request) noexcept {
-    if (v.pending_request != request) {
-        return false;
-    }
-    const abi::request_stage s = detail::state_of(v.nic->memory->request(request));
-    if (s != abi::request_stage::pending && s != abi::request_stage::taken) {
-        return false;
-    }
-    v.drop_request();
-    v.entry->state.store_release(abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::idle));
-    return true;
-}
 
 /// What connect and connect_peer check alike.  Under connect_mutex.
 result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, nanoseconds timeout) {
@@ -133,31 +107,11 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
                             "connecting: the attempt before, which ran out of time, was answered late; disconnect"));
         }
         // A device that has reset the function no longer knows this VI, and nobody but connect() may ever ask.
-        const bool gone = v.nic->isolated && v.nic->isolated->found_gone();
+        const bool gone = v.nic->provider->found_gone();
         return std::unexpected(
             v.nic->fail(gone ? errc::peer_gone : errc::invalid_state, "connecting: the VI is not idle"));
     }
     return {};
-}
-
-void become_connecting(detail::vi_state& v) noexcept {
-    v.attempt = abi::make_state(abi::epoch_of(v.entry->state.load_relaxed()) + 1, abi::link::connecting);
-    v.entry->state.store_release(v.attempt);
-}
-
-/// Under the lock: the oldest pending request of a VI that is `remote` and wants `local`.
-std::uint32_t find_counterpart(const device::memory& m, const abi::address_key& local, const abi::address_key& remote) {
-    std::uint32_t oldest = abi::none32;
-    for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
-        const abi::request_entry& r = m.request(i);
-        if (r.owner.load_relaxed() != 0 && detail::state_of(r) == abi::request_stage::pending &&
-            r.name.load_relaxed() == abi::none32 && detail::same(r.local, remote) && detail::same(r.remote, local) &&
-            m.alive(r.owner.load_relaxed() - 1) &&
-            (oldest == abi::none32 || r.order.load_relaxed() < m.request(oldest).order.load_relaxed())) {
-            oldest = i;
-        }
-    }
-    return oldest;
 }
 
 /// Waits for a request's outcome, and gives the request up at the deadline.  `inside`: a cancelled thread ends here,
@@ -174,24 +128,17 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
             return done;
         }
         const std::uint64_t now = os::now_ns();
-        if (now >= deadline && v.nic->isolated) {
-            if (v.withdraw_isolated(request)) {
-                return std::unexpected(v.nic->fail(errc::timed_out, "connecting"));
+        if (now >= deadline) {
+            const auto withdrawn = v.withdraw(request, attempt, deadline);
+            if (!withdrawn) {
+                return std::unexpected(withdrawn.error());
             }
-            v.nic->tick_now();
+            if (*withdrawn) {
+                return std::unexpected(v.nic->fail(m.removed() ? errc::device_removed : errc::timed_out, "connecting"));
+            }
+            v.nic->tick_now();  // settled at the last moment
             std::this_thread::yield();
             continue;
-        }
-        if (now >= deadline) {
-            const device::control_lock hold(m, detail::lock_deadline(deadline));
-            if (!hold) {
-                v.overdue = attempt;
-                return std::unexpected(m.fail_lock(errc::timed_out, "connecting"));
-            }
-            if (!withdraw(v, request)) {
-                continue;  // settled at the last moment
-            }
-            return std::unexpected(v.nic->fail(m.removed() ? errc::device_removed : errc::timed_out, "connecting"));
         }
         const std::uint32_t seen = m.request(request).state.load_acquire();
         if (seen == static_cast<std::uint32_t>(abi::request_stage::pending) ||
@@ -220,47 +167,13 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
     if (auto r = may_connect(v, data, timeout); !r) {
         return std::unexpected(r.error());
     }
-    device::memory& m = *v.nic->memory;
-    std::uint32_t request = 0;
-    if (v.nic->isolated) {
-        abi::connect_mail mail{};
-        mail.at = *key;
-        mail.data_bytes = detail::put(mail.data, data);
-        auto asked = v.request_isolated(abi::verb::connect, std::as_bytes(std::span(&mail, 1)),
-                                        "connecting to '" + to.name + "'", deadline);
-        if (!asked) {
-            return std::unexpected(asked.error());
-        }
-        request = *asked;
-    } else {
-        const device::control_lock lock(m, detail::lock_deadline(deadline));
-        if (!lock) {
-            return std::unexpected(m.fail_lock(errc::timed_out, "connecting to '" + to.name + "'"));
-        }
-        const std::uint32_t name = detail::find_name(m, *key);
-        if (name == abi::none32 ||
-            m.name(name).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::listener) ||
-            !m.alive(m.name(name).owner.load_relaxed() - 1)) {
-            return std::unexpected(
-                v.nic->fail(m.removed() ? errc::device_removed : errc::no_listener, "connecting to '" + to.name + "'"));
-        }
-        auto made = detail::make_request(v, data);
-        if (!made) {
-            return std::unexpected(made.error());
-        }
-        request = *made;
-        abi::request_entry& r = m.request(request);
-        r.name.store_relaxed(name);
-        r.name_generation.store_relaxed(m.name(name).generation.load_relaxed());
-        become_connecting(v);
-        v.pending_request = request;
-        r.state.store_release(static_cast<std::uint32_t>(abi::request_stage::pending));
-        m.name(name).arrivals.fetch_add(1);
-        os::futex_wake(&m.name(name).arrivals.raw_);
+    const auto request = v.ask({*key, nullptr, data, deadline, "connecting to '" + to.name + "'"});
+    if (!request) {
+        return std::unexpected(request.error());
     }
     const std::uint64_t attempt = v.attempt;
     hold.unlock();  // so that disconnect() can end the waiting
-    return await(v, request, attempt, deadline);
+    return await(v, *request, attempt, deadline);
 } catch (const std::exception& e) {
     return detail::caught(e, "connecting");
 }
@@ -287,52 +200,10 @@ result<void> virtual_interface::connect_peer(const address& local, const address
     if (auto r = may_connect(v, data, timeout); !r) {
         return std::unexpected(r.error());
     }
-    if (v.nic->isolated) {
-        abi::peer_mail mail{};
-        mail.local = *local_key;
-        mail.remote = *remote_key;
-        mail.data_bytes = detail::put(mail.data, data);
-        v.request_deadline_ns = detail::deadline_of(timeout);
-        auto asked = v.request_isolated(abi::verb::connect_peer, std::as_bytes(std::span(&mail, 1)),
-                                        "connecting to a peer as '" + local.name + "'", v.request_deadline_ns);
-        return asked ? result<void>{} : std::unexpected(asked.error());
-    }
-    device::memory& m = *v.nic->memory;
-    const device::control_lock lock(m, detail::lock_deadline(detail::deadline_of(timeout)));
-    if (!lock) {
-        return std::unexpected(m.fail_lock(errc::timed_out, "connecting to a peer"));
-    }
-    const std::uint32_t other = find_counterpart(m, *local_key, *remote_key);
-    auto made = detail::make_request(v, data);
-    if (!made) {
-        return std::unexpected(made.error());
-    }
-    abi::request_entry& mine = m.request(*made);
-    mine.local = *local_key;
-    mine.remote = *remote_key;
-    become_connecting(v);
-    v.pending_request = *made;
     v.request_deadline_ns = detail::deadline_of(timeout);
-    if (other == abi::none32) {
-        mine.state.store_release(static_cast<std::uint32_t>(abi::request_stage::pending));
-        return {};
-    }
-    abi::request_entry& theirs = m.request(other);
-    const std::uint32_t their_vi = theirs.vi.load_relaxed();
-    for (auto [to, from, vi] : {std::tuple(&mine, &theirs, their_vi), std::tuple(&theirs, &mine, v.index)}) {
-        std::memcpy(to->answer, from->data, sizeof to->answer);
-        to->answer_bytes = from->data_bytes;
-        to->peer_vi = vi;
-    }
-    if (detail::terms_of(m.vi(their_vi)) != detail::terms_of(*v.entry)) {
-        mine.state.store_release(static_cast<std::uint32_t>(abi::request_stage::mismatch));
-        detail::settle(theirs, abi::request_stage::mismatch);
-        return {};
-    }
-    detail::link(m, their_vi, v.index);
-    mine.state.store_release(static_cast<std::uint32_t>(abi::request_stage::accepted));
-    detail::settle(theirs, abi::request_stage::accepted);
-    return {};
+    const auto asked =
+        v.ask({*remote_key, &*local_key, data, v.request_deadline_ns, "connecting to a peer as '" + local.name + "'"});
+    return asked ? result<void>{} : std::unexpected(asked.error());
 } catch (const std::exception& e) {
     return detail::caught(e, "connecting to a peer");
 }

@@ -11,6 +11,8 @@
 //   So nothing can overflow, and a queue that nobody uses costs nothing, however many are attached.
 //   The barriers are those of docs/protocols.md, section 1: light for the side that completes, heavy for the poller
 //   when it stops looking at a ring or goes to sleep.
+#include "native/cq.hpp"
+
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #include "device/link.hpp"
 #include "native/take.hpp"
 #include "os/file.hpp"
+#include "placement/call.hpp"
 
 namespace vinic::detail {
 

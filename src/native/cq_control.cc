@@ -2,12 +2,14 @@
 //
 // cq_control.cc -- making, resizing and closing completion queues, and which VIs are attached to them.
 #include <pthread.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
-#include "native/state.hpp"
+#include "device/arena.hpp"
+#include "native/cq.hpp"
+#include "placement/call.hpp"
 
 namespace vinic::detail {
 
@@ -136,13 +138,6 @@ cq_state::~cq_state() {
 
 namespace vinic {
 
-namespace {
-
-/// Both ends of a connection and the device between them.
-constexpr long pollers_of_a_pair = 3;
-
-}  // namespace
-
 result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) try {
     const os::cancellation_off inside;
     if (!state_) {
@@ -167,7 +162,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
     made->spin_ticks_max = std::thread::hardware_concurrency() > 1 ? spin_us * os::ticks_per_us() : 0;
     made->spin_ticks = made->spin_ticks_max;
-    made->crowded = state_->isolated != nullptr && ::sysconf(_SC_NPROCESSORS_ONLN) < pollers_of_a_pair;
+    made->crowded = state_->provider->facts.needs_another_core;
     {
         const std::lock_guard hold(state_->mutex);
         {

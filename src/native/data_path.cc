@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // data_path.cc -- virtual_interface's posting calls, in terms of vi_state.
-#include "native/state.hpp"
+#include "placement/vi.hpp"
 
 namespace vinic {
 
@@ -100,20 +100,7 @@ errc virtual_interface::post_compare_swap(const segment& old, remote_address at,
 }
 
 posted virtual_interface::post(std::span<const work_request> requests) noexcept {
-    if (!state_) {
-        return {0, errc::invalid_handle};
-    }
-    if (state_->nic->isolated) {
-        return state_->post_batch(requests);
-    }
-    posted p;
-    for (; p.count < requests.size(); ++p.count) {
-        if (const errc e = state_->post(requests[p.count]); e != errc::ok) {
-            p.code = e;
-            break;
-        }
-    }
-    return p;
+    return state_ ? state_->post_several(requests) : posted{0, errc::invalid_handle};
 }
 
 }  // namespace vinic

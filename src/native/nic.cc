@@ -10,8 +10,11 @@
 #include <system_error>
 
 #include "device/processes.hpp"
-#include "native/address.hpp"
-#include "native/state.hpp"
+#include "native/cq.hpp"
+#include "native/open.hpp"
+#include "native/region.hpp"
+#include "os/file.hpp"
+#include "placement/call.hpp"
 
 namespace vinic {
 
@@ -69,6 +72,13 @@ void after_fork_in_child() {
 
 }  // namespace
 
+nic_state::nic_state(std::unique_ptr<device::memory> m, std::unique_ptr<detail::provider> p)
+    : memory(std::move(m)),
+      provider(std::move(p)),
+      held(std::make_unique<holdings>(*memory)),
+      arena(held->arena),
+      pages(held->pages) {}
+
 nic_state::~nic_state() {
     const os::cancellation_off inside;
     if (bell.joinable()) {
@@ -89,7 +99,7 @@ nic_state::~nic_state() {
     // From here to the end no fork: a child must not inherit the device's descriptor and its locks.
     const std::lock_guard no_fork(registry().mutex);
     std::erase(registry().nics, this);
-    isolated.reset();
+    provider.reset();
     if (!all_back) {
         registry().left.push_back({std::move(memory), std::move(held)});
     }
@@ -103,43 +113,8 @@ void nic_state::tick_now() noexcept {
     }
     const os::cancellation_off inside;
     const std::uint64_t now = os::now_ns();
-    if (any_stalled.load(std::memory_order_relaxed)) {
-        const std::lock_guard hold(stalled_mutex);
-        for (vi_state* v : stalled) {
-            v->expire_stall(now);
-        }
-        std::erase_if(stalled, [](vi_state* v) { return v->stall_deadline_ns.load() == 0; });
-        any_stalled.store(!stalled.empty(), std::memory_order_relaxed);
-    }
-    if (isolated) {
-        look_after_device(now);
-    }
+    provider->look_after(*this, now);
     device::look_for_dead(*memory, now);
-}
-
-/// When the device is gone, it cannot say so: every connection ends here.
-void nic_state::look_after_device(std::uint64_t now_ns) noexcept {
-    isolated->look(now_ns);
-    if (!isolated->gone() || cut_off.load()) {
-        return;
-    }
-    // Not waiting: the poller may be what the holder waits for.  The next tick tries again.
-    const std::unique_lock hold(mutex, std::try_to_lock);
-    if (!hold.owns_lock()) {
-        return;
-    }
-    for (vi_state* v : vis) {
-        const std::uint64_t state = v->entry->state.load_acquire();
-        // None: a device that lives, but has reset the function, has destroyed what it knew of the VI.
-        if (const abi::link l = abi::link_of(state);
-            l == abi::link::connecting || l == abi::link::connected || l == abi::link::none) {
-            v->entry->state.store_release(
-                abi::make_state(abi::epoch_of(state), abi::link::error, abi::break_reason::peer_died));
-            device::signal(*memory, *v->entry, abi::send_queue);
-            device::signal(*memory, *v->entry, abi::receive_queue);
-        }
-    }
-    cut_off.store(true);
 }
 
 int nic_state::start_bell() noexcept {
@@ -208,11 +183,11 @@ result<nic> nic::open(std::string_view device_address, const open_options& optio
     detail::open_nics& all = detail::registry();
     detail::make_room(all.nics, all.nics.size() + 1);
     detail::make_room(all.left, all.left.size() + all.nics.size() + 1);  // the pages of each may have to be left
-    auto opened = device::memory::open(device_address, options, device::memory::role::participant);
+    auto opened = detail::open_device(device_address, options);
     if (!opened) {
         return std::unexpected(opened.error());
     }
-    n.state_ = std::make_shared<detail::nic_state>(std::move(*opened));
+    n.state_ = std::make_shared<detail::nic_state>(std::move(opened->memory), std::move(opened->provider));
     if (const char* asks = ::secure_getenv("VINIC_ADOPT"); asks != nullptr && std::string_view(asks) == "1") {
         n.state_->adopts_always = adopt::safe;
     }
@@ -312,27 +287,7 @@ result<datagram_address> nic::resolve(const address& name) try {
     if (state_->forked()) {
         return std::unexpected(state_->fail(errc::forked, "resolving a name"));
     }
-    auto key = detail::to_key(name);
-    if (!key) {
-        return std::unexpected(key.error());
-    }
-    if (state_->isolated) {
-        const auto r = state_->isolated->call(abi::verb::resolve, {}, *key);
-        if (!r.ok()) {
-            return std::unexpected(state_->fail(r.code, "resolving '" + name.name + "'"));
-        }
-        return datagram_address{r.value[0]};
-    }
-    const device::control_lock hold(*state_->memory);
-    if (!hold) {
-        return std::unexpected(state_->memory->fail_lock(errc::busy, "resolving '" + name.name + "'"));
-    }
-    const std::uint32_t i = detail::find_name(*state_->memory, *key);
-    if (i == abi::none32 ||
-        state_->memory->name(i).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::datagram)) {
-        return std::unexpected(state_->fail(errc::no_listener, "resolving '" + name.name + "'"));
-    }
-    return datagram_address{state_->memory->name(i).target.load_relaxed()};
+    return state_->provider->resolve(*state_, name);
 } catch (const std::exception& e) {
     return detail::caught(e, "resolving a name");
 }
@@ -345,32 +300,13 @@ result<std::vector<address>> nic::names() try {
     if (state_->forked()) {
         return std::unexpected(state_->fail(errc::forked, "listing names"));
     }
-    if (state_->isolated) {
-        return detail::names_isolated(*state_);
-    }
-    device::memory& m = *state_->memory;
-    std::vector<address> all;
-    const device::control_lock hold(m);
-    if (!hold) {
-        return std::unexpected(m.fail_lock(errc::busy, "listing names"));
-    }
-    for (std::uint32_t i = 0; i < m.backed(abi::names); ++i) {
-        if (m.name(i).owner.load_relaxed() != 0) {
-            all.push_back(detail::to_address(m.name(i).at));
-        }
-    }
-    return all;
+    return state_->provider->names(*state_);
 } catch (const std::exception& e) {
     return detail::caught(e, "listing names");
 }
 
 bool nic::reaches_foreign_memory() const noexcept {
-    if (!state_ || !state_->isolated) {
-        return state_ != nullptr;
-    }
-    // In isolated placement the device reaches the memory of its own user's processes only.  A window belongs to the
-    // user who made it, no matter who made the socket.
-    return os::owner_of(state_->memory->fd()) == ::geteuid();
+    return state_ != nullptr && state_->provider->reaches_foreign_memory();
 }
 
 const std::string& nic::device_address() const noexcept {

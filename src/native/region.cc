@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // region.cc -- registering memory, and taking it back while transfers run.
+#include "native/region.hpp"
+
 #include <algorithm>
 #include <optional>
 
-#include "native/state.hpp"
+#include "placement/call.hpp"
+#include "placement/vi.hpp"
 
 namespace vinic {
 
@@ -95,8 +98,7 @@ result<void> region_state::close() {
     }
     const exclusion hold(nic, !extents.empty());
     nic.memory->region(index).key.store_release(0);
-    if (!engines_have_left(nic, domain.get()) ||
-        (nic.isolated && nic.isolated->call(abi::verb::deregister_region, {key}).code == errc::busy)) {
+    if (!engines_have_left(nic, domain.get()) || nic.provider->region_closed(key) == errc::busy) {
         return std::unexpected(
             nic.fail(errc::busy, "deregistering memory: a stopped process is inside a transfer that uses it"));
     }
@@ -136,13 +138,9 @@ result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& t
     const auto shared = static_cast<std::uint32_t>(rights) & static_cast<std::uint32_t>(wanted);
     e.rights.store_relaxed(shared);
     bool left = engines_have_left(nic, domain.get());
-    if (nic.isolated) {
-        if (const auto r =
-                nic.isolated->call(abi::verb::change_region, {key, to->id, static_cast<std::uint64_t>(wanted)});
-            !r.ok()) {
-            e.rights.store_release(static_cast<std::uint32_t>(rights));
-            return std::unexpected(nic.fail(r.code, "changing a region"));
-        }
+    if (const errc refused = nic.provider->region_changed(key, to->id, wanted); refused != errc::ok) {
+        e.rights.store_release(static_cast<std::uint32_t>(rights));
+        return std::unexpected(nic.fail(refused, "changing a region"));
     }
     e.domain.store_release(to->id);
     left = engines_have_left(nic, domain.get()) && left;
@@ -180,18 +178,6 @@ region_state::~region_state() {
 }
 
 namespace {
-
-/// Isolated placement: the device learns what the table says.
-errc tell_device(nic_state& nic, const abi::region_entry& e) noexcept {
-    if (!nic.isolated) {
-        return errc::ok;
-    }
-    const std::uint64_t offset = e.offset.load_relaxed();
-    return nic.isolated
-        ->call(abi::verb::register_region, {e.key.load_relaxed(), e.domain.load_relaxed(), e.rights.load_relaxed(),
-                                            e.address.load_relaxed(), e.length.load_relaxed(), offset})
-        .code;
-}
 
 /// What a region holds that is not made after all: goes back, however that ends.
 struct unfinished_region {
@@ -267,7 +253,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     e.backing.store_relaxed(static_cast<std::uint32_t>(made->backing));
     e.foreign_reason.store_relaxed(static_cast<std::uint32_t>(made->foreign_reason));
     e.key.store_release(made->key);
-    if (const errc refused = tell_device(nic, e); refused != errc::ok) {
+    if (const errc refused = nic.provider->region_made(e); refused != errc::ok) {
         e.key.store_release(0);
         made->open = false;
         cover.held = std::move(made->extents);

@@ -3,7 +3,8 @@
 // registry.cc -- the registry itself, and questions about the memory of all open nics.
 #include "native/registry.hpp"
 
-#include "native/state.hpp"
+#include "native/adoption.hpp"
+#include "placement/nic.hpp"
 
 namespace vinic::detail {
 

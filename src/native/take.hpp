@@ -7,7 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "native/state.hpp"
+#include "device/space.hpp"
+#include "placement/vi.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -1,69 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vi.cc -- the life of a virtual interface, apart from connecting it (connect.cc).
+// vi.cc -- how a virtual interface is disconnected and closed.
 #include <algorithm>
-#include <atomic>
 
-#include "device/processes.hpp"
-#include "native/address.hpp"
-#include "native/state.hpp"
+#include "native/cq.hpp"
+#include "placement/call.hpp"
 
 namespace vinic {
 
 namespace detail {
 
-/// Caches the peer's positions; from now on posts go through.
-void vi_state::on_connected() noexcept {
-    device::memory& m = *nic->memory;
-    const std::uint64_t state = entry->state.load_acquire();
-    if (nic->isolated) {
-        open_connection.store(abi::make_state(abi::epoch_of(state), abi::link::connected), std::memory_order_release);
-        return;
+result<void> vi_state::disconnect(device::patience p) {
+    if (nic->forked()) {
+        return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
     }
-    abi::vi_entry& peer = m.vi(entry->peer.load_relaxed());
-    const std::uint32_t peer_owner = peer.owner.load_relaxed();
-    outgoing = {};
-    outgoing.device = &m;
-    outgoing.from = entry;
-    outgoing.to = &peer;
-    outgoing.target.look_at(m, peer);
-    outgoing.from_domain = domain->id;
-    outgoing.to_domain = peer.domain.load_relaxed();
-    outgoing.to_process = peer_owner == 0 ? abi::none32 : peer_owner - 1;
-    outgoing.fill = peer.receive_base.load_relaxed();
-    outgoing.reliable = attributes.reliability != reliability::unreliable;
-    outgoing.payload_max = rules::payload_max(attributes.reliability, service::connected);
-    incoming = {};
-    incoming.device = &m;
-    incoming.from = &peer;
-    incoming.to = entry;
-    incoming.target = receives;
-    incoming.from_domain = outgoing.to_domain;
-    incoming.to_domain = domain->id;
-    incoming.to_process = m.self();
-    incoming.connected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
-    incoming.reliable = outgoing.reliable;
-    incoming.payload_max = outgoing.payload_max;
-    peer_queue.look_at(m, peer);
-    handed = false;
-    waited_for = outgoing.fill - 1;
-    stall_deadline_ns.store(0);
-    // Last: the data path compares with it.
-    outgoing.connected = abi::make_state(abi::epoch_of(state), abi::link::connected);
-    for (;;) {
-        // Between the line above, or the mark that the last round took away, and the look at the flag.
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (entry->receive_attention.load_relaxed() == 0 || entry->state.load_acquire() != outgoing.connected) {
-            return;
-        }
-        // The peer was quicker: its queue waits for us.  Another thread that posts receives leaves it to this one until
-        // it sees `connected`, and while this one is inside.  Pairs with the light barrier in receives_posted.
-        m.heavy_barrier();
-        const std::uint32_t next = entry->receive_next.load_acquire();
-        if (receives.slots[next & receives.mask].descriptor.sequence.load_acquire() != next + 1) {
-            return;
-        }
-        (void)receives_posted();
+    const std::lock_guard hold(connect_mutex);
+    return disconnect_now(p);
+}
+
+/// From its completion queues.
+void vi_state::detach() noexcept {
+    for (const abi::queue_kind k : {abi::send_queue, abi::receive_queue}) {
+        cqs[k]->detach(entry->cq_bit[k].load_relaxed(), reinterpret_cast<queue_tag>(this) | k);
     }
 }
 
@@ -71,40 +29,31 @@ result<void> vi_state::close(device::patience p) {
     if (!open) {
         return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
     }
-    if (!nic->forked()) {
-        if (auto r = disconnect(p); !r) {
+    if (nic->forked()) {
+        open = false;
+        detach();
+        return {};
+    }
+    if (auto r = disconnect(p); !r) {
+        return r;
+    }
+    {
+        const std::lock_guard hold(connect_mutex);
+        if (auto r = end_life(p); !r) {
             return r;
-        }
-        if (nic->isolated) {
-            if (auto r = tell_device(abi::verb::destroy_vi, "closing a VI"); !r) {
-                return r;
-            }
-        } else if (!forget_names(p)) {
-            return std::unexpected(nic->memory->fail_lock(errc::busy, "closing a VI"));
-        }
-        if (attributes.service == service::datagram && !nic->isolated) {
-            if (auto r = disconnect(p); !r) {
-                return r;
-            }
         }
     }
     open = false;
-    cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
-    cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(),
-                                    reinterpret_cast<queue_tag>(this) | 1);
-    if (!nic->forked()) {
-        if (nic->isolated) {
-            count_unreported();
-        }
-        const std::lock_guard hold(nic->mutex);
-        std::erase(nic->vis, this);
-        give_back(*nic, index, entry->receive_ring.load_relaxed(), attributes);
-    }
+    detach();
+    count_unreported();
+    const std::lock_guard hold(nic->mutex);
+    std::erase(nic->vis, this);
+    give_back(*nic, index, entry->receive_ring.load_relaxed(), attributes);
     return {};
 }
 
-vi_state::~vi_state() {
-    if (!open || entry == nullptr) {
+void vi_state::let_go() noexcept {
+    if (!open) {
         return;
     }
     const os::cancellation_off inside;
@@ -120,9 +69,7 @@ vi_state::~vi_state() {
         const std::lock_guard hold(nic->mutex);
         std::erase(nic->vis, this);
         nic->unclosed.push_back({index, entry->peer.load_relaxed(), domain->id});  // create_vi has made room
-        cqs[abi::send_queue]->detach(entry->cq_bit[abi::send_queue].load_relaxed(), reinterpret_cast<queue_tag>(this));
-        cqs[abi::receive_queue]->detach(entry->cq_bit[abi::receive_queue].load_relaxed(),
-                                        reinterpret_cast<queue_tag>(this) | 1);
+        detach();
     }
 }
 

@@ -3,8 +3,8 @@
 // vi_control.cc -- what can be asked of a VI, and its domain.
 #include <utility>
 
-#include "native/address.hpp"
-#include "native/state.hpp"
+#include "placement/call.hpp"
+#include "placement/vi.hpp"
 
 namespace vinic {
 
@@ -26,7 +26,7 @@ vi_state virtual_interface::state() const noexcept {
         return vi_state::error;
     }
     const abi::link link = state_->settled_link();
-    return link == abi::link::none ? vi_state::error : static_cast<vi_state>(link);  // a device has forgotten it
+    return link == abi::link::none ? vi_state::error : static_cast<vi_state>(link);  // the NIC has forgotten it
 }
 
 vi_attributes virtual_interface::attributes() const { return state_ ? state_->attributes : vi_attributes{}; }
@@ -45,8 +45,7 @@ datagram_address virtual_interface::local_address() const noexcept {
     if (!state_ || state_->attributes.service != service::datagram) {
         return {};
     }
-    const auto* window = state_->nic->memory->window();
-    return {abi::make_datagram_address(state_->index, window == nullptr ? 0 : window->function,
+    return {abi::make_datagram_address(state_->index, state_->nic->provider->facts.function,
                                        state_->entry->generation.load_relaxed())};
 }
 
@@ -69,11 +68,11 @@ result<void> virtual_interface::set_domain(const domain& to) try {
     if (v.settled_link(v.nic->memory->lock_deadline(device::control_patience.ns)) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
-    if (auto r = v.ask_device(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
+    if (auto r = v.may_change(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
         return r;
     }
     old = std::exchange(v.domain, to.state_);
-    v.outgoing.from_domain = v.polls_for = v.domain->id;
+    v.polls_for = v.domain->id;
     v.entry->domain.store_release(v.domain->id);
     return {};
 } catch (const std::exception& e) {
@@ -117,7 +116,7 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
         wanted.service != v.attributes.service) {
         return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
     }
-    if (auto r = v.ask_device(wanted, *v.domain, "changing a VI's attributes"); !r) {
+    if (auto r = v.may_change(wanted, *v.domain, "changing a VI's attributes"); !r) {
         return r;
     }
     v.attributes.reliability = wanted.reliability;
@@ -146,20 +145,7 @@ result<void> virtual_interface::bind(const address& name) try {
         return std::unexpected(
             nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
     }
-    if (nic.isolated) {
-        auto key = detail::to_key(name);
-        if (!key) {
-            return std::unexpected(key.error());
-        }
-        const auto r = nic.isolated->call(abi::verb::bind, {state_->index}, *key);
-        return r.ok() ? result<void>{}
-                      : std::unexpected(
-                            nic.fail(r.code, detail::refused_name(r.code, "entering the name '" + name.name + "'")));
-    }
-    if (auto made = detail::make_name(nic, name, abi::name_kind::datagram, local_address().value); !made) {
-        return std::unexpected(made.error());
-    }
-    return {};
+    return nic.provider->bind(*state_, name);
 } catch (const std::exception& e) {
     return detail::caught(e, "binding a name");
 }

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "device/arena.hpp"
 #include "device/processes.hpp"
-#include "native/state.hpp"
+#include "native/cq.hpp"
+#include "placement/call.hpp"
 #include "rules/vi.hpp"
 
 namespace vinic {
@@ -25,11 +27,11 @@ struct ring_sizes {
 };
 
 ring_sizes sizes_of(const nic_state& nic, const vi_attributes& a) noexcept {
-    // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may
-    // make any connected VI such a one.  In isolated placement every descriptor goes through the ring.
-    const bool hands_over = a.service == service::connected || nic.isolated != nullptr;
+    // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may make any connected
+    // VI such a one.
+    const bool has_ring = a.service == service::connected || nic.provider->facts.every_send_is_queued;
     return {std::uint64_t{a.receive_depth} * sizeof(abi::receive_slot),
-            hands_over ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0};
+            has_ring ? std::uint64_t{a.send_depth} * sizeof(abi::send_descriptor) : 0};
 }
 
 /// What take_room() gives a queue.
@@ -100,7 +102,7 @@ void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, 
 }
 
 errc vi_state::take_room(abi::queue_kind kind) noexcept {
-    if (kind == abi::send_queue && !nic->isolated &&
+    if (kind == abi::send_queue && !nic->provider->facts.every_send_is_queued &&
         (attributes.reliability == reliability::unreliable || attributes.receiver_wait.count() == 0)) {
         return errc::ok;  // never handed over
     }
@@ -139,12 +141,8 @@ void vi_state::lay_out(std::uint64_t rings, std::uint64_t receive_bytes) {
     queue.look_at(*nic_memory, *entry);
     sends = std::make_unique<send_entry[]>(a.send_depth);
     send_mask = a.send_depth - 1;
-    outgoing.connected = abi::none64;
-    outgoing.from_domain = polls_for = domain->id;
-    outgoing.datagram = polls_datagrams = a.service == service::datagram;
-    plain_path = a.service == service::connected && !nic->isolated;
-    // A datagram VI needs no peer: it is connected from the start.
-    open_connection.store(outgoing.datagram ? any_connection : abi::none64);
+    polls_for = domain->id;
+    polls_datagrams = is_datagram();
 }
 
 /// Attached to its completion queues, and alive.  On failure as it was before.
@@ -162,15 +160,11 @@ result<void> vi_state::begin() {
                 entry->cq[k].store_release(cqs[k]->index);
             }
         }
-        if (r && nic->isolated) {
-            r = tell_device(abi::verb::create_vi, "creating a VI");
+        if (r) {
+            r = begin_life();
         }
     } catch (const std::exception& e) {
         r = caught(e, "creating a VI");
-    }
-    if (r && !nic->isolated) {
-        const std::uint32_t epoch = abi::epoch_of(entry->state.load_relaxed()) + 1;
-        entry->state.store_release(abi::make_state(epoch, polls_datagrams ? abi::link::connected : abi::link::idle));
     }
     for (std::uint32_t k = 0; !r && k < attached; ++k) {
         cqs[k]->detach(entry->cq_bit[k].load_relaxed(), tag | k);
@@ -180,13 +174,19 @@ result<void> vi_state::begin() {
 
 namespace {
 
+/// Whoever has it last lets go of it.
+std::shared_ptr<vi_state> share(std::unique_ptr<vi_state> v) {
+    return {v.release(), [](vi_state* last) {
+                last->let_go();
+                delete last;
+            }};
+}
+
 /// In every list that a VI may have to be entered in where nothing can fail.  Under the nic's mutex.
 void make_room_for_vi(nic_state& nic) {
     const std::size_t vis = nic.vis.size() + 1;
     make_room(nic.vis, vis);
     make_room(nic.unclosed, nic.unclosed.size() + vis);  // each may have to be given up
-    const std::lock_guard stalled(nic.stalled_mutex);
-    make_room(nic.stalled, vis);
 }
 
 /// What a VI has taken that is not made after all: goes back, however that ends.
@@ -222,8 +222,9 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     if (const char* why = detail::refuse(wanted); why != nullptr) {
         return std::unexpected(nic.fail(errc::invalid_argument, std::string("creating a VI: ") + why));
     }
-    auto made = std::make_shared<detail::vi_state>();
-    made->open = false;
+    std::shared_ptr<detail::vi_state> made;  // outlives the lock: to let go of it takes it
+    const std::lock_guard hold(nic.mutex);
+    made = detail::share(nic.provider->make_vi(nic, wanted.service));
     made->nic = state_->nic;
     made->nic_memory = state_->nic->memory.get();
     made->domain = state_;
@@ -242,7 +243,6 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     const detail::ring_sizes sizes = detail::sizes_of(nic, a);
     device::memory& m = *nic.memory;
 
-    const std::lock_guard hold(nic.mutex);
     detail::make_room_for_vi(nic);
     detail::unfinished_vi unfinished{nic, *made};
     {

@@ -55,30 +55,9 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
     }
 }
 
-void vi_state::break_for_local_error() noexcept {
-    // Not outgoing.connected: connect_peer_done() may not have been called yet.
-    const auto connected = [&](std::uint64_t& state) {
-        state = entry->state.load_acquire();
-        return abi::link_of(state) == abi::link::connected;
-    };
-    std::uint64_t state = 0;
-    if (nic->isolated) {
-        if (connected(state)) {
-            (void)nic->isolated->call(abi::verb::break_link, {index, state});
-        }
-        return;
-    }
-    // Without the lock, as engines do it: this is called while polling.
-    if (connected(state)) {
-        (void)device::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
-                                 abi::break_reason::remote_error);
-    }
-}
-
-/// For each placement by itself, so that neither pays for the other one's questions.
-[[gnu::always_inline]] inline std::size_t vi_state::take_done(std::span<completion> out, bool is_isolated) noexcept {
-    // Isolated: the poster may be taking unsignalled sends off the queue (make_way).
-    const spin_guard hold(reporting, is_isolated);
+/// Two in one, so that neither pays for the other one's questions.
+[[gnu::always_inline]] inline std::size_t vi_state::take_done(std::span<completion> out, bool by_another) noexcept {
+    const spin_guard hold(reporting, by_another);
     std::uint32_t at = send_reported.load(std::memory_order_relaxed);
     const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
     const std::uint32_t start = at;
@@ -92,8 +71,8 @@ void vi_state::break_for_local_error() noexcept {
                 break;
             }
             s = static_cast<enum status>(d.status);
-            if (is_isolated && s == status::success) {
-                device::count_sent(*entry, e.opcode, e.length);  // the device leaves counting to the reporter
+            if (by_another && s == status::success) {
+                device::count_sent(*entry, e.opcode, e.length);  // it leaves counting to the reporter
             }
         }
         entry->counters[abi::tx_status_first + static_cast<std::uint32_t>(s)].add_single_writer(1);
@@ -116,11 +95,14 @@ void vi_state::break_for_local_error() noexcept {
 }
 
 std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
-    return nic->isolated ? take_done(out, true) : take_done(out, false);
+    return executed_by_another ? take_done(out, true) : take_done(out, false);
 }
 
-/// Isolated: what succeeded and nobody will ask for.  The device has forgotten the VI, and so have its queues.
+/// What another process executed, and nobody will ask for: that one has forgotten the VI, and so have its queues.
 void vi_state::count_unreported() noexcept {
+    if (!executed_by_another) {
+        return;
+    }
     const spin_guard hold(reporting);
     const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
     for (std::uint32_t at = send_reported.load(std::memory_order_relaxed); at != posted; ++at) {
@@ -130,45 +112,6 @@ void vi_state::count_unreported() noexcept {
             device::count_sent(*entry, e.opcode, e.length);
         }
     }
-}
-
-/// In error, or after a disconnect: is every engine that could touch our memory outside for good?
-bool vi_state::engines_outside() noexcept {
-    const std::uint64_t state = entry->state.load_acquire();
-    if (quiet_state == state || abi::link_of(state) != abi::link::error || nic->isolated) {
-        return true;  // disconnect() has waited itself; the device says `error` when it is outside
-    }
-    device::memory& m = *nic->memory;
-    const std::uint32_t peer = entry->peer.load_acquire();
-    if (peer < abi::vi_count) {
-        {
-            // Whoever broke us may not have come to the peer's state yet, and that is what its
-            // engine looks at.
-            // Not waiting: its holder may be stopped, and this is called while polling.
-            const device::control_lock hold(m, 0);
-            if (!hold) {
-                return false;
-            }
-            std::uint64_t expected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
-            const std::uint64_t broken =
-                abi::make_state(abi::epoch_of(expected), abi::link::error, abi::break_reason::remote_error);
-            if (m.vi(peer).state.compare_exchange(expected, broken)) {
-                device::signal(m, m.vi(peer), abi::send_queue);
-                device::signal(m, m.vi(peer), abi::receive_queue);
-            }
-        }
-        m.heavy_barrier();
-        if (device::engine_inside(m, m.vi(peer))) {
-            return false;
-        }
-    } else {
-        m.heavy_barrier();
-    }
-    if (device::engine_inside(m, *entry)) {
-        return false;  // another thread of ours
-    }
-    quiet_state = state;
-    return true;
 }
 
 std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept {

@@ -4,21 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "native/state.hpp"
+#include "placement/vi.hpp"
 
 namespace vinic::detail {
-
-namespace {
-
-/// A queue that was handed over; apart, so that posting a receive needs no room for it.
-[[gnu::noinline]] void drain_waiting(vi_state& v) noexcept {
-    const draining_mark mark(*v.entry);
-    if (mark.ok() && v.entry->state.load_acquire() == v.outgoing.connected) {
-        device::drain_for_peer(v.incoming, v.peer_queue);
-    }
-}
-
-}  // namespace
 
 /// Segments of a descriptor that has not exactly one; their bytes together.
 std::uint64_t vi_state::store_pieces(abi::receive_descriptor& d, std::span<const segment> segments,
@@ -102,17 +90,13 @@ errc vi_state::receives_posted() noexcept {
     m.light_barrier();  // posted before looking at attention and state; pairs with the heavy barriers
     const std::uint64_t state = entry->state.load_relaxed();
     if (entry->receive_attention.load_relaxed() != 0) [[unlikely]] {
-        if (nic->isolated) {
-            nic->isolated->ring(index);  // the device has a message for the descriptor
-            return errc::ok;
-        }
-        drain_waiting(*this);
+        serve_waiting_sender();
     }
     if (abi::link_of(state) == abi::link::error) [[unlikely]] {
         device::signal(m, *entry, abi::receive_queue);  // the poller flushes it
     } else if (abi::link_of(state) == abi::link::none) [[unlikely]] {
-        // A device that no longer knows this VI: the descriptor is in the ring, and is flushed with the others.
-        return nic->forked() ? errc::forked : nic->isolated ? errc::ok : errc::invalid_handle;
+        // Where the NIC no longer knows this VI, the descriptor is in the ring, and is flushed with the others.
+        return nic->forked() ? errc::forked : nic->provider->facts.may_be_gone ? errc::ok : errc::invalid_handle;
     }
     return errc::ok;
 }

@@ -32,6 +32,13 @@ class Layers(unittest.TestCase):
         self.assertEqual(len(found(tidy.layers, "src/vipl/a.cc", '#include "os/file.hpp"')), 1)
         self.assertEqual(len(found(tidy.layers, "bench/a.cc", '#include "device/memory.hpp"')), 1)
 
+    def test_one_file_alone_knows_the_placements(self):
+        for below in ("direct/provider.hpp", "isolated/provider.hpp"):
+            self.assertEqual(found(tidy.layers, "src/native/open.cc", f'#include "{below}"'), [])
+            self.assertEqual(len(found(tidy.layers, "src/native/nic.cc", f'#include "{below}"')), 1)
+            self.assertEqual(len(found(tidy.layers, "src/placement/vi.cc", f'#include "{below}"')), 1)
+        self.assertEqual(len(found(tidy.layers, "src/direct/vi.cc", '#include "isolated/vi.hpp"')), 1)
+
     def test_includes_must_not_climb(self):
         self.assertEqual(len(found(tidy.layers, "src/os/a.cc", '#include "../abi/ring.h"')), 1)
         self.assertEqual(len(found(tidy.layers, "src/device/a.cc", "#include <vinic/vinic.hpp>")), 1)

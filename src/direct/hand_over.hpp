@@ -11,35 +11,18 @@
 //   tests/model interleaves it exhaustively.
 #pragma once
 
-#include "device/engine.hpp"
+#include "direct/engine.hpp"
 
-namespace vinic::device {
-
-/// The shared ring of a send queue, by pointers of this process.
-struct send_side {
-    abi::send_descriptor* descriptors = nullptr;
-    const memory* device = nullptr;
-    const abi::vi_entry* vi = nullptr;
-    std::uint32_t mask = 0;
-    std::uint32_t extra_bytes = 0;  ///< per descriptor
-
-    void look_at(const memory& m, const abi::vi_entry& v) noexcept;
-    /// What descriptor `index` has beyond its line; the owner made room before the first that needs it.
-    [[nodiscard]] std::byte* extra(std::uint32_t index) const noexcept {
-        return device->at<std::byte>(vi->send_extra.load_acquire()) + std::size_t{index & mask} * extra_bytes;
-    }
-    /// Writes descriptor `index`; op fits the VI's limits.
-    void store(std::uint32_t index, const operation& op) noexcept;
-};
+namespace vinic::direct {
 
 enum class drained : std::uint8_t { empty, waits, broken };
 
 /// Executes descriptors of r.from's queue from send_next up to `produced`.
-[[nodiscard]] drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept;
+[[nodiscard]] drained drain(route& r, device::send_side& queue, std::uint32_t produced) noexcept;
 
 /// Sender: gives the queue, whose last descriptor is `produced - 1`, to the receiver.  True if it
 /// stays there; false if a receive descriptor came meanwhile and the sender has executed all itself.
-[[nodiscard]] bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept;
+[[nodiscard]] bool hand_over(route& r, device::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept;
 
 /// Sender: appends descriptor `produced - 1` to a queue that was handed over.  False: it is the
 /// sender's again, and empty; r.fill is up to date.
@@ -52,6 +35,6 @@ enum class drained : std::uint8_t { empty, waits, broken };
 [[nodiscard]] bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept;
 
 /// Receiver: executes what was handed over, after posting receive descriptors.
-void drain_for_peer(route& r, send_side& queue) noexcept;
+void drain_for_peer(route& r, device::send_side& queue) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

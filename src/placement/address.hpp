@@ -46,17 +46,18 @@ namespace vinic::detail {
     return abi::none32;
 }
 
-/// What was being done, and why the device refuses a name.
-[[nodiscard]] inline std::string refused_name(errc code, std::string doing) {
-    return code == errc::permission_denied ? doing + ": vinicd's configuration gives that name to another function"
-                                           : doing;
+/// An entry for a name; its index.  Under the lock.
+[[nodiscard]] inline result<std::uint32_t> take_name(device::memory& m, const abi::address_key& key,
+                                                     abi::name_kind kind, std::uint64_t target) {
+    auto i = m.take(abi::names);
+    if (i) {
+        abi::name_entry& n = m.name(*i);
+        n.generation.add_single_writer(1);
+        n.kind.store_relaxed(static_cast<std::uint32_t>(kind));
+        n.target.store_relaxed(target);
+        n.at = key;
+    }
+    return i;
 }
-
-struct nic_state;
-/// Isolated placement: the names that the device knows.
-[[nodiscard]] result<std::vector<address>> names_isolated(nic_state& nic);
-/// Enters a name into the device's directory; its index.  errc::name_in_use.
-[[nodiscard]] result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kind kind,
-                                              std::uint64_t target);
 
 }  // namespace vinic::detail

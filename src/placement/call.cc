@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // call.cc -- from an exception to an error.
-#include "native/call.hpp"
+#include "placement/call.hpp"
 
 #include <cerrno>
 #include <new>

@@ -8,76 +8,29 @@
 #pragma once
 
 #include "device/link.hpp"
+#include "device/rings.hpp"
 #include "device/space.hpp"
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
 #include "rules/operations.hpp"
 
-namespace vinic::device {
+namespace vinic::direct {
+
+using device::memory;
+using device::place;
+using rules::outcome;
 
 /// What to do.  The caller has checked it against the VI's limits.
 using operation = rules::message;
 
-using rules::outcome;
-
-/// The receiving half of a VI, by pointers of this process.
-struct receive_side {
-    abi::receive_slot* slots = nullptr;
-    const memory* device = nullptr;
-    const abi::vi_entry* vi = nullptr;
-    std::uint32_t mask = 0;
-    std::uint32_t extra_per_slot = 0;
-
-    void look_at(const memory& m, const abi::vi_entry& v) noexcept {
-        slots = m.at<abi::receive_slot>(v.receive_ring.load_relaxed());
-        device = &m;
-        vi = &v;
-        mask = v.receive_depth.load_relaxed() - 1;
-        const std::uint32_t most = v.segments_max.load_relaxed();
-        extra_per_slot = abi::receive_extra_segments(most);
-    }
-    /// Segment i of descriptor d, which has this index.
-    [[nodiscard]] const abi::segment& segment_of(const abi::receive_descriptor& d, std::uint32_t index,
-                                                 std::uint32_t i) const noexcept {
-        return i < abi::receive_segments_in_line ? d.segments[i] : extra(index)[i - abi::receive_segments_in_line];
-    }
-    /// What descriptor `index` has beyond its line.  The owner makes room before it posts the first such
-    /// descriptor, so the place is looked up each time.
-    [[nodiscard]] abi::segment* extra(std::uint32_t index) const noexcept {
-        return device->at<abi::segment>(vi->receive_extra.load_acquire()) + std::size_t{index & mask} * extra_per_slot;
-    }
-};
-
 /// A stream wants the line of a completion before it comes to it: it takes about three messages' time.
 inline constexpr std::uint32_t completions_ahead = 3;
-
-/// Counts an operation of VI v that succeeded.  For the holder of v's send queue: these words have one writer at a
-/// time.
-inline void count_sent(abi::vi_entry& v, enum opcode what, std::uint32_t length) noexcept {
-    std::uint32_t first = abi::tx_send_messages;
-    switch (what) {
-        case opcode::write:
-            first = abi::tx_write_messages;
-            break;
-        case opcode::read:
-            first = abi::tx_read_messages;
-            break;
-        case opcode::fetch_add:
-        case opcode::compare_swap:
-            v.counters[abi::tx_atomic_messages].add_single_writer(1);
-            return;
-        default:
-            break;
-    }
-    v.counters[first].add_single_writer(1);
-    v.counters[first + 1].add_single_writer(length);
-}
 
 struct route {
     const memory* device = nullptr;
     abi::vi_entry* from = nullptr;
     abi::vi_entry* to = nullptr;
-    receive_side target;
+    device::receive_side target;
     std::uint32_t from_domain = 0;
     std::uint32_t to_domain = 0;
     std::uint32_t to_process = 0;
@@ -127,12 +80,12 @@ struct route {
                                           std::uint32_t key) noexcept {
         place p;
         if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||
-            !check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write), p))
-            [[unlikely]] {
+            !device::check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write),
+                           p)) [[unlikely]] {
             return outcome::waiting();
         }
         if (p.offset == abi::none64) [[unlikely]] {
-            if (!is_foreign_in_one_piece(*device, p) ||
+            if (!device::is_foreign_in_one_piece(*device, p) ||
                 os::write_process(device->process(p.process).pid.load_relaxed(), address, data, bytes) != 0) {
                 return write_in_pieces(p, data, bytes);  // which also finds out why it failed
             }
@@ -192,7 +145,7 @@ private:
         ++fill;
         ready -= ready != 0 ? 1 : 0;
         rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
-        signal_if_wanted(*device, *to, abi::receive_queue);
+        device::signal_if_wanted(*device, *to, abi::receive_queue);
     }
     struct engine;  ///< what the operations ask: rules/operations.hpp
     /// The message fails; a reliable connection breaks by it, or was broken before: then the message is flushed.
@@ -208,4 +161,4 @@ private:
     [[nodiscard]] outcome write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept;
 };
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

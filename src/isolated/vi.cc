@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// isolated_vi.cc -- what the device of the isolated placement is told of a VI's life.
-#include "native/state.hpp"
+// vi.cc -- what the device of the isolated placement is told of a VI's life.
+#include "isolated/vi.hpp"
 
-namespace vinic::detail {
+namespace vinic::isolated {
 
 namespace {
 
@@ -30,70 +30,70 @@ abi::vi_description description_of(const abi::vi_entry& e) noexcept {
 
 }  // namespace
 
-/// create_vi and destroy_vi.
-result<void> vi_state::tell_device(abi::verb verb, const char* doing) {
-    const abi::vi_description mine = description_of(*entry);
-    const bool ends = verb == abi::verb::destroy_vi;
-    const auto r = ends ? nic->isolated->call(verb, {index}) : nic->isolated->call(verb, {index}, mine);
-    if (r.ok() || (ends && r.ok_or_gone())) {
-        return {};
-    }
-    return std::unexpected(nic->fail(r.code, doing));
+result<void> vi::fail_unless_ok(const mailbox::reply& r, const char* doing) const {
+    return r.ok() ? result<void>{} : std::unexpected(nic->fail(r.code, doing));
 }
 
-/// Before attributes or domain change here, so that what the device refuses has changed nothing.  Direct: nobody to
-/// ask.
-result<void> vi_state::ask_device(const vi_attributes& wanted, const domain_state& in, const char* doing) {
-    if (!nic->isolated) {
-        return {};
-    }
+/// The device writes the state.
+result<void> vi::begin_life() {
+    open_connection_.store(is_datagram() ? any_connection : abi::none64);
+    return fail_unless_ok(device_.call(abi::verb::create_vi, {index}, description_of(*entry)), "creating a VI");
+}
+
+result<void> vi::may_change(const vi_attributes& wanted, const domain_state& in, const char* doing) {
     abi::vi_description d = description_of(*entry);
     d.domain = in.id;
-    d.flags = flags_of(wanted);
+    d.flags = detail::flags_of(wanted);
     d.reliability = static_cast<std::uint32_t>(wanted.reliability);
     d.transfer_bytes_max = wanted.transfer_bytes_max;
-    d.receiver_wait_ns = wait_of(wanted);
-    if (const auto r = nic->isolated->call(abi::verb::change_vi, {index}, d); !r.ok()) {
-        return std::unexpected(nic->fail(r.code, doing));
+    d.receiver_wait_ns = detail::wait_of(wanted);
+    return fail_unless_ok(device_.call(abi::verb::change_vi, {index}, d), doing);
+}
+
+void vi::on_connected() noexcept {
+    const std::uint64_t state = entry->state.load_acquire();
+    open_connection_.store(abi::make_state(abi::epoch_of(state), abi::link::connected), std::memory_order_release);
+}
+
+void vi::break_for_local_error() noexcept {
+    if (const std::uint64_t state = entry->state.load_acquire(); abi::link_of(state) == abi::link::connected) {
+        (void)device_.call(abi::verb::break_link, {index, state});
     }
-    return {};
+}
+
+result<void> vi::end_life(device::patience) {
+    const auto r = device_.call(abi::verb::destroy_vi, {index});
+    return r.ok_or_gone() ? result<void>{} : fail_unless_ok(r, "closing a VI");
 }
 
 /// Where the next connection starts in the rings.
-std::uint64_t vi_state::next_base() const noexcept {
+std::uint64_t vi::next_base() const noexcept {
     return std::uint64_t{send_posted.load()} << 32 | entry->receive_base.load_relaxed();
 }
 
-/// Under connect_mutex.
-result<void> vi_state::disconnect_isolated(device::patience p) {
+result<void> vi::disconnect_now(device::patience p) {
     device::memory& m = *nic->memory;
-    const bool is_datagram = attributes.service == service::datagram;
     const std::uint64_t state = entry->state.load_acquire();
     if (abi::link_of(state) == abi::link::idle) {
         flush_posted(status::flushed);
         return {};
     }
-    if (abi::link_of(state) == abi::link::connecting && nic->isolated->call(abi::verb::give_up, {index}).ok()) {
+    if (abi::link_of(state) == abi::link::connecting && device_.call(abi::verb::give_up, {index}).ok()) {
         // The device has forgotten the request, and nobody may wait for its answer any more.
-        if (const device::control_lock lock(m, p); lock) {
-            drop_request();
-        } else {
-            pending_request = abi::none32;  // the entry stays until this process leaves the window
-        }
+        abandon_request(m.lock_deadline(p.ns));
         flush_posted(status::flushed);
         return {};
     }
     const std::uint32_t sends_before = send_posted.load();
     const std::uint32_t receives_before = receive_posted.load();
-    if (!is_datagram) {
-        open_connection.store(abi::none64);
+    if (!is_datagram()) {
+        open_connection_.store(abi::none64);
     }
-    const auto r =
-        nic->isolated->call(abi::verb::disconnect, {index, std::uint64_t{sends_before} << 32 | receives_before});
+    const auto r = device_.call(abi::verb::disconnect, {index, std::uint64_t{sends_before} << 32 | receives_before});
     if (!r.ok_or_gone()) {
-        return std::unexpected(nic->fail(r.code, "disconnecting a VI"));
+        return fail_unless_ok(r, "disconnecting a VI");
     }
-    if (is_datagram) {
+    if (is_datagram()) {
         // What it has sent goes on its way still.
         flush_limit[abi::receive_queue].store(receives_before, std::memory_order_release);
         device::signal(m, *entry, abi::receive_queue);
@@ -115,4 +115,4 @@ result<void> vi_state::disconnect_isolated(device::patience p) {
     return {};
 }
 
-}  // namespace vinic::detail
+}  // namespace vinic::isolated

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// hand_over.cc -- the send queue in shared memory, and each step of the hand-over and back.
-#include "device/hand_over.hpp"
+// hand_over.cc -- each step of a send queue's hand-over to the receiver, and back.
+#include "direct/hand_over.hpp"
 
-namespace vinic::device {
+namespace vinic::direct {
 
-void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
-    descriptors = m.at<abi::send_descriptor>(v.send_ring.load_relaxed());
-    device = &m;
-    vi = &v;
-    mask = v.send_depth.load_relaxed() - 1;
-    extra_bytes = abi::send_extra_bytes(v.segments_max.load_relaxed(), v.inline_bytes_max.load_relaxed());
-}
-
-void send_side::store(std::uint32_t index, const operation& op) noexcept {
-    rules::pack(descriptors[index & mask], op, [&] { return extra(index); });
-}
-
-drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
+drained drain(route& r, device::send_side& queue, std::uint32_t produced) noexcept {
     operation op;
     rules::message_room room;
     std::uint32_t next = r.from->send_next.load_relaxed();
@@ -34,13 +22,13 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
         }
         r.count_foreign_copies();
         if (o.how() == status::success) {
-            count_sent(*r.from, op.opcode, op.length);
+            device::count_sent(*r.from, op.opcode, op.length);
         }
         r.from->send_next.store_relaxed(next + 1);
         r.to->receive_next.store_relaxed(r.fill);
         rules::finish(queue.descriptors[next & queue.mask], next, o.how());  // pairs with the sender's poller
         ++next;
-        signal_if_wanted(*r.device, *r.from, abi::send_queue);
+        device::signal_if_wanted(*r.device, *r.from, abi::send_queue);
         if (o.how() != status::success && r.reliable) {
             return drained::broken;
         }
@@ -48,7 +36,7 @@ drained drain(route& r, send_side& queue, std::uint32_t produced) noexcept {
     return drained::empty;
 }
 
-bool hand_over(route& r, send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
+bool hand_over(route& r, device::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
     r.from->send_next.store_relaxed(first);
     r.to->receive_next.store_relaxed(r.fill);
     r.from->hand_over.store_release(abi::make_hand_over(produced, abi::queue_holder::handed, first));
@@ -95,7 +83,7 @@ bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept {
            from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::owner));
 }
 
-void drain_for_peer(route& r, send_side& queue) noexcept {
+void drain_for_peer(route& r, device::send_side& queue) noexcept {
     abi::word64& word = r.from->hand_over;
     // Cleared before the claim: a sender that hands over again sets it after its own store to the
     // word, so a claim that fails here means that the flag will be set again.
@@ -133,4 +121,4 @@ void drain_for_peer(route& r, send_side& queue) noexcept {
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// port.cc -- sends a request, waits for the answer in slices, rings, and notices that the device has gone.
-#include "native/port.hpp"
+// mailbox.cc -- sends a request, waits for the answer in slices, rings, and notices that the device has gone.
+#include "isolated/mailbox.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <thread>
 
 #include "abi/doorbell.hpp"
-#include "native/request.hpp"
 #include "os/cancellation.hpp"
 
-namespace vinic::detail {
+namespace vinic::isolated {
 
 namespace {
 
 constexpr std::uint64_t answer_spin_us = 20;
+constexpr std::uint64_t sleep_slice_ns = 20'000'000;
 constexpr std::uint64_t look_interval_ns = 20'000'000;
 
 errc code_of(std::uint32_t code) noexcept {
@@ -24,13 +24,12 @@ errc code_of(std::uint32_t code) noexcept {
 
 }  // namespace
 
-port::port(device::memory& m) noexcept
-    : notices(m.identity().notices),
-      memory_(m),
+mailbox::mailbox(device::memory& m) noexcept
+    : memory_(m),
       box_(*m.at<abi::mailbox>(abi::mailbox_offset(m.self()))),
       last_(box_.response.sequence.load_acquire()) {}
 
-bool port::await(std::uint32_t sequence) noexcept {
+bool mailbox::await(std::uint32_t sequence) noexcept {
     const abi::word32& word = box_.response.sequence;
     const std::uint64_t spin_end = os::ticks() + answer_spin_us * os::ticks_per_us();
     while (word.load_acquire() != sequence) {
@@ -51,8 +50,8 @@ bool port::await(std::uint32_t sequence) noexcept {
     return true;
 }
 
-port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> values, std::span<const std::byte> payload,
-                       std::span<std::byte> answer) noexcept {
+mailbox::reply mailbox::call(abi::verb verb, std::initializer_list<std::uint64_t> values,
+                             std::span<const std::byte> payload, std::span<std::byte> answer) noexcept {
     reply r;
     if (memory_.forked()) {
         r.code = errc::forked;  // and another thread of the parent may hold the mutex
@@ -87,7 +86,7 @@ port::reply port::call(abi::verb verb, std::initializer_list<std::uint64_t> valu
     return r;
 }
 
-void port::ring(std::uint32_t vi) noexcept {
+void mailbox::ring(std::uint32_t vi) noexcept {
     auto* area = memory_.at<std::byte>(abi::doorbell_offset(memory_.self()));
     if (abi::ring(area, abi::doorbell_colour(memory_.window()->function, memory_.self()), vi) == abi::rang::kick) {
         // The number is not looked at each time, for a kick is not to cost three system calls: it is out of the
@@ -99,18 +98,18 @@ void port::ring(std::uint32_t vi) noexcept {
     }
 }
 
-bool port::found_gone() noexcept {
+bool mailbox::found_gone() noexcept {
     if (!gone() && memory_.cut_off()) {
         gone_.store(true, std::memory_order_release);
     }
     return gone();
 }
 
-void port::look(std::uint64_t now_ns) noexcept {
+void mailbox::look(std::uint64_t now_ns) noexcept {
     std::uint64_t next = next_look_ns_.load(std::memory_order_relaxed);
     if (now_ns >= next && next_look_ns_.compare_exchange_strong(next, now_ns + look_interval_ns)) {
         (void)found_gone();
     }
 }
 
-}  // namespace vinic::detail
+}  // namespace vinic::isolated

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vi_datagram.cc -- sending to any datagram VI: the receiver's ring is taken for one message, under its lock.
-#include "native/state.hpp"
+// datagram_vi.cc -- sending to any datagram VI: the receiver's ring is taken for one message, under its lock.
+#include "direct/provider.hpp"
+#include "placement/post.hpp"
 
-namespace vinic::detail {
+namespace vinic::direct {
 
 namespace {
 
@@ -11,7 +12,7 @@ constexpr std::uint64_t datagram_lock_spin_us = 20;
 
 }  // namespace
 
-errc vi_state::post_datagram(const device::operation& op, const work_request& w) noexcept {
+errc datagram_vi::execute(std::uint64_t, const rules::message& what, const work_request& w) noexcept {
     device::memory& m = *nic->memory;
     const std::uint32_t target = abi::index_of_address(w.destination.value);
     const std::uint32_t generation = abi::generation_of_address(w.destination.value);
@@ -25,7 +26,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
     if (abi::function_of_address(w.destination.value) != 0 || target >= m.backed(abi::vis) ||
         !is_target(m.vi(target))) {
         entry->counters[abi::tx_datagram_drops].add_single_writer(1);
-        finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+        finish(what.opcode, what.length, w.cookie, w.flags, status::success);
         return errc::ok;
     }
     abi::vi_entry& to = m.vi(target);
@@ -38,13 +39,13 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         } else if (holder == 0 || m.alive(holder - 1)) {
             // Its holder is stopped inside: a datagram may be lost, but nobody waits for ever.
             to.drops[abi::rx_busy].fetch_add(1);
-            finish(op.opcode, op.length, w.cookie, w.flags, status::success);
+            finish(what.opcode, what.length, w.cookie, w.flags, status::success);
             return errc::ok;
         }
     }
-    device::outcome o;
+    outcome o;
     if (is_target(to)) {
-        device::route r;
+        route r;
         r.device = &m;
         r.from = entry;
         r.to = &to;
@@ -61,7 +62,7 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         while (rules::has_arrived(r.target.slots[r.fill & r.target.mask].completion, r.fill)) {
             ++r.fill;
         }
-        o = r.run(op);
+        o = r.run(what);
         if (o.waits()) {
             o = r.give_up();
         }
@@ -71,8 +72,44 @@ errc vi_state::post_datagram(const device::operation& op, const work_request& w)
         entry->counters[abi::tx_datagram_drops].add_single_writer(1);  // it has gone since we looked
     }
     to.receive_lock.store_release(0);
-    finish(op.opcode, op.length, w.cookie, w.flags, o.how());
+    finish(what.opcode, what.length, w.cookie, w.flags, o.how());
     return errc::ok;
 }
 
-}  // namespace vinic::detail
+/// No message comes into what it has posted by now.
+result<void> datagram_vi::disconnect_now(device::patience p) {
+    device::memory& m = *nic->memory;
+    const device::control_lock lock(m, p);
+    if (!lock) {
+        return std::unexpected(m.fail_lock(errc::busy, "flushing a datagram VI"));
+    }
+    std::uint32_t holder = 0;
+    const std::uint64_t end = os::now_ns() + device::engine_patience_ns;
+    while (!entry->receive_lock.compare_exchange(holder, m.owner_word())) {
+        if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word())
+                                                : false) {
+            break;
+        }
+        if (os::now_ns() > end) {
+            return std::unexpected(nic->fail(errc::busy, "flushing a datagram VI: a stopped process is inside it"));
+        }
+        holder = 0;
+        std::this_thread::yield();
+    }
+    const std::uint32_t posted_now = receive_posted.load();
+    flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
+    entry->receive_next.store_relaxed(posted_now);
+    entry->receive_lock.store_release(0);
+    device::signal(m, *entry, abi::receive_queue);
+    return {};
+}
+
+/// A datagram that was under way when its names went is flushed, too.
+result<void> datagram_vi::end_life(device::patience p) {
+    auto r = vi::end_life(p);
+    return r ? disconnect_now(p) : r;
+}
+
+errc datagram_vi::post(const work_request& w) noexcept { return detail::post_through(*this, w); }
+
+}  // namespace vinic::direct

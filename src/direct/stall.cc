@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vi_stall.cc -- a message that has to wait for its receiver: spinning, handing the queue over, the limit.
+// stall.cc -- a message that has to wait for its receiver: spinning, handing the queue over, the limit.
 //
-// docs/protocols.md draws the hand-over; device/hand_over.hpp has the device's half of it.
+// docs/protocols.md draws the hand-over; hand_over.hpp has its steps.
 #include <algorithm>
 
-#include "native/state.hpp"
+#include "direct/provider.hpp"
 
-namespace vinic::detail {
+namespace vinic::direct {
 
 namespace {
 
@@ -22,7 +22,7 @@ constexpr std::uint64_t return_spin_us_max = 1000;
 /// A receiver that is working through the handed queue gives it back when it is empty.  A sender that
 /// keeps posting would never let it come to that, and a handed queue is slower: so it waits, but only
 /// while the receiver gets on.
-void vi_state::await_return() noexcept {
+void connected_vi::await_return() noexcept {
     std::uint32_t next = entry->send_next.load_relaxed();
     if (next == handed_next) {
         return;
@@ -46,7 +46,7 @@ void vi_state::await_return() noexcept {
 }
 
 /// Spins until the receiver has posted, once for each message and not for long.
-bool vi_state::await_receiver() noexcept {
+bool connected_vi::await_receiver() noexcept {
     if (!outgoing.reliable || attributes.receiver_wait.count() == 0 || waited_for == outgoing.fill) {
         return false;
     }
@@ -61,32 +61,24 @@ bool vi_state::await_receiver() noexcept {
     return false;
 }
 
-errc vi_state::stall(const device::operation& op, const work_request& w) noexcept {
+errc connected_vi::stall(const rules::message& m, const work_request& w) noexcept {
     if (!outgoing.reliable || attributes.receiver_wait.count() == 0) {
-        finish(op.opcode, op.length, w.cookie, w.flags, outgoing.give_up().how());
+        finish(m.opcode, m.length, w.cookie, w.flags, outgoing.give_up().how());
         return errc::ok;
     }
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
-    queue.store(at, op);
-    push({w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
+    queue.store(at, m);
+    push({w.cookie, m.length, m.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
     entry->counters[abi::tx_handed_over].add_single_writer(1);
     handed_next = at;
-    handed = device::hand_over(outgoing, queue, at, at + 1);
+    handed = hand_over(outgoing, queue, at, at + 1);
     if (handed && attributes.receiver_wait != forever) {
-        const std::lock_guard hold(nic->stalled_mutex);
-        stall_head = at;
-        if (stall_deadline_ns.exchange(os::now_ns() + static_cast<std::uint64_t>(attributes.receiver_wait.count())) ==
-                0 &&
-            std::find(nic->stalled.begin(), nic->stalled.end(), this) == nic->stalled.end()) {
-            nic->stalled.push_back(this);
-        }
-        nic->any_stalled.store(true, std::memory_order_relaxed);
+        home.watch(*this);
     }
     return errc::ok;
 }
 
-/// Under nic->stalled_mutex, from whichever thread keeps house.
-void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
+void connected_vi::expire_stall(std::uint64_t now_ns) noexcept {
     const std::uint64_t deadline = stall_deadline_ns.load();
     if (deadline == 0 || now_ns < deadline) {
         return;
@@ -106,7 +98,7 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     // elsewhere.
     const device::control_lock lock(*nic->memory, 0);
     // Only with the word as it was: a receiver that has executed the head since may have passed the queue back.
-    if (!lock || !device::take_back(*entry, word)) {
+    if (!lock || !take_back(*entry, word)) {
         return;  // or the receiver is executing it: look again at the next tick
     }
     stall_deadline_ns.store(0);
@@ -118,4 +110,32 @@ void vi_state::expire_stall(std::uint64_t now_ns) noexcept {
     entry->send_next.store_release(head + 1);
 }
 
-}  // namespace vinic::detail
+void provider::watch(connected_vi& v) noexcept {
+    const std::lock_guard hold(mutex_);
+    v.stall_head = v.handed_next;
+    const auto limit = static_cast<std::uint64_t>(v.attributes.receiver_wait.count());
+    if (v.stall_deadline_ns.exchange(os::now_ns() + limit) == 0 && std::ranges::find(stalled_, &v) == stalled_.end()) {
+        stalled_.push_back(&v);  // make_vi has made room
+    }
+    any_stalled_.store(true, std::memory_order_relaxed);
+}
+
+void provider::forget(connected_vi& v) noexcept {
+    const std::lock_guard hold(mutex_);
+    v.stall_deadline_ns.store(0);
+    std::erase(stalled_, &v);
+}
+
+void provider::look_after(nic_state&, std::uint64_t now_ns) noexcept {
+    if (!any_stalled_.load(std::memory_order_relaxed)) {
+        return;
+    }
+    const std::lock_guard hold(mutex_);
+    for (connected_vi* v : stalled_) {
+        v->expire_stall(now_ns);
+    }
+    std::erase_if(stalled_, [](const connected_vi* v) { return v->stall_deadline_ns.load() == 0; });
+    any_stalled_.store(!stalled_.empty(), std::memory_order_relaxed);
+}
+
+}  // namespace vinic::direct

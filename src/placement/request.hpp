@@ -1,16 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// request.hpp -- connection requests as both sides handle them: connect.cc makes them, listen.cc answers.
+// request.hpp -- listeners, and connection requests as both sides handle them.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
 
-#include "native/address.hpp"
-#include "native/state.hpp"
-#include "rules/vi.hpp"
+#include "placement/address.hpp"
+#include "placement/vi.hpp"
 
 namespace vinic::detail {
+
+struct listener_state {
+    std::shared_ptr<nic_state> nic;
+    std::uint32_t index = 0;
+    std::uint32_t generation = 0;
+    ~listener_state();
+};
+
+/// A request that a listener has taken.
+struct request_state {
+    std::shared_ptr<nic_state> nic;
+    std::shared_ptr<listener_state> listener;  // destroying a listener fails its requests
+    std::uint64_t ticket = 0;                  // by which its placement knows it
+    peer_information peer;
+    bool answered = true;  // there is none yet
+    ~request_state();
+    [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data,
+                                      device::patience p = device::control_patience);
+};
 
 inline constexpr std::uint64_t sleep_slice_ns = 20'000'000;
 
@@ -27,29 +45,7 @@ inline constexpr std::uint64_t sleep_slice_ns = 20'000'000;
     return std::max(deadline, os::now_ns() + grace_ns);
 }
 
-[[nodiscard]] inline rules::vi_terms terms_of(const abi::vi_entry& e) noexcept {
-    return {e.reliability.load_relaxed(), e.transfer_bytes_max.load_relaxed()};
-}
-
-/// Under the lock: both ends become connected.  The order lets a half-done connection be recognised
-/// from either end if the caller dies in between.
-inline void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noexcept {
-    abi::vi_entry* ends[2] = {&m.vi(a), &m.vi(b)};
-    const std::uint32_t numbers[2] = {a, b};
-    const std::uint32_t epochs[2] = {abi::epoch_of(ends[0]->state.load_relaxed()) + 1,
-                                     abi::epoch_of(ends[1]->state.load_relaxed()) + 1};
-    for (std::uint32_t i = 0; i < 2; ++i) {
-        ends[i]->peer.store_relaxed(numbers[1 - i]);
-        ends[i]->peer_epoch.store_relaxed(epochs[1 - i]);
-        ends[i]->receive_attention.store_relaxed(0);
-        ends[i]->hand_over.store_relaxed(abi::make_hand_over(0, abi::queue_holder::owner));
-    }
-    for (std::uint32_t i = 0; i < 2; ++i) {
-        ends[i]->state.store_release(abi::make_state(epochs[i], abi::link::connected));
-    }
-}
-
-/// The same for a VI as the device describes it.
+/// A VI in the interface's words.
 [[nodiscard]] inline peer_information describe(const abi::peer_description& d) {
     peer_information p;
     p.vi = d.vi;
@@ -70,24 +66,6 @@ inline void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noex
     return p;
 }
 
-[[nodiscard]] inline peer_information describe_vi(const device::memory& m, std::uint32_t vi) {
-    const abi::vi_entry& e = m.vi(vi);
-    const std::uint32_t owner = e.owner.load_relaxed();
-    abi::peer_description d{};
-    d.vi = vi;
-    d.process_id = owner == 0 ? 0 : m.process(owner - 1).pid.load_relaxed();
-    d.user = owner == 0 ? unknown_user : m.process(owner - 1).user.load_relaxed() - 1;
-    d.flags = e.flags.load_relaxed();
-    d.reliability = e.reliability.load_relaxed();
-    d.receiver_wait_ns = e.receiver_wait_ns.load_relaxed();
-    d.transfer_bytes_max = e.transfer_bytes_max.load_relaxed();
-    d.send_depth = e.send_depth.load_relaxed();
-    d.receive_depth = e.receive_depth.load_relaxed();
-    d.segments_max = e.segments_max.load_relaxed();
-    d.inline_bytes_max = e.inline_bytes_max.load_relaxed();
-    return describe(d);
-}
-
 [[nodiscard]] inline std::vector<std::byte> bytes_of(const std::uint8_t* data, std::size_t bytes) {
     const auto* from = reinterpret_cast<const std::byte*>(data);
     return {from, from + std::min<std::size_t>(bytes, abi::private_data_bytes_max)};
@@ -103,11 +81,6 @@ template <std::size_t Size>
 
 [[nodiscard]] inline abi::request_stage state_of(const abi::request_entry& r) noexcept {
     return static_cast<abi::request_stage>(r.state.load_acquire());
-}
-
-inline void settle(abi::request_entry& r, abi::request_stage s) noexcept {
-    r.state.store_release(static_cast<std::uint32_t>(s));
-    os::futex_wake(&r.state.raw_);
 }
 
 /// Under the lock: a request of VI v, not yet visible (state 0).

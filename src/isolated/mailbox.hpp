@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// port.hpp -- isolated placement: what this process tells the device, by mailbox and doorbell.
+// mailbox.hpp -- isolated placement: what this process tells the device, by mailbox and doorbell.
 //
 //   The mailbox is for what the device must know and decide: VIs, regions, names, connections.  It takes one
 //   request at a time, and the answer is waited for.  The doorbell only says which VIs to look at.
@@ -12,15 +12,14 @@
 #include <span>
 
 #include "device/memory.hpp"
-#include "native/notices.hpp"
 
-namespace vinic::detail {
+namespace vinic::isolated {
 
-class port {
+class mailbox {
 public:
-    explicit port(device::memory& m) noexcept;
-    port(const port&) = delete;
-    port& operator=(const port&) = delete;
+    explicit mailbox(device::memory& m) noexcept;
+    mailbox(const mailbox&) = delete;
+    mailbox& operator=(const mailbox&) = delete;
 
     struct reply {
         errc code = errc::peer_gone;
@@ -42,9 +41,6 @@ public:
     /// Has the device look at VI `vi`, waking it if it sleeps.  What is to be seen was written before.
     void ring(std::uint32_t vi) noexcept;
 
-    /// What the device has told its function since this nic is open.
-    notice_reader notices;
-
     /// Whether the device is gone for this process, once and for all: it died, or has reset the function.
     [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
     /// Looks whether it is, at once.
@@ -63,4 +59,4 @@ private:
     std::atomic<std::uint64_t> next_look_ns_{0};
 };
 
-}  // namespace vinic::detail
+}  // namespace vinic::isolated

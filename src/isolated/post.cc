@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// isolated_post.cc -- posting to the device of the isolated placement: a descriptor in the ring, and a ring of the
+// post.cc -- posting to the device of the isolated placement: a descriptor in the ring, and a ring of the
 // bell if the device does not look at that ring anyway.
 //
-//   prepare (vi_post.cc) -> descriptor -> what the poller will report -> lap   the device may take it from here
+//   prepare (placement/post.hpp) -> descriptor -> what the poller will report -> lap   the device may take it from here
 //                                                                      -> fence -> watched?  -> doorbell
-#include "native/state.hpp"
+#include "placement/post.hpp"
 
-namespace vinic::detail {
+#include <bit>
+#include <thread>
+
+#include "device/space.hpp"
+#include "isolated/vi.hpp"
+
+namespace vinic::isolated {
+
+using detail::optional_lock;
 
 namespace {
 
@@ -17,51 +25,51 @@ constexpr std::uint64_t way_patience_ns = 10'000'000;
 
 /// Whether the payload can lie where the descriptor's segments would.  What the device would refuse goes to it as
 /// it is, so that it does.
-bool vi_state::fits_in_line(const device::operation& op) const noexcept {
+bool vi::fits_in_line(const rules::message& m) const noexcept {
     device::place p;
     // A read or atomic in front of it may bring what it is to send.
-    const auto behind = static_cast<std::int32_t>(send_reported.load(std::memory_order_relaxed) - fetches_until);
-    return behind >= 0 && (op.opcode == opcode::send || op.opcode == opcode::write) && op.inline_data == nullptr &&
-           op.segment_count == 1 && op.length != 0 && op.length <= sizeof(abi::send_descriptor::segments) &&
-           device::check(*nic_memory, domain->id, op.segments[0].key, op.segments[0].address, op.length, 0, p) &&
+    const auto behind = static_cast<std::int32_t>(send_reported.load(std::memory_order_relaxed) - fetches_until_);
+    return behind >= 0 && (m.opcode == opcode::send || m.opcode == opcode::write) && m.inline_data == nullptr &&
+           m.segment_count == 1 && m.length != 0 && m.length <= sizeof(abi::send_descriptor::segments) &&
+           device::check(*nic_memory, domain->id, m.segments[0].key, m.segments[0].address, m.length, 0, p) &&
            !p.whole_space;
 }
 
-errc vi_state::post_isolated(std::uint64_t state, const device::operation& op, const work_request& w) noexcept {
+errc vi::execute(std::uint64_t state, const rules::message& m, const work_request& w) noexcept {
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
     abi::send_descriptor& d = queue.descriptors[at & queue.mask];
     const std::atomic_ref<std::uint8_t> lap(d.lap);
     const auto depth_log2 = static_cast<std::uint32_t>(std::countr_one(send_mask));
-    const std::uint64_t taken_in = open_connection.load(std::memory_order_acquire);
+    const std::uint64_t taken_in = open_connection_.load(std::memory_order_acquire);
     const bool may_post =
         state == taken_in || (taken_in == any_connection && abi::link_of(state) == abi::link::connected);
     if (!may_post) [[unlikely]] {
         // Flushed, if at all, without the device; nor may it ever take what an earlier lap left here for this one.
         lap.store(static_cast<std::uint8_t>(abi::lap_of(at, depth_log2) - 1), std::memory_order_relaxed);
-        return post_unconnected(state, op, w);
+        return post_unconnected(state, m, w);
     }
-    const bool is_datagram = attributes.service == service::datagram;
-    if (is_datagram && w.destination.value == 0) {
+    const bool to_anybody = is_datagram();
+    if (to_anybody && w.destination.value == 0) {
         return errc::invalid_argument;
     }
-    device::operation small = op;
-    if (op.opcode != opcode::send && op.opcode != opcode::write) {
-        fetches_until = at + 1;
-    } else if (fits_in_line(op)) {
+    rules::message small = m;
+    if (m.opcode != opcode::send && m.opcode != opcode::write) {
+        fetches_until_ = at + 1;
+    } else if (fits_in_line(m)) {
         // One line less for the device to fetch, and the buffer is free at once, as it is in direct placement.
-        small.inline_data = reinterpret_cast<const std::byte*>(op.segments[0].address);
+        small.inline_data = reinterpret_cast<const std::byte*>(m.segments[0].address);
         small.segment_count = 0;
     }
     queue.store(at, small);
-    if (is_datagram) {
+    if (to_anybody) {
         d.remote_address = w.destination.value;
     }
     // Before the device can be done with it: the poller looks from here to the descriptor.
-    sends[at & send_mask] = {w.cookie, op.length, op.opcode, status::success, !has(w.flags, send_flag::unsignalled),
+    sends[at & send_mask] = {w.cookie, m.length, m.opcode, status::success, !has(w.flags, send_flag::unsignalled),
                              true};
     send_posted.store(at + 1, std::memory_order_release);
     lap.store(abi::lap_of(at, depth_log2), std::memory_order_release);
-    if (bells_held == 0) {
+    if (bells_held_ == 0) {
         announce();
     }
     return errc::ok;
@@ -69,15 +77,15 @@ errc vi_state::post_isolated(std::uint64_t state, const device::operation& op, c
 
 /// Takes what succeeded unsignalled off the front of a full queue, as nobody has to poll for it; waits a while for the
 /// device to get there.  False: the queue is full of what has to be polled, or of what waits for its receiver.
-bool vi_state::make_way() noexcept {
+bool vi::make_way() noexcept {
     const std::uint64_t end = os::now_ns() + way_patience_ns;
     do {
-        const spin_guard hold(reporting);
+        const detail::spin_guard hold(reporting);
         std::uint32_t at = send_reported.load(std::memory_order_relaxed);
         const std::uint32_t start = at;
         const std::uint32_t posted = send_posted.load(std::memory_order_relaxed);
         for (; at != posted; ++at) {
-            const send_entry& e = sends[at & send_mask];
+            const detail::send_entry& e = sends[at & send_mask];
             const abi::send_descriptor& d = queue.descriptors[at & send_mask];
             if (!e.deferred || e.signalled) {
                 break;
@@ -92,8 +100,8 @@ bool vi_state::make_way() noexcept {
             send_reported.store(at, std::memory_order_release);
             return true;
         }
-        const send_entry& oldest = sends[at & send_mask];
-        if (!oldest.deferred || oldest.signalled || !is_connected()) {
+        const detail::send_entry& oldest = sends[at & send_mask];
+        if (!oldest.deferred || oldest.signalled || abi::link_of(entry->state.load_acquire()) != abi::link::connected) {
             return false;
         }
         std::this_thread::yield();
@@ -101,32 +109,28 @@ bool vi_state::make_way() noexcept {
     return false;
 }
 
+errc vi::post(const work_request& w) noexcept { return detail::post_through(*this, w); }
+
 /// Tells the device of what was posted.
-void vi_state::announce() noexcept {
+void vi::announce() noexcept {
     // Posted before looking whether the device watches; pairs with its fence between saying that it does not and a
     // last look.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (entry->watched.load_relaxed() == 0) {
-        nic->isolated->ring(index);
+        device_.ring(index);
     }
 }
 
 /// Several posts, and one ring.
-posted vi_state::post_batch(std::span<const work_request> requests) noexcept {
+posted vi::post_several(std::span<const work_request> requests) noexcept {
     {
         const optional_lock hold(send_mutex, attributes.thread_safe);
-        ++bells_held;
+        ++bells_held_;
     }
-    posted p;
-    for (; p.count < requests.size(); ++p.count) {
-        if (const errc e = post(requests[p.count]); e != errc::ok) {
-            p.code = e;
-            break;
-        }
-    }
+    const posted p = vi_state::post_several(requests);
     {
         const optional_lock hold(send_mutex, attributes.thread_safe);
-        --bells_held;
+        --bells_held_;
     }
     if (p.count != 0) {
         announce();
@@ -134,4 +138,4 @@ posted vi_state::post_batch(std::span<const work_request> requests) noexcept {
     return p;
 }
 
-}  // namespace vinic::detail
+}  // namespace vinic::isolated

@@ -12,7 +12,7 @@
 
 #include "abi/notices.hpp"
 
-namespace vinic::detail {
+namespace vinic::isolated {
 
 class notice_reader {
 public:
@@ -35,4 +35,4 @@ private:
     std::uint64_t lost_ = 0;
 };
 
-}  // namespace vinic::detail
+}  // namespace vinic::isolated

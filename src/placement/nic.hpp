@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// nic.hpp -- an open nic and a protection domain: what only this process knows of them.
+//
+//   Lock order: registry > vi_state::connect_mutex > nic_state::mutex > a placement's own (stalled VIs, mailbox), and
+//   cq_state::attach_mutex, > the device's control lock.  The data path takes none of them; the thread_safe attributes
+//   add one mutex per queue.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+#include <vinic/vinic.hpp>
+
+#include "placement/provider.hpp"
+
+namespace vinic::device {
+class arena;
+}
+
+namespace vinic::detail {
+
+class adoption;
+struct holdings;
+
+struct nic_state : std::enable_shared_from_this<nic_state> {
+    nic_state(std::unique_ptr<device::memory> m, std::unique_ptr<detail::provider> p);
+    ~nic_state();
+    nic_state(const nic_state&) = delete;
+    nic_state& operator=(const nic_state&) = delete;
+
+    /// Housekeeping, called now and then from the data path: cheap unless tick_interval has passed.
+    void tick() noexcept {
+        if (os::ticks() >= next_tick.load(std::memory_order_relaxed)) [[unlikely]] {
+            tick_now();
+        }
+    }
+    void tick_now() noexcept;
+    [[nodiscard]] int start_bell() noexcept;  ///< 0 or errno
+    void ring_loop() noexcept;
+    [[nodiscard]] bool forked() const noexcept { return memory->forked(); }
+    [[nodiscard]] error fail(errc code, std::string what, int os_errno = 0) const {
+        provider->explain(code, what, os_errno);
+        return {code, os_errno, "device " + memory->address() + ": " + std::move(what)};
+    }
+
+    std::mutex mutex;
+    adopt adopts_always = adopt::no;  ///< what the environment makes of registrations that do not ask
+    std::unique_ptr<device::memory> memory;
+    std::unique_ptr<detail::provider> provider;
+    std::unique_ptr<holdings> held;
+    device::arena& arena;
+    adoption& pages;
+    std::vector<vi_state*> vis;  // for deregistration
+    struct unclosed_vi {
+        std::uint32_t vi;
+        std::uint32_t peer;
+        std::uint32_t domain;
+    };
+    std::vector<unclosed_vi> unclosed;  // given up by the program while a stopped peer was inside
+    std::vector<cq_state*> fd_queues;
+    std::atomic<std::uint64_t> next_tick{0};
+    std::thread bell;
+    std::atomic<bool> closing{false};
+};
+
+struct domain_state {
+    std::shared_ptr<nic_state> nic;
+    std::uint32_t index = 0;
+    std::uint32_t id = 0;
+    [[nodiscard]] bool open() const noexcept { return (id & abi::open_domain) != 0; }
+    ~domain_state();
+};
+
+}  // namespace vinic::detail

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vinic/vinic.hpp>
 
-#include "device/server.hpp"
+#include "isolated/server.hpp"
 #include "os/sync.hpp"
 
 namespace vinic::bench {
@@ -88,7 +88,7 @@ int connect_socket(const std::string& path) {
     if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
         broken("connecting to " + path + ": " + std::strerror(errno));
     }
-    if (const auto believed = device::believe_server(fd, device::believed_user({})); !believed) {
+    if (const auto believed = isolated::believe_server(fd, isolated::believed_user({})); !believed) {
         broken("connecting to " + path + ": " + believed.error().doing);
     }
     return fd;

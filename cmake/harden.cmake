@@ -29,5 +29,5 @@ target_compile_options(vinic_options INTERFACE
 # What a message passes: no array of characters lies on its stack, and the strong protector, which guards any local
 # whose address is taken, would cost it 13 instructions.
 set(vinic_message_path direct/post.cc direct/datagram_vi.cc direct/engine.cc direct/hand_over.cc native/vi_poll.cc
-    native/cq.cc native/data_path.cc placement/vi.cc rules/copy.cc device/link.cc device/rings.cc device/space.cc)
+    native/cq.cc native/data_path.cc placement/vi.cc rules/copy.cc tables/link.cc tables/rings.cc tables/space.cc)
 set(vipl_message_path completion.cc cq.cc post.cc user_data.cc)

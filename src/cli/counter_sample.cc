@@ -22,15 +22,15 @@ counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wan
     f.look_anew();
     for (;;) {
         f.read_header();
-        const device::counter_values before = device::counted_before(f.header());
+        const tables::counter_values before = tables::counted_before(f.header());
         // The holder of the lock may have added what a VI counted that is there still: it is looked at after the
         // totals.
         f.read_header();
-        const bool quiet = f.header().lock.load_relaxed() == 0 && device::counted_before(f.header()) == before;
+        const bool quiet = f.header().lock.load_relaxed() == 0 && tables::counted_before(f.header()) == before;
         sample = {os::now_ns(), before, {}};
         for_each_owned<abi::vi_entry>(f, [&](std::uint32_t number, const abi::vi_entry& v) {
-            const device::counter_values counted = device::counted_by(v);
-            for (std::uint32_t i = 0; i < device::counters_max; ++i) {
+            const tables::counter_values counted = tables::counted_by(v);
+            for (std::uint32_t i = 0; i < tables::counters_max; ++i) {
                 sample.device[i] += counted[i];
             }
             const bool named = std::find(wanted.begin(), wanted.end(), number) != wanted.end();
@@ -39,7 +39,7 @@ counter_sample take_sample(device_file& f, const std::vector<std::uint32_t>& wan
             }
         });
         f.read_header();
-        if ((quiet && device::counted_before(f.header()) == before) || os::now_ns() > end_ns) {
+        if ((quiet && tables::counted_before(f.header()) == before) || os::now_ns() > end_ns) {
             return sample;
         }
         std::this_thread::sleep_for(between_attempts);

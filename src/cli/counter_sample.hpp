@@ -13,18 +13,18 @@
 #include <vector>
 
 #include "cli/tables.hpp"
-#include "device/counters.hpp"
+#include "tables/counters.hpp"
 
 namespace vinic::cli {
 
 struct counter_sample {
     std::uint64_t taken_ns = 0;
-    device::counter_values device{};
+    tables::counter_values device{};
     struct of_vi {
         std::uint32_t number = 0;
         std::uint32_t generation = 0;
         std::uint32_t owner = 0;
-        device::counter_values counted{};
+        tables::counter_values counted{};
     };
     std::vector<of_vi> vis;
 };

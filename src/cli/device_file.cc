@@ -15,9 +15,9 @@
 #include <memory>
 
 #include "cli/value.hpp"
-#include "device/memory.hpp"
-#include "device/span.hpp"
+#include "direct/device_file.hpp"
 #include "os/sync.hpp"
+#include "tables/span.hpp"
 
 namespace vinic::cli {
 
@@ -78,7 +78,7 @@ const char* name(file_state s) noexcept {
 }
 
 std::string directory_or_default(const std::string& directory) {
-    return device::directory_of({.directory = directory});
+    return direct::directory_of({.directory = directory});
 }
 
 result<std::string> device_name(std::string_view typed) {
@@ -134,7 +134,7 @@ file_state device_file::look() noexcept {
     if (header_.version.load_relaxed() != abi::layout_version) {
         return file_state::other_version;
     }
-    if (!device::is_span(span_bytes()) || length > span_bytes() || length < abi::processes_offset) {
+    if (!tables::is_span(span_bytes()) || length > span_bytes() || length < abi::processes_offset) {
         return file_state::not_a_device;
     }
     return os::is_locked_by_other(fd_.get(), process_byte, abi::process_count) ? file_state::live : file_state::stale;

@@ -21,7 +21,7 @@
 #include <vinic/vinic.hpp>
 
 #include "abi/vi.hpp"
-#include "device/belief.hpp"
+#include "direct/belief.hpp"
 #include "os/file.hpp"
 
 namespace vinic::cli {
@@ -58,8 +58,8 @@ public:
     [[nodiscard]] file_state state() const noexcept { return state_; }
     [[nodiscard]] bool readable() const noexcept { return state_ == file_state::live || state_ == file_state::stale; }
     /// Whose it is: what the library asks before it opens one (device/belief.hpp).
-    [[nodiscard]] device::standing standing() const noexcept { return device::standing_of(status_); }
-    [[nodiscard]] bool believed() const noexcept { return standing() != device::standing::alien; }
+    [[nodiscard]] direct::standing standing() const noexcept { return direct::standing_of(status_); }
+    [[nodiscard]] bool believed() const noexcept { return standing() != direct::standing::alien; }
     /// Whether looking at it took longer than any honest device does; what came later reads as zeros.
     [[nodiscard]] bool gave_up() const noexcept { return gave_up_; }
     /// A caller that looks again and again has the time anew for each look.

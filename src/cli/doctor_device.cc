@@ -198,7 +198,7 @@ void check_device(const std::string& typed, const std::string& directory, findin
     } else {
         all.push_back({"device", verdict::ok, address_of(*f) + " is live and takes " + size_in_words(f->size_bytes())});
     }
-    if (f->standing() == device::standing::group) {
+    if (f->standing() == direct::standing::group) {
         all.push_back({"access", verdict::ok, "it is shared with group " + group_name(f->status().st_gid)});
     }
     const process_list processes(*f, false);

@@ -14,8 +14,8 @@
 #include <cstring>
 
 #include "cli/doctor.hpp"
-#include "device/belief.hpp"
-#include "device/span.hpp"
+#include "direct/belief.hpp"
+#include "tables/span.hpp"
 
 namespace vinic::cli {
 
@@ -113,7 +113,7 @@ void check_mapping(const trial_file& file, findings& all) {
     }
     all.push_back(
         {"file size", verdict::ok, "a device's file is as long as what has been taken of it; that works here"});
-    const auto span = device::wanted_span({}, file.fd.get());
+    const auto span = tables::wanted_span({}, file.fd.get());
     if (!span) {
         all.push_back({"mapping", verdict::fail, span.error().doing, "set VINIC_SHM_SPAN anew, or not at all"});
         return;
@@ -121,11 +121,11 @@ void check_mapping(const trial_file& file, findings& all) {
     os::mapping map;
     if (map.map_shared(file.fd.get(), *span, true)) {
         all.push_back({"mapping", verdict::ok,
-                       "the " + device::words_of_span(*span) +
+                       "the " + tables::words_of_span(*span) +
                            " that a device may grow into can be mapped (VINIC_SHM_SPAN makes it less or more)"});
     } else {
         all.push_back({"mapping", verdict::fail,
-                       device::words_of_span(*span) + " of address space are refused: " + std::strerror(errno),
+                       tables::words_of_span(*span) + " of address space are refused: " + std::strerror(errno),
                        "ulimit -v unlimited, or less with VINIC_SHM_SPAN, such as 16G"});
     }
 }
@@ -157,7 +157,7 @@ void check_directory(const std::string& directory, findings& all) {
         all.push_back({"directory", verdict::fail, directory + " may not be written by this user", another_directory});
         return;
     }
-    if (device::others_may_remove_from(s, {})) {
+    if (direct::others_may_remove_from(s, {})) {
         all.push_back(
             {"directory", verdict::warn,
              "others may remove and rename files in " + directory + ": they can end a device, or swap two of yours",

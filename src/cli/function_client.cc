@@ -46,7 +46,7 @@ std::string cure(int os_errno) {
 
 bool is_vinicd(std::string_view typed) noexcept { return typed.starts_with(vinicd_scheme); }
 
-answer<device::server_address> parse_vinicd_address(std::string_view typed) {
+answer<isolated::server_address> parse_vinicd_address(std::string_view typed) {
     const auto refuse = [&] {
         return fail("'" + std::string(typed) +
                         "' is no device with functions: write vinicd:PATH, where PATH is the socket of a vinicd",
@@ -55,7 +55,7 @@ answer<device::server_address> parse_vinicd_address(std::string_view typed) {
     if (!is_vinicd(typed)) {
         return refuse();
     }
-    auto address = device::parse_server(typed.substr(vinicd_scheme.size()));
+    auto address = isolated::parse_server(typed.substr(vinicd_scheme.size()));
     if (!address || address->path.size() >= sizeof(sockaddr_un{}.sun_path)) {
         return refuse();
     }
@@ -78,7 +78,8 @@ answer<function_client> function_client::open(const std::string& typed) {
         return fail("connecting to " + made.address_ + ": " + cure(errno));
     }
     // What it answers is shown, and what is typed is sent to it.
-    if (const auto believed = device::believe_server(made.socket_.get(), device::believed_user(*address)); !believed) {
+    if (const auto believed = isolated::believe_server(made.socket_.get(), isolated::believed_user(*address));
+        !believed) {
         return fail("connecting to " + made.address_ + ": " + believed.error().doing);
     }
     return made;

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "cli/value.hpp"
-#include "device/server.hpp"
+#include "isolated/server.hpp"
 #include "os/file.hpp"
 
 namespace vinic::cli {
@@ -28,7 +28,7 @@ template <class T>
 using answer = std::expected<T, failure>;
 
 /// "vinicd:PATH", "vinicd:PATH#FUNCTION" and so on.
-[[nodiscard]] answer<device::server_address> parse_vinicd_address(std::string_view typed);
+[[nodiscard]] answer<isolated::server_address> parse_vinicd_address(std::string_view typed);
 
 class function_client {
 public:

@@ -14,7 +14,7 @@ namespace vinic::cli {
 
 namespace {
 
-using device::counter_values;
+using tables::counter_values;
 
 constexpr double rate_seconds_default = 1;
 
@@ -50,8 +50,8 @@ const counter_values* find_before(const counter_sample& before, const counter_sa
 /// f(index, value, rate) for the counters that are to be seen.
 template <class F>
 void for_each_counter(const counter_options& o, const pair_of_values& p, double seconds, F f) {
-    for (std::uint32_t i = 0; i < device::counters_max; ++i) {
-        if (device::counters()[i].name == nullptr) {
+    for (std::uint32_t i = 0; i < tables::counters_max; ++i) {
+        if (tables::counters()[i].name == nullptr) {
             continue;
         }
         const value rate = o.rate ? rate_of(p, i, seconds) : value();
@@ -65,7 +65,7 @@ void for_each_counter(const counter_options& o, const pair_of_values& p, double 
 
 void add_rows(const counter_options& o, const value& vi, const pair_of_values& p, double seconds, table& t) {
     for_each_counter(o, p, seconds, [&](std::uint32_t i, std::uint64_t counted, const value& rate) {
-        std::vector<value> row{device::counters()[i].name, counted};
+        std::vector<value> row{tables::counters()[i].name, counted};
         if (t.columns.front().key == "vi") {
             row.insert(row.begin(), vi);
         }
@@ -99,8 +99,8 @@ void add_members(const counter_options& o, const pair_of_values& p, double secon
     object values;
     object rates;
     for_each_counter(o, p, seconds, [&](std::uint32_t i, std::uint64_t counted, const value& rate) {
-        values.emplace_back(device::counters()[i].name, counted);
-        rates.emplace_back(device::counters()[i].name, rate);
+        values.emplace_back(tables::counters()[i].name, counted);
+        rates.emplace_back(tables::counters()[i].name, rate);
     });
     to.emplace_back("counters", std::move(values));
     if (o.rate) {
@@ -140,8 +140,8 @@ std::string as_openmetrics(const counter_options& o, const std::vector<watched>&
         text += "vinic_device_processes{device=\"" + w.file.name() + "\"} " +
                 std::to_string(process_list(w.file, false).living()) + "\n";
     }
-    for (std::uint32_t i = 0; i < device::counters_max; ++i) {
-        const auto [name, meaning] = device::counters()[i];
+    for (std::uint32_t i = 0; i < tables::counters_max; ++i) {
+        const auto [name, meaning] = tables::counters()[i];
         if (name == nullptr) {
             continue;
         }

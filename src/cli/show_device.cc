@@ -59,11 +59,11 @@ value lock_holder(const abi::device_header& h) {
 /// What the library would say of it.
 const char* belief_in(const device_file& f) {
     switch (f.standing()) {
-        case device::standing::own:
+        case direct::standing::own:
             return "yes";
-        case device::standing::group:
+        case direct::standing::group:
             return "as_group";
-        case device::standing::alien:
+        case direct::standing::alien:
             break;
     }
     return "no";

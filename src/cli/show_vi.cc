@@ -3,7 +3,7 @@
 // show_vi.cc -- virtual interfaces, one line each.
 
 #include "cli/show.hpp"
-#include "device/counters.hpp"
+#include "tables/counters.hpp"
 
 namespace vinic::cli {
 
@@ -111,7 +111,7 @@ struct totals {
     std::uint64_t rx_drops = 0;
 };
 
-totals add_up(const device::counter_values& c) {
+totals add_up(const tables::counter_values& c) {
     totals t;
     t.tx_messages =
         c[abi::tx_send_messages] + c[abi::tx_write_messages] + c[abi::tx_read_messages] + c[abi::tx_atomic_messages];
@@ -134,7 +134,7 @@ std::vector<value> vi_row(const device_file& f, const process_list& processes, s
     const std::uint32_t owner = v.owner.load_relaxed();
     const std::uint32_t flags = v.flags.load_relaxed();
     const std::uint32_t peer = v.peer.load_relaxed();
-    const device::counter_values counted = device::counted_by(v);
+    const tables::counter_values counted = tables::counted_by(v);
     const totals sums = add_up(counted);
     const bool datagram = (flags & abi::is_datagram) != 0;
     const bool has_peer = peer < f.backed(abi::vis) && !datagram && abi::link_of(state) >= abi::link::connected;

@@ -6,9 +6,9 @@
 //   ask -> connecting ---------> request: pending ---- take_request ---> taken
 //                                request: accepted <-- answer(vi) ------- both VIs connected
 //                                request: rejected <-- answer(nullptr) --
-#include "device/processes.hpp"
 #include "direct/provider.hpp"
 #include "rules/vi.hpp"
+#include "tables/processes.hpp"
 
 namespace vinic::direct {
 
@@ -26,7 +26,7 @@ rules::vi_terms terms_of(const abi::vi_entry& e) noexcept {
 
 /// Both ends become connected.  The order lets a half-done connection be recognised from either end if the caller dies
 /// in between.
-void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noexcept {
+void link(const tables::memory& m, std::uint32_t a, std::uint32_t b) noexcept {
     abi::vi_entry* ends[2] = {&m.vi(a), &m.vi(b)};
     const std::uint32_t numbers[2] = {a, b};
     const std::uint32_t epochs[2] = {abi::epoch_of(ends[0]->state.load_relaxed()) + 1,
@@ -42,7 +42,7 @@ void link(const device::memory& m, std::uint32_t a, std::uint32_t b) noexcept {
     }
 }
 
-abi::peer_description description_of(const device::memory& m, std::uint32_t vi) noexcept {
+abi::peer_description description_of(const tables::memory& m, std::uint32_t vi) noexcept {
     const abi::vi_entry& e = m.vi(vi);
     const std::uint32_t owner = e.owner.load_relaxed();
     abi::peer_description d{};
@@ -67,7 +67,7 @@ void settle(abi::request_entry& r, request_stage s) noexcept {
 
 /// The oldest pending request of somebody who lives; none32: there is none.
 template <class Suits>
-std::uint32_t oldest_request(const device::memory& m, Suits suits) {
+std::uint32_t oldest_request(const tables::memory& m, Suits suits) {
     std::uint32_t oldest = abi::none32;
     for (std::uint32_t i = 0; i < m.backed(abi::requests); ++i) {
         const abi::request_entry& r = m.request(i);
@@ -81,7 +81,7 @@ std::uint32_t oldest_request(const device::memory& m, Suits suits) {
 }
 
 /// What each side of a pair gets of the other's request.
-void exchange(const device::memory& m, abi::request_entry& to, const abi::request_entry& from) noexcept {
+void exchange(const tables::memory& m, abi::request_entry& to, const abi::request_entry& from) noexcept {
     std::memcpy(to.answer, from.data, sizeof to.answer);
     to.answer_bytes = from.data_bytes;
     to.peer_vi = from.vi.load_relaxed();
@@ -97,7 +97,7 @@ void vi::become_connecting(std::uint32_t request) noexcept {
 }
 
 result<std::uint32_t> vi::ask(const wish& w) {
-    const device::control_lock lock(*nic->memory, detail::lock_deadline(w.deadline));
+    const tables::control_lock lock(*nic->memory, detail::lock_deadline(w.deadline));
     if (!lock) {
         return std::unexpected(nic->memory->fail_lock(errc::timed_out, w.doing));
     }
@@ -105,7 +105,7 @@ result<std::uint32_t> vi::ask(const wish& w) {
 }
 
 result<std::uint32_t> vi::ask_listener(const wish& w) {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     const std::uint32_t name = detail::find_name(m, w.remote);
     if (name == abi::none32 ||
         m.name(name).kind.load_relaxed() != static_cast<std::uint32_t>(abi::name_kind::listener) ||
@@ -126,7 +126,7 @@ result<std::uint32_t> vi::ask_listener(const wish& w) {
 }
 
 result<std::uint32_t> vi::ask_peer(const wish& w) {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     const std::uint32_t other = oldest_request(m, [&](const abi::request_entry& r) {
         return r.name.load_relaxed() == abi::none32 && same(r.local, w.remote) && same(r.remote, *w.local);
     });
@@ -156,8 +156,8 @@ result<std::uint32_t> vi::ask_peer(const wish& w) {
 }
 
 result<bool> vi::withdraw(std::uint32_t request, std::uint64_t attempt_made, std::uint64_t deadline) {
-    device::memory& m = *nic->memory;
-    const device::control_lock hold(m, detail::lock_deadline(deadline));
+    tables::memory& m = *nic->memory;
+    const tables::control_lock hold(m, detail::lock_deadline(deadline));
     if (!hold) {
         overdue = attempt_made;
         return std::unexpected(m.fail_lock(errc::timed_out, "connecting"));
@@ -176,9 +176,9 @@ result<bool> vi::withdraw(std::uint32_t request, std::uint64_t attempt_made, std
 
 result<std::shared_ptr<detail::request_state>> provider::take_request(const std::shared_ptr<detail::listener_state>& l,
                                                                       std::uint64_t deadline) {
-    device::memory& m = *l->nic->memory;
+    tables::memory& m = *l->nic->memory;
     auto taken = std::make_shared<detail::request_state>();
-    const device::control_lock hold(m, detail::lock_deadline(deadline));
+    const tables::control_lock hold(m, detail::lock_deadline(deadline));
     if (!hold) {
         return std::unexpected(m.fail_lock(errc::timed_out, "waiting for a connection request"));
     }
@@ -200,13 +200,13 @@ result<std::shared_ptr<detail::request_state>> provider::take_request(const std:
 }
 
 result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<const std::byte> data,
-                              device::patience p, const char* doing) {
+                              tables::patience p, const char* doing) {
     nic_state& nic = *q.nic;
-    device::memory& m = *nic.memory;
+    tables::memory& m = *nic.memory;
     if (vi != nullptr) {
         (void)vi->settled_link(m.lock_deadline(p.ns));
     }
-    const device::control_lock hold(m, p);
+    const tables::control_lock hold(m, p);
     if (!hold) {
         return std::unexpected(m.fail_lock(errc::busy, doing));
     }

@@ -13,7 +13,7 @@ constexpr std::uint64_t datagram_lock_spin_us = 20;
 }  // namespace
 
 errc datagram_vi::execute(std::uint64_t, const rules::message& what, const work_request& w) noexcept {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     const std::uint32_t target = abi::index_of_address(w.destination.value);
     const std::uint32_t generation = abi::generation_of_address(w.destination.value);
     const auto is_target = [&](const abi::vi_entry& v) {
@@ -77,14 +77,14 @@ errc datagram_vi::execute(std::uint64_t, const rules::message& what, const work_
 }
 
 /// No message comes into what it has posted by now.
-result<void> datagram_vi::disconnect_now(device::patience p) {
-    device::memory& m = *nic->memory;
-    const device::control_lock lock(m, p);
+result<void> datagram_vi::disconnect_now(tables::patience p) {
+    tables::memory& m = *nic->memory;
+    const tables::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "flushing a datagram VI"));
     }
     std::uint32_t holder = 0;
-    const std::uint64_t end = os::now_ns() + device::engine_patience_ns;
+    const std::uint64_t end = os::now_ns() + tables::engine_patience_ns;
     while (!entry->receive_lock.compare_exchange(holder, m.owner_word())) {
         if (holder != 0 && !m.alive(holder - 1) ? entry->receive_lock.compare_exchange(holder, m.owner_word())
                                                 : false) {
@@ -100,12 +100,12 @@ result<void> datagram_vi::disconnect_now(device::patience p) {
     flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
     entry->receive_next.store_relaxed(posted_now);
     entry->receive_lock.store_release(0);
-    device::signal(m, *entry, abi::receive_queue);
+    tables::signal(m, *entry, abi::receive_queue);
     return {};
 }
 
 /// A datagram that was under way when its names went is flushed, too.
-result<void> datagram_vi::end_life(device::patience p) {
+result<void> datagram_vi::end_life(tables::patience p) {
     auto r = vi::end_life(p);
     return r ? disconnect_now(p) : r;
 }

@@ -16,7 +16,7 @@ outcome route::end(rules::fault f) noexcept {
     if (!reliable) {
         return e.unreliable;
     }
-    return device::break_link(*device, *from, connected, e.mine, e.peers) ? outcome(e.sender) : overtaken();
+    return tables::break_link(*device, *from, connected, e.mine, e.peers) ? outcome(e.sender) : overtaken();
 }
 
 outcome route::end_receive(rules::fault f, bool has_immediate, std::uint32_t immediate, std::uint32_t bytes) noexcept {
@@ -45,15 +45,15 @@ struct route::engine {
 
     [[nodiscard]] bool find_own(std::uint32_t key, std::uint64_t address, std::uint64_t bytes, std::uint32_t rights,
                                 place& out) const noexcept {
-        return device::check(*r.device, r.from_domain, key, address, bytes, rights, out);
+        return tables::check(*r.device, r.from_domain, key, address, bytes, rights, out);
     }
     [[nodiscard]] bool find_target(std::uint32_t key, std::uint64_t address, std::uint64_t bytes, std::uint32_t rights,
                                    place& out) const noexcept {
-        return device::check(*r.device, r.to_domain, key, address, bytes, rights, out);
+        return tables::check(*r.device, r.to_domain, key, address, bytes, rights, out);
     }
     /// Inline data lies in the executing process or, handed over, in the device file.
     [[nodiscard]] place own_bytes(const std::byte* data, std::uint64_t bytes) const noexcept {
-        return device::own_bytes(*r.device, data, bytes);
+        return tables::own_bytes(*r.device, data, bytes);
     }
     [[nodiscard]] bool offers(std::uint32_t flag) const noexcept { return (r.to->flags.load_relaxed() & flag) != 0; }
 
@@ -74,18 +74,18 @@ struct route::engine {
     }
 
     [[nodiscard]] static constexpr std::uint64_t room() noexcept { return abi::none64; }
-    [[nodiscard]] device::moved move(const place& sink, const place& source, std::uint64_t n,
+    [[nodiscard]] tables::moved move(const place& sink, const place& source, std::uint64_t n,
                                      rules::word_copy& words) const noexcept {
-        std::byte* const d = device::together(*r.device, sink);
-        const std::byte* const s = device::together(*r.device, source);
-        if (d != nullptr && s != nullptr && n <= device::move_bytes_max) [[likely]] {
+        std::byte* const d = tables::together(*r.device, sink);
+        const std::byte* const s = tables::together(*r.device, source);
+        if (d != nullptr && s != nullptr && n <= tables::move_bytes_max) [[likely]] {
             words.put(d, s, n, n == sink.length);
-            return device::moved::all;
+            return tables::moved::all;
         }
-        return device::move(*r.device, sink, source, words, r.from->state, r.connected, r.foreign_copies);
+        return tables::move(*r.device, sink, source, words, r.from->state, r.connected, r.foreign_copies);
     }
     [[nodiscard]] std::byte* direct_bytes(place p) const noexcept {
-        const device::piece first = device::take_piece(*r.device, p, 8);
+        const tables::piece first = tables::take_piece(*r.device, p, 8);
         return first.bytes == 8 ? first.direct : nullptr;
     }
 
@@ -109,7 +109,7 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
     const abi::receive_descriptor& d = target.slots[fill & target.mask].descriptor;
     place p;
     if (!rules::is_posted(d, fill) || d.segment_count != 1 || d.segments[0].length < bytes ||
-        !device::check(*device, to_domain, d.segments[0].key, d.segments[0].address, bytes,
+        !tables::check(*device, to_domain, d.segments[0].key, d.segments[0].address, bytes,
                        static_cast<std::uint32_t>(access::local_write), p) ||
         p.offset == abi::none64) [[unlikely]] {
         return outcome::waiting();
@@ -123,12 +123,12 @@ outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool ha
 
 outcome route::write_in_pieces(const place& to_place, const std::byte* data, std::uint32_t bytes) noexcept {
     rules::word_copy words;
-    const device::moved how = device::move(*device, to_place, device::own_bytes(*device, data, bytes), words,
+    const tables::moved how = tables::move(*device, to_place, tables::own_bytes(*device, data, bytes), words,
                                            from->state, connected, foreign_copies);
-    if (how == device::moved::all) {
+    if (how == tables::moved::all) {
         return {};
     }
-    return how == device::moved::broken ? overtaken() : end(rules::fault_of(how, true));
+    return how == tables::moved::broken ? overtaken() : end(rules::fault_of(how, true));
 }
 
 }  // namespace vinic::direct

@@ -7,18 +7,18 @@
 //   only caches positions.
 #pragma once
 
-#include "device/link.hpp"
-#include "device/rings.hpp"
-#include "device/space.hpp"
 #include "os/process_memory.hpp"
 #include "rules/copy.hpp"
 #include "rules/operations.hpp"
+#include "tables/link.hpp"
+#include "tables/rings.hpp"
+#include "tables/space.hpp"
 
 namespace vinic::direct {
 
-using device::memory;
-using device::place;
 using rules::outcome;
+using tables::memory;
+using tables::place;
 
 /// What to do.  The caller has checked it against the VI's limits.
 using operation = rules::message;
@@ -30,7 +30,7 @@ struct route {
     const memory* device = nullptr;
     abi::vi_entry* from = nullptr;
     abi::vi_entry* to = nullptr;
-    device::receive_side target;
+    tables::receive_side target;
     std::uint32_t from_domain = 0;
     std::uint32_t to_domain = 0;
     std::uint32_t to_process = 0;
@@ -80,12 +80,12 @@ struct route {
                                           std::uint32_t key) noexcept {
         place p;
         if ((to->flags.load_relaxed() & abi::allow_write) == 0 ||
-            !device::check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write),
+            !tables::check(*device, to_domain, key, address, bytes, static_cast<std::uint32_t>(access::remote_write),
                            p)) [[unlikely]] {
             return outcome::waiting();
         }
         if (p.offset == abi::none64) [[unlikely]] {
-            if (!device::is_foreign_in_one_piece(*device, p) ||
+            if (!tables::is_foreign_in_one_piece(*device, p) ||
                 os::write_process(device->process(p.process).pid.load_relaxed(), address, data, bytes) != 0) {
                 return write_in_pieces(p, data, bytes);  // which also finds out why it failed
             }
@@ -145,7 +145,7 @@ private:
         ++fill;
         ready -= ready != 0 ? 1 : 0;
         rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
-        device::signal_if_wanted(*device, *to, abi::receive_queue);
+        tables::signal_if_wanted(*device, *to, abi::receive_queue);
     }
     struct engine;  ///< what the operations ask: rules/operations.hpp
     /// The message fails; a reliable connection breaks by it, or was broken before: then the message is flushed.

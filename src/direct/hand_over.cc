@@ -5,7 +5,7 @@
 
 namespace vinic::direct {
 
-drained drain(route& r, device::send_side& queue, std::uint32_t produced) noexcept {
+drained drain(route& r, tables::send_side& queue, std::uint32_t produced) noexcept {
     operation op;
     rules::message_room room;
     std::uint32_t next = r.from->send_next.load_relaxed();
@@ -22,13 +22,13 @@ drained drain(route& r, device::send_side& queue, std::uint32_t produced) noexce
         }
         r.count_foreign_copies();
         if (o.how() == status::success) {
-            device::count_sent(*r.from, op.opcode, op.length);
+            tables::count_sent(*r.from, op.opcode, op.length);
         }
         r.from->send_next.store_relaxed(next + 1);
         r.to->receive_next.store_relaxed(r.fill);
         rules::finish(queue.descriptors[next & queue.mask], next, o.how());  // pairs with the sender's poller
         ++next;
-        device::signal_if_wanted(*r.device, *r.from, abi::send_queue);
+        tables::signal_if_wanted(*r.device, *r.from, abi::send_queue);
         if (o.how() != status::success && r.reliable) {
             return drained::broken;
         }
@@ -36,7 +36,7 @@ drained drain(route& r, device::send_side& queue, std::uint32_t produced) noexce
     return drained::empty;
 }
 
-bool hand_over(route& r, device::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
+bool hand_over(route& r, tables::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
     r.from->send_next.store_relaxed(first);
     r.to->receive_next.store_relaxed(r.fill);
     r.from->hand_over.store_release(abi::make_hand_over(produced, abi::queue_holder::handed, first));
@@ -83,7 +83,7 @@ bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept {
            from.hand_over.compare_exchange(seen, abi::make_hand_over(abi::produced_of(seen), abi::queue_holder::owner));
 }
 
-void drain_for_peer(route& r, device::send_side& queue) noexcept {
+void drain_for_peer(route& r, tables::send_side& queue) noexcept {
     abi::word64& word = r.from->hand_over;
     // Cleared before the claim: a sender that hands over again sets it after its own store to the
     // word, so a claim that fails here means that the flag will be set again.

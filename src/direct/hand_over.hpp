@@ -18,11 +18,11 @@ namespace vinic::direct {
 enum class drained : std::uint8_t { empty, waits, broken };
 
 /// Executes descriptors of r.from's queue from send_next up to `produced`.
-[[nodiscard]] drained drain(route& r, device::send_side& queue, std::uint32_t produced) noexcept;
+[[nodiscard]] drained drain(route& r, tables::send_side& queue, std::uint32_t produced) noexcept;
 
 /// Sender: gives the queue, whose last descriptor is `produced - 1`, to the receiver.  True if it
 /// stays there; false if a receive descriptor came meanwhile and the sender has executed all itself.
-[[nodiscard]] bool hand_over(route& r, device::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept;
+[[nodiscard]] bool hand_over(route& r, tables::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept;
 
 /// Sender: appends descriptor `produced - 1` to a queue that was handed over.  False: it is the
 /// sender's again, and empty; r.fill is up to date.
@@ -35,6 +35,6 @@ enum class drained : std::uint8_t { empty, waits, broken };
 [[nodiscard]] bool take_back(abi::vi_entry& from, std::uint64_t seen) noexcept;
 
 /// Receiver: executes what was handed over, after posting receive descriptors.
-void drain_for_peer(route& r, device::send_side& queue) noexcept;
+void drain_for_peer(route& r, tables::send_side& queue) noexcept;
 
 }  // namespace vinic::direct

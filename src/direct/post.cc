@@ -30,9 +30,9 @@ inline bool connected_vi::is_plain(const segment& s, send_flag flags) const noex
     if (has(flags, send_flag::inlined)) {
         return s.length <= attributes.inline_bytes_max;
     }
-    device::place p;
+    tables::place p;
     return s.length == 0 ||
-           (device::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) && !p.whole_space);
+           (tables::check(*nic_memory, outgoing.from_domain, s.key, s.address, s.length, 0, p) && !p.whole_space);
 }
 
 /// The common case: a send of one plain segment to a receiver that is ready.

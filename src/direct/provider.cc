@@ -3,8 +3,9 @@
 // provider.cc -- direct placement: opening a device file, and the names in its directory.
 #include "direct/provider.hpp"
 
-#include "device/processes.hpp"
+#include "direct/device_file.hpp"
 #include "placement/call.hpp"
+#include "tables/processes.hpp"
 
 namespace vinic::direct {
 
@@ -16,9 +17,9 @@ result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kin
     if (!key) {
         return std::unexpected(key.error());
     }
-    device::memory& m = *nic.memory;
+    tables::memory& m = *nic.memory;
     const std::string doing = "entering the name '" + at.name + "'";
-    const device::control_lock hold(m);
+    const tables::control_lock hold(m);
     if (!hold) {
         return std::unexpected(m.fail_lock(errc::busy, doing));
     }
@@ -31,7 +32,7 @@ result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kin
         if (looked_for_dead || m.alive(m.name(there).owner.load_relaxed() - 1)) {
             return std::unexpected(nic.fail(errc::name_in_use, doing));
         }
-        (void)device::bury_the_dead(m);
+        (void)tables::bury_the_dead(m);
     }
     return detail::take_name(m, *key, kind, target);
 }
@@ -66,8 +67,8 @@ result<datagram_address> provider::resolve(nic_state& n, const address& name) {
         return std::unexpected(key.error());
     }
     const std::string doing = "resolving '" + name.name + "'";
-    const device::memory& m = *n.memory;
-    const device::control_lock hold(*n.memory);
+    const tables::memory& m = *n.memory;
+    const tables::control_lock hold(*n.memory);
     if (!hold) {
         return std::unexpected(m.fail_lock(errc::busy, doing));
     }
@@ -79,9 +80,9 @@ result<datagram_address> provider::resolve(nic_state& n, const address& name) {
 }
 
 result<std::vector<address>> provider::names(nic_state& n) {
-    const device::memory& m = *n.memory;
+    const tables::memory& m = *n.memory;
     std::vector<address> all;
-    const device::control_lock hold(*n.memory);
+    const tables::control_lock hold(*n.memory);
     if (!hold) {
         return std::unexpected(m.fail_lock(errc::busy, "listing names"));
     }
@@ -94,7 +95,7 @@ result<std::vector<address>> provider::names(nic_state& n) {
 }
 
 result<detail::opened> open(std::string_view device_address, const open_options& options) {
-    auto memory = device::memory::open(device_address, options, device::memory::role::participant);
+    auto memory = device_file::open(device_address, options, device_file::role::participant);
     if (!memory) {
         return std::unexpected(memory.error());
     }

@@ -32,7 +32,7 @@ public:
     [[nodiscard]] result<std::shared_ptr<detail::request_state>> take_request(
         const std::shared_ptr<detail::listener_state>& l, std::uint64_t deadline) override;
     [[nodiscard]] result<void> answer(detail::request_state& r, vi_state* vi, std::span<const std::byte> data,
-                                      device::patience p, const char* doing) override;
+                                      tables::patience p, const char* doing) override;
 
     // -- VIs with a message that waits for its receiver, and a limit for that (stall.cc) ------------------------
     void watch(connected_vi& v) noexcept;

@@ -96,7 +96,7 @@ void connected_vi::expire_stall(std::uint64_t now_ns) noexcept {
     }
     // Not waiting: its holder may be stopped, and this is called while polling.  One that is dead is looked for
     // elsewhere.
-    const device::control_lock lock(*nic->memory, 0);
+    const tables::control_lock lock(*nic->memory, 0);
     // Only with the word as it was: a receiver that has executed the head since may have passed the queue back.
     if (!lock || !take_back(*entry, word)) {
         return;  // or the receiver is executing it: look again at the next tick

@@ -3,15 +3,15 @@
 // vi.cc -- direct placement: the life of a VI, from its first breath to its names' end; connect.cc has the middle.
 #include <algorithm>
 
-#include "device/link.hpp"
 #include "direct/provider.hpp"
+#include "tables/link.hpp"
 
 namespace vinic::direct {
 
 namespace {
 
 /// Whoever broke the connection of VI v may not have come to the peer's state yet.  Under the lock.
-void break_other_end(device::memory& m, const abi::vi_entry& v, abi::break_reason reason) noexcept {
+void break_other_end(tables::memory& m, const abi::vi_entry& v, abi::break_reason reason) noexcept {
     const std::uint32_t peer = v.peer.load_relaxed();
     if (peer >= abi::vi_count) {
         return;
@@ -19,8 +19,8 @@ void break_other_end(device::memory& m, const abi::vi_entry& v, abi::break_reaso
     std::uint64_t expected = abi::make_state(v.peer_epoch.load_relaxed(), abi::link::connected);
     if (m.vi(peer).state.compare_exchange(expected,
                                           abi::make_state(abi::epoch_of(expected), abi::link::error, reason))) {
-        device::signal(m, m.vi(peer), abi::send_queue);
-        device::signal(m, m.vi(peer), abi::receive_queue);
+        tables::signal(m, m.vi(peer), abi::send_queue);
+        tables::signal(m, m.vi(peer), abi::receive_queue);
     }
 }
 
@@ -38,26 +38,26 @@ bool vi::engines_outside() noexcept {
     if (quiet_state_ == state || abi::link_of(state) != abi::link::error) {
         return true;  // disconnect() has waited itself
     }
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     const std::uint32_t peer = entry->peer.load_acquire();
     if (peer < abi::vi_count) {
         {
             // The peer's state is what its engine looks at.  Not waiting for the lock: its holder may be stopped, and
             // this is called while polling.
-            const device::control_lock hold(m, 0);
+            const tables::control_lock hold(m, 0);
             if (!hold) {
                 return false;
             }
             break_other_end(m, *entry, abi::break_reason::remote_error);
         }
         m.heavy_barrier();
-        if (device::engine_inside(m, m.vi(peer))) {
+        if (tables::engine_inside(m, m.vi(peer))) {
             return false;
         }
     } else {
         m.heavy_barrier();
     }
-    if (device::engine_inside(m, *entry)) {
+    if (tables::engine_inside(m, *entry)) {
         return false;  // another thread of ours
     }
     quiet_state_ = state;
@@ -68,14 +68,14 @@ void vi::break_for_local_error() noexcept {
     // The state and not outgoing.connected, for connect_peer_done() may not have been called yet; without the lock, as
     // engines do it, for this is called while polling.
     if (const std::uint64_t state = entry->state.load_acquire(); abi::link_of(state) == abi::link::connected) {
-        (void)device::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
+        (void)tables::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
                                  abi::break_reason::remote_error);
     }
 }
 
 /// No datagram may come in any more; one that is inside holds the lock.
-result<void> vi::end_life(device::patience p) {
-    const device::control_lock lock(*nic->memory, p);
+result<void> vi::end_life(tables::patience p) {
+    const tables::control_lock lock(*nic->memory, p);
     if (!lock) {
         return std::unexpected(nic->memory->fail_lock(errc::busy, "closing a VI"));
     }
@@ -102,14 +102,14 @@ connected_vi::~connected_vi() {
 namespace {
 
 /// False: the control lock was not free in time.
-bool break_both_ends(device::memory& m, abi::vi_entry& entry, device::patience p) noexcept {
-    const device::control_lock lock(m, p);
+bool break_both_ends(tables::memory& m, abi::vi_entry& entry, tables::patience p) noexcept {
+    const tables::control_lock lock(m, p);
     if (!lock) {
         return false;
     }
     const std::uint64_t state = entry.state.load_acquire();
     if (abi::link_of(state) == abi::link::connected) {
-        (void)device::break_link(m, entry, state, abi::break_reason::none, abi::break_reason::remote_disconnect);
+        (void)tables::break_link(m, entry, state, abi::break_reason::none, abi::break_reason::remote_disconnect);
     }
     break_other_end(m, entry, abi::break_reason::remote_disconnect);
     return true;
@@ -126,7 +126,7 @@ void connected_vi::serve_waiting_sender() noexcept {
 
 /// Caches the peer's positions; from now on posts go through.
 void connected_vi::on_connected() noexcept {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     const std::uint64_t state = entry->state.load_acquire();
     abi::vi_entry& peer = m.vi(entry->peer.load_relaxed());
     const std::uint32_t peer_owner = peer.owner.load_relaxed();
@@ -175,11 +175,11 @@ void connected_vi::on_connected() noexcept {
     }
 }
 
-result<void> connected_vi::disconnect_now(device::patience p) {
-    device::memory& m = *nic->memory;
+result<void> connected_vi::disconnect_now(tables::patience p) {
+    tables::memory& m = *nic->memory;
     std::uint64_t state = entry->state.load_acquire();
     if (abi::link_of(state) == abi::link::connecting) {
-        const device::control_lock lock(m, p);
+        const tables::control_lock lock(m, p);
         if (!lock) {
             return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
         }
@@ -201,13 +201,13 @@ result<void> connected_vi::disconnect_now(device::patience p) {
     home.forget(*this);
     m.heavy_barrier();
     const std::uint32_t peer = entry->peer.load_relaxed();
-    if (!device::wait_engine_outside(m, *entry, device::engine_patience_ns) ||
-        (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), device::engine_patience_ns))) {
+    if (!tables::wait_engine_outside(m, *entry, tables::engine_patience_ns) ||
+        (peer < abi::vi_count && !tables::wait_engine_outside(m, m.vi(peer), tables::engine_patience_ns))) {
         return std::unexpected(nic->fail(errc::busy, "disconnecting a VI: its peer is stopped inside a transfer"));
     }
     state = entry->state.load_acquire();
     entry->receive_attention.store_relaxed(0);
-    const device::control_lock lock(m, p);
+    const tables::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
     }

@@ -27,7 +27,7 @@ struct vi : vi_state {
     [[nodiscard]] result<void> may_change(const vi_attributes&, const domain_state&, const char*) override {
         return {};  // there is nobody to ask
     }
-    [[nodiscard]] result<void> end_life(device::patience p) override;
+    [[nodiscard]] result<void> end_life(tables::patience p) override;
     [[nodiscard]] result<std::uint32_t> ask(const wish& w) override;
     [[nodiscard]] result<bool> withdraw(std::uint32_t request, std::uint64_t attempt_made,
                                         std::uint64_t deadline) override;
@@ -55,7 +55,7 @@ struct connected_vi final : vi {
     [[nodiscard]] errc execute(std::uint64_t state, const rules::message& m, const work_request& w) noexcept;
     void serve_waiting_sender() noexcept override;
     void on_connected() noexcept override;
-    [[nodiscard]] result<void> disconnect_now(device::patience p) override;
+    [[nodiscard]] result<void> disconnect_now(tables::patience p) override;
     /// Under the provider's mutex, from whichever thread keeps house.
     void expire_stall(std::uint64_t now_ns) noexcept;
 
@@ -82,7 +82,7 @@ public:
 
     // Posting receives: one thread.
     alignas(64) route incoming;  // the peer's sends, when they were handed over
-    device::send_side peer_queue;
+    tables::send_side peer_queue;
 };
 
 /// Takes the receiver's ring for one message, under its lock (datagram_vi.cc).
@@ -90,8 +90,8 @@ struct datagram_vi final : vi {
     [[nodiscard]] errc post(const work_request& w) noexcept override;
     [[nodiscard]] errc execute(std::uint64_t state, const rules::message& m, const work_request& w) noexcept;
     void on_connected() noexcept override {}
-    [[nodiscard]] result<void> disconnect_now(device::patience p) override;
-    [[nodiscard]] result<void> end_life(device::patience p) override;
+    [[nodiscard]] result<void> disconnect_now(tables::patience p) override;
+    [[nodiscard]] result<void> end_life(tables::patience p) override;
 };
 
 }  // namespace vinic::direct

@@ -16,7 +16,7 @@ using detail::put;
 
 /// The device has forgotten the request, and nobody may wait for its answer any more.
 void vi::abandon_request(std::uint64_t lock_until) noexcept {
-    if (const device::control_lock lock(*nic->memory, lock_until); lock) {
+    if (const tables::control_lock lock(*nic->memory, lock_until); lock) {
         drop_request();
     } else {
         pending_request = abi::none32;  // the entry stays until this process leaves the window
@@ -24,10 +24,10 @@ void vi::abandon_request(std::uint64_t lock_until) noexcept {
 }
 
 result<std::uint32_t> vi::ask(const wish& w) {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     std::uint32_t request = 0;
     {
-        const device::control_lock lock(m, detail::lock_deadline(w.deadline));
+        const tables::control_lock lock(m, detail::lock_deadline(w.deadline));
         if (!lock) {
             return std::unexpected(m.fail_lock(errc::timed_out, w.doing));
         }
@@ -64,7 +64,7 @@ result<bool> vi::withdraw(std::uint32_t request, std::uint64_t, std::uint64_t) {
     if (!device_.call(abi::verb::give_up, {index}).ok()) {
         return false;
     }
-    const device::control_lock lock(*nic->memory, detail::lock_deadline(0));
+    const tables::control_lock lock(*nic->memory, detail::lock_deadline(0));
     if (!lock) {
         pending_request = abi::none32;  // the entry stays until this process leaves the window
         return true;
@@ -110,7 +110,7 @@ result<std::shared_ptr<detail::request_state>> provider::take_request(const std:
     return taken;
 }
 
-result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<const std::byte> data, device::patience,
+result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<const std::byte> data, tables::patience,
                               const char* doing) {
     const auto fail = [&](errc code) { return std::unexpected(q.nic->fail(code, doing)); };
     abi::answer_mail mail{};

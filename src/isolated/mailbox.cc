@@ -24,9 +24,9 @@ errc code_of(std::uint32_t code) noexcept {
 
 }  // namespace
 
-mailbox::mailbox(device::memory& m) noexcept
-    : memory_(m),
-      box_(*m.at<abi::mailbox>(abi::mailbox_offset(m.self()))),
+mailbox::mailbox(window& w) noexcept
+    : window_(w),
+      box_(*w.at<abi::mailbox>(abi::mailbox_offset(w.self()))),
       last_(box_.response.sequence.load_acquire()) {}
 
 bool mailbox::await(std::uint32_t sequence) noexcept {
@@ -42,7 +42,7 @@ bool mailbox::await(std::uint32_t sequence) noexcept {
             break;
         }
         os::futex_wait(&word.raw_, seen, sleep_slice_ns);
-        if (word.load_acquire() != sequence && memory_.cut_off()) {
+        if (word.load_acquire() != sequence && window_.cut_off()) {
             gone_.store(true, std::memory_order_release);
             return false;
         }
@@ -53,7 +53,7 @@ bool mailbox::await(std::uint32_t sequence) noexcept {
 mailbox::reply mailbox::call(abi::verb verb, std::initializer_list<std::uint64_t> values,
                              std::span<const std::byte> payload, std::span<std::byte> answer) noexcept {
     reply r;
-    if (memory_.forked()) {
+    if (window_.forked()) {
         r.code = errc::forked;  // and another thread of the parent may hold the mutex
         return r;
     }
@@ -71,7 +71,7 @@ mailbox::reply mailbox::call(abi::verb verb, std::initializer_list<std::uint64_t
     }
     ++last_;
     out.sequence.store_release(last_);
-    os::write_event(memory_.window()->mailbox.get());
+    os::write_event(window_.mailbox().get());
     if (!await(last_)) {
         return r;
     }
@@ -87,19 +87,19 @@ mailbox::reply mailbox::call(abi::verb verb, std::initializer_list<std::uint64_t
 }
 
 void mailbox::ring(std::uint32_t vi) noexcept {
-    auto* area = memory_.at<std::byte>(abi::doorbell_offset(memory_.self()));
-    if (abi::ring(area, abi::doorbell_colour(memory_.window()->function, memory_.self()), vi) == abi::rang::kick) {
+    auto* area = window_.at<std::byte>(abi::doorbell_offset(window_.self()));
+    if (abi::ring(area, abi::doorbell_colour(window_.function(), window_.self()), vi) == abi::rang::kick) {
         // The number is not looked at each time, for a kick is not to cost three system calls: it is out of the
         // program's way, and where the program has closed it, a look at the device finds that, at most 20 ms later.
         look(os::now_ns());
         if (!gone()) {
-            os::write_event(memory_.window()->doorbell.number());
+            os::write_event(window_.doorbell().number());
         }
     }
 }
 
 bool mailbox::found_gone() noexcept {
-    if (!gone() && memory_.cut_off()) {
+    if (!gone() && window_.cut_off()) {
         gone_.store(true, std::memory_order_release);
     }
     return gone();

@@ -11,13 +11,13 @@
 #include <mutex>
 #include <span>
 
-#include "device/memory.hpp"
+#include "isolated/window.hpp"
 
 namespace vinic::isolated {
 
 class mailbox {
 public:
-    explicit mailbox(device::memory& m) noexcept;
+    explicit mailbox(window& w) noexcept;
     mailbox(const mailbox&) = delete;
     mailbox& operator=(const mailbox&) = delete;
 
@@ -51,7 +51,7 @@ public:
 private:
     [[nodiscard]] bool await(std::uint32_t sequence) noexcept;
 
-    device::memory& memory_;
+    window& window_;
     abi::mailbox& box_;
     std::mutex mutex_;
     std::uint32_t last_;  ///< sequence of the last request

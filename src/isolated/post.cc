@@ -10,8 +10,8 @@
 #include <bit>
 #include <thread>
 
-#include "device/space.hpp"
 #include "isolated/vi.hpp"
+#include "tables/space.hpp"
 
 namespace vinic::isolated {
 
@@ -26,12 +26,12 @@ constexpr std::uint64_t way_patience_ns = 10'000'000;
 /// Whether the payload can lie where the descriptor's segments would.  What the device would refuse goes to it as
 /// it is, so that it does.
 bool vi::fits_in_line(const rules::message& m) const noexcept {
-    device::place p;
+    tables::place p;
     // A read or atomic in front of it may bring what it is to send.
     const auto behind = static_cast<std::int32_t>(send_reported.load(std::memory_order_relaxed) - fetches_until_);
     return behind >= 0 && (m.opcode == opcode::send || m.opcode == opcode::write) && m.inline_data == nullptr &&
            m.segment_count == 1 && m.length != 0 && m.length <= sizeof(abi::send_descriptor::segments) &&
-           device::check(*nic_memory, domain->id, m.segments[0].key, m.segments[0].address, m.length, 0, p) &&
+           tables::check(*nic_memory, domain->id, m.segments[0].key, m.segments[0].address, m.length, 0, p) &&
            !p.whole_space;
 }
 
@@ -94,7 +94,7 @@ bool vi::make_way() noexcept {
                 break;
             }
             entry->counters[abi::tx_status_first].add_single_writer(1);
-            device::count_sent(*entry, e.opcode, e.length);
+            tables::count_sent(*entry, e.opcode, e.length);
         }
         if (at != start) {
             send_reported.store(at, std::memory_order_release);

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "device/link.hpp"
 #include "os/file.hpp"
+#include "tables/link.hpp"
 
 namespace vinic::isolated {
 
@@ -18,17 +18,17 @@ namespace {
 /// Both ends of a connection and the device between them.
 constexpr long pollers_of_a_pair = 3;
 
-detail::placement_facts facts_of(const device::memory& m) noexcept {
+detail::placement_facts facts_of(const window& w) noexcept {
     return {.every_send_is_queued = true,
             .needs_another_core = ::sysconf(_SC_NPROCESSORS_ONLN) < pollers_of_a_pair,
             .may_be_gone = true,
-            .function = m.window()->function};
+            .function = w.function()};
 }
 
 }  // namespace
 
-provider::provider(device::memory& m)
-    : detail::provider(facts_of(m)), memory_(m), mailbox_(m), notices_(m.identity().notices) {}
+provider::provider(window& w)
+    : detail::provider(facts_of(w)), window_(w), mailbox_(w), notices_(w.identity().notices) {}
 
 /// When the device is gone, it cannot say so: every connection ends here.
 void provider::look_after(nic_state& n, std::uint64_t now_ns) noexcept {
@@ -48,8 +48,8 @@ void provider::look_after(nic_state& n, std::uint64_t now_ns) noexcept {
             l == abi::link::connecting || l == abi::link::connected || l == abi::link::none) {
             v->entry->state.store_release(
                 abi::make_state(abi::epoch_of(state), abi::link::error, abi::break_reason::peer_died));
-            device::signal(memory_, *v->entry, abi::send_queue);
-            device::signal(memory_, *v->entry, abi::receive_queue);
+            tables::signal(window_, *v->entry, abi::send_queue);
+            tables::signal(window_, *v->entry, abi::receive_queue);
         }
     }
     cut_off_.store(true);
@@ -58,8 +58,8 @@ void provider::look_after(nic_state& n, std::uint64_t now_ns) noexcept {
 void provider::explain(errc code, std::string& what, int& os_errno) const {
     if (code == errc::out_of_memory && os_errno == 0) {
         os_errno = EDQUOT;  // the device has a limit
-    } else if (code == errc::peer_gone && !memory_.forked() && memory_.lost()) {
-        what += device::memory::lost_words;
+    } else if (code == errc::peer_gone && !window_.forked() && window_.lost()) {
+        what += tables::memory::lost_words;
     }
 }
 
@@ -80,7 +80,7 @@ errc provider::region_closed(std::uint32_t key) noexcept {
 
 /// The device reaches the memory of its own user's processes only.  A window belongs to the user who made it, no matter
 /// who made the socket.
-bool provider::reaches_foreign_memory() const noexcept { return os::owner_of(memory_.fd()) == ::geteuid(); }
+bool provider::reaches_foreign_memory() const noexcept { return os::owner_of(window_.fd()) == ::geteuid(); }
 
 std::unique_ptr<vi_state> provider::make_vi(const nic_state&, service) { return std::make_unique<vi>(mailbox_); }
 
@@ -135,11 +135,11 @@ result<std::uint32_t> provider::listen(nic_state& n, const address& at) {
     const std::string doing = "listening at '" + at.name + "'";
     result<std::uint32_t> made;
     {
-        const device::control_lock lock(memory_);
+        const tables::control_lock lock(window_);
         if (!lock) {
-            return std::unexpected(memory_.fail_lock(errc::busy, doing));
+            return std::unexpected(window_.fail_lock(errc::busy, doing));
         }
-        made = detail::take_name(memory_, *key, abi::name_kind::listener, 0);
+        made = detail::take_name(window_, *key, abi::name_kind::listener, 0);
     }
     if (!made) {
         return made;
@@ -148,8 +148,8 @@ result<std::uint32_t> provider::listen(nic_state& n, const address& at) {
     if (r.ok()) {
         return made;
     }
-    if (const device::control_lock lock(memory_, device::farewell); lock) {
-        memory_.give(abi::names, *made);
+    if (const tables::control_lock lock(window_, tables::farewell); lock) {
+        window_.give(abi::names, *made);
     }
     return std::unexpected(n.fail(r.code, refused_name(r.code, doing)));
 }
@@ -159,7 +159,7 @@ void provider::unlisten(std::uint32_t entry) noexcept { (void)mailbox_.call(abi:
 // -- vectors and events -----------------------------------------------------------------------------
 
 std::uint32_t provider::vectors() const noexcept {
-    return std::clamp<std::uint32_t>(memory_.identity().vectors.load_relaxed(), 1, abi::vectors_max);
+    return std::clamp<std::uint32_t>(window_.identity().vectors.load_relaxed(), 1, abi::vectors_max);
 }
 
 std::expected<void, errc> provider::set_vector(std::uint32_t index, const vector_settings& settings) noexcept {
@@ -197,12 +197,16 @@ std::expected<service_level, errc> provider::service_in_force() noexcept {
 }
 
 result<detail::opened> open(std::string_view device_address, const open_options& options) {
-    auto memory = device::memory::open(device_address, options, device::memory::role::participant);
-    if (!memory) {
-        return std::unexpected(memory.error());
+    if (!options.directory.empty() || !options.group.empty() || options.span_bytes != 0) {
+        return std::unexpected(
+            error{errc::invalid_argument, 0, "directory, group and span_bytes are for device files only"});
     }
-    auto made = std::make_unique<provider>(**memory);
-    return detail::opened{std::move(*memory), std::move(made)};
+    auto w = window::open(device_address, window::role::participant);
+    if (!w) {
+        return std::unexpected(w.error());
+    }
+    auto made = std::make_unique<provider>(**w);
+    return detail::opened{std::move(*w), std::move(made)};
 }
 
 }  // namespace vinic::isolated

@@ -11,7 +11,7 @@ namespace vinic::isolated {
 
 class provider final : public detail::provider {
 public:
-    explicit provider(device::memory& m);
+    explicit provider(window& w);
 
     [[nodiscard]] bool gone() const noexcept override { return mailbox_.gone(); }
     [[nodiscard]] bool found_gone() noexcept override { return mailbox_.found_gone(); }
@@ -32,7 +32,7 @@ public:
     [[nodiscard]] result<std::shared_ptr<detail::request_state>> take_request(
         const std::shared_ptr<detail::listener_state>& l, std::uint64_t deadline) override;
     [[nodiscard]] result<void> answer(detail::request_state& r, vi_state* vi, std::span<const std::byte> data,
-                                      device::patience p, const char* doing) override;
+                                      tables::patience p, const char* doing) override;
 
     [[nodiscard]] std::uint32_t vectors() const noexcept override;
     [[nodiscard]] std::expected<void, errc> set_vector(std::uint32_t index,
@@ -43,7 +43,7 @@ public:
     [[nodiscard]] std::expected<service_level, errc> service_in_force() noexcept override;
 
 private:
-    device::memory& memory_;
+    window& window_;
     mailbox mailbox_;
     notice_reader notices_;
     std::atomic<bool> cut_off_{false};  // the device is gone, and the VIs know

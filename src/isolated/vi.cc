@@ -61,7 +61,7 @@ void vi::break_for_local_error() noexcept {
     }
 }
 
-result<void> vi::end_life(device::patience) {
+result<void> vi::end_life(tables::patience) {
     const auto r = device_.call(abi::verb::destroy_vi, {index});
     return r.ok_or_gone() ? result<void>{} : fail_unless_ok(r, "closing a VI");
 }
@@ -71,8 +71,8 @@ std::uint64_t vi::next_base() const noexcept {
     return std::uint64_t{send_posted.load()} << 32 | entry->receive_base.load_relaxed();
 }
 
-result<void> vi::disconnect_now(device::patience p) {
-    device::memory& m = *nic->memory;
+result<void> vi::disconnect_now(tables::patience p) {
+    tables::memory& m = *nic->memory;
     const std::uint64_t state = entry->state.load_acquire();
     if (abi::link_of(state) == abi::link::idle) {
         flush_posted(status::flushed);
@@ -96,7 +96,7 @@ result<void> vi::disconnect_now(device::patience p) {
     if (is_datagram()) {
         // What it has sent goes on its way still.
         flush_limit[abi::receive_queue].store(receives_before, std::memory_order_release);
-        device::signal(m, *entry, abi::receive_queue);
+        tables::signal(m, *entry, abi::receive_queue);
         return {};
     }
     if (!r.ok()) {
@@ -105,8 +105,8 @@ result<void> vi::disconnect_now(device::patience p) {
     }
     // A post of another thread that found the VI connected is inside still.
     m.heavy_barrier();
-    (void)device::wait_engine_outside(m, *entry, device::engine_patience_ns);
-    const device::control_lock lock(m, p);
+    (void)tables::wait_engine_outside(m, *entry, tables::engine_patience_ns);
+    const tables::control_lock lock(m, p);
     if (!lock) {
         return std::unexpected(m.fail_lock(errc::busy, "disconnecting a VI"));
     }

@@ -36,8 +36,8 @@ struct vi final : vi_state {
     [[nodiscard]] result<void> may_change(const vi_attributes& wanted, const domain_state& in,
                                           const char* doing) override;
     void on_connected() noexcept override;
-    [[nodiscard]] result<void> disconnect_now(device::patience p) override;
-    [[nodiscard]] result<void> end_life(device::patience p) override;
+    [[nodiscard]] result<void> disconnect_now(tables::patience p) override;
+    [[nodiscard]] result<void> end_life(tables::patience p) override;
 
     // connect.cc
     [[nodiscard]] result<std::uint32_t> ask(const wish& w) override;

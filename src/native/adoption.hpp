@@ -28,9 +28,9 @@
 #include <memory>
 #include <vector>
 
-#include "device/arena.hpp"
 #include "native/registry.hpp"
 #include "rules/extents.hpp"
+#include "tables/arena.hpp"
 
 namespace vinic::detail {
 
@@ -39,7 +39,7 @@ struct buffer_state;
 /// The nic's mutex guards it; what moves pages needs all nics to stand still, and the comments say so.
 class adoption {
 public:
-    adoption(device::memory& m, device::arena& a) noexcept : memory_(m), arena_(a) {}
+    adoption(tables::memory& m, tables::arena& a) noexcept : memory_(m), arena_(a) {}
     adoption(const adoption&) = delete;
     adoption& operator=(const adoption&) = delete;
 
@@ -126,8 +126,8 @@ private:
     void publish() noexcept;
     void hide_forced(bool hidden) noexcept;
 
-    device::memory& memory_;
-    device::arena& arena_;
+    tables::memory& memory_;
+    tables::arena& arena_;
     buffers buffers_;
     extents adopted_;
     std::uint64_t tables_ = 0;     ///< two, one behind the other; 0: none yet
@@ -145,8 +145,8 @@ private:
 [[nodiscard]] foreign_reason pins_by_descriptor() noexcept;
 
 struct holdings {
-    explicit holdings(device::memory& m) noexcept : arena(m), pages(m, arena) {}
-    device::arena arena;
+    explicit holdings(tables::memory& m) noexcept : arena(m), pages(m, arena) {}
+    tables::arena arena;
     adoption pages;
 };
 

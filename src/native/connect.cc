@@ -14,11 +14,11 @@ namespace detail {
 /// Takes the outcome of a settled request and frees it; errc::not_done while it is open, or while the lock that settles
 /// it cannot be taken by the deadline.
 result<peer_information> vi_state::finish_request(std::uint32_t request, std::uint64_t deadline) {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     peer_information peer;
     bool answered = false;
     {
-        const device::control_lock hold(m, deadline);
+        const tables::control_lock hold(m, deadline);
         if (!hold) {
             return std::unexpected(m.fail_lock(errc::not_done, "connecting"));
         }
@@ -71,7 +71,7 @@ abi::link vi_state::settled_link(std::uint64_t deadline) noexcept {
         if (nic->memory->lock_of_dead()) {
             nic->memory->unlock();
         }
-        const device::control_lock hold(*nic->memory, deadline);
+        const tables::control_lock hold(*nic->memory, deadline);
         if (hold && late == entry->state.load_acquire()) {  // that attempt still, and no later one
             drop_request();
             entry->state.store_release(abi::make_state(abi::epoch_of(late) + 1, abi::link::idle));
@@ -118,7 +118,7 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
 /// and the request is as before.
 result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t attempt,
                                std::uint64_t deadline, const os::cancellation_off* inside = nullptr) {
-    device::memory& m = *v.nic->memory;
+    tables::memory& m = *v.nic->memory;
     for (;;) {
         if (inside != nullptr) {
             inside->point();

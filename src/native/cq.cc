@@ -20,10 +20,10 @@
 #include <bit>
 #include <cerrno>
 
-#include "device/link.hpp"
 #include "native/take.hpp"
 #include "os/file.hpp"
 #include "placement/call.hpp"
+#include "tables/link.hpp"
 
 namespace vinic::detail {
 
@@ -40,7 +40,7 @@ abi::queue_kind kind_of(queue_tag tag) noexcept { return static_cast<abi::queue_
 /// Marks that poll runs, so that detach knows when a VI can no longer be looked at.
 class inside_poll {
 public:
-    inside_poll(std::atomic<std::uint32_t>& word, const device::memory& m) noexcept
+    inside_poll(std::atomic<std::uint32_t>& word, const tables::memory& m) noexcept
         : word_(word), seen_(word.load(std::memory_order_relaxed)) {
         word_.store(seen_ + 1, std::memory_order_relaxed);
         m.light_barrier();
@@ -134,7 +134,7 @@ inline std::size_t cq_state::take_polled(std::uint32_t i, std::span<completion> 
 
 std::size_t cq_state::poll_ready(std::span<completion> out) noexcept {
     std::size_t n = 0;
-    const device::memory& m = *nic->memory;
+    const tables::memory& m = *nic->memory;
     for (std::uint32_t b = bitmap_count.load(std::memory_order_acquire); b-- > 0;) {
         const bits& map = bitmaps[b];
         auto* summary = m.at<abi::word64>(map.offset);
@@ -179,7 +179,7 @@ std::size_t cq_state::serve(queue_tag tag, std::span<completion> out) noexcept {
     }
     promote(tag);
     if (n == out.size()) {
-        device::signal(*nic->memory, *v.entry, kind);  // more may be there, flushed ones among them
+        tables::signal(*nic->memory, *v.entry, kind);  // more may be there, flushed ones among them
     }
     return n;
 }
@@ -205,7 +205,7 @@ void cq_state::promote(queue_tag tag) noexcept {
             v.entry->notify[kind_of(old)].store_relaxed(1);
             nic->memory->heavy_barrier();
             if (v.pending(kind_of(old))) {
-                device::signal(*nic->memory, *v.entry, kind_of(old));
+                tables::signal(*nic->memory, *v.entry, kind_of(old));
             }
         }
         place = i;
@@ -246,7 +246,7 @@ bool cq_state::arm_once() noexcept {
     bool ready = any_ready();
     for (const queue_tag tag : were) {
         if (tag != 0 && vi_of(tag).pending(kind_of(tag))) {
-            device::signal(*nic->memory, *vi_of(tag).entry, kind_of(tag));
+            tables::signal(*nic->memory, *vi_of(tag).entry, kind_of(tag));
             ready = true;
         }
     }

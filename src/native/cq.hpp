@@ -32,7 +32,7 @@ struct cq_state : std::enable_shared_from_this<cq_state> {
     [[nodiscard]] result<void> set_capacity(std::uint32_t queues);
 
     std::shared_ptr<nic_state> nic;
-    device::memory* nic_memory = nullptr;
+    tables::memory* nic_memory = nullptr;
     abi::cq_entry* entry = nullptr;
     std::uint32_t index = 0;
     cq_attributes attributes;

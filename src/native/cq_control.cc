@@ -7,9 +7,9 @@
 #include <bit>
 #include <cstring>
 
-#include "device/arena.hpp"
 #include "native/cq.hpp"
 #include "placement/call.hpp"
+#include "tables/arena.hpp"
 
 namespace vinic::detail {
 
@@ -123,7 +123,7 @@ cq_state::~cq_state() {
     const std::lock_guard hold(nic->mutex);
     entry->bitmap.store_release(0);
     {
-        const device::control_lock lock(*nic->memory, device::farewell);
+        const tables::control_lock lock(*nic->memory, tables::farewell);
         if (!lock) {
             return;  // it stays until this process leaves the device
         }
@@ -166,7 +166,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
     {
         const std::lock_guard hold(state_->mutex);
         {
-            const device::control_lock lock(*state_->memory);
+            const tables::control_lock lock(*state_->memory);
             auto i = lock ? state_->memory->take(abi::cqs)
                           : std::unexpected(state_->memory->fail_lock(errc::busy, "creating a completion queue"));
             if (!i) {
@@ -184,7 +184,7 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         made->entry = &e;
         if (auto r = made->set_capacity(attributes.queues_max); !r) {
             made->entry = nullptr;
-            if (const device::control_lock lock(*state_->memory, device::farewell); lock) {
+            if (const tables::control_lock lock(*state_->memory, tables::farewell); lock) {
                 state_->memory->give(abi::cqs, made->index);
             }
             return std::unexpected(r.error());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // listen.cc -- listeners, and answers to connection requests.
-#include "device/processes.hpp"
 #include "placement/call.hpp"
 #include "placement/request.hpp"
+#include "tables/processes.hpp"
 
 namespace vinic {
 
@@ -15,17 +15,17 @@ listener_state::~listener_state() {
     }
     const os::cancellation_off inside;
     nic->provider->unlisten(index);
-    const device::control_lock hold(*nic->memory, device::farewell);
+    const tables::control_lock hold(*nic->memory, tables::farewell);
     abi::name_entry& n = nic->memory->name(index);
     if (hold && n.owner.load_relaxed() == nic->memory->owner_word() && n.generation.load_relaxed() == generation) {
-        device::fail_requests_of(*nic->memory, index, abi::request_stage::closed);
+        tables::fail_requests_of(*nic->memory, index, abi::request_stage::closed);
         std::memset(&n.at, 0, sizeof n.at);
         nic->memory->give(abi::names, index);
     }
 }
 
 /// Accepts with `vi`, or rejects without.
-result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data, device::patience p) {
+result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data, tables::patience p) {
     const char* doing = vi != nullptr ? "accepting a connection" : "rejecting a connection";
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, doing));
@@ -48,7 +48,7 @@ request_state::~request_state() {
     if (!answered && !nic->forked()) {
         const os::cancellation_off inside;
         try {
-            (void)answer(nullptr, {}, device::farewell);
+            (void)answer(nullptr, {}, tables::farewell);
         } catch (const std::bad_alloc&) {
             // It was answered, or could not be; there was no memory to say which.
         }
@@ -85,7 +85,7 @@ result<connection_request> listener::wait(nanoseconds timeout) try {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for a connection request"});
     }
     detail::nic_state& nic = *state_->nic;
-    device::memory& m = *nic.memory;
+    tables::memory& m = *nic.memory;
     const std::uint64_t deadline = detail::deadline_of(timeout);
     for (;;) {
         inside.point();

@@ -9,12 +9,12 @@
 #include <cstring>
 #include <system_error>
 
-#include "device/processes.hpp"
 #include "native/cq.hpp"
 #include "native/open.hpp"
 #include "native/region.hpp"
 #include "os/file.hpp"
 #include "placement/call.hpp"
+#include "tables/processes.hpp"
 
 namespace vinic {
 
@@ -72,7 +72,7 @@ void after_fork_in_child() {
 
 }  // namespace
 
-nic_state::nic_state(std::unique_ptr<device::memory> m, std::unique_ptr<detail::provider> p)
+nic_state::nic_state(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p)
     : memory(std::move(m)),
       provider(std::move(p)),
       held(std::make_unique<holdings>(*memory)),
@@ -114,7 +114,7 @@ void nic_state::tick_now() noexcept {
     const os::cancellation_off inside;
     const std::uint64_t now = os::now_ns();
     provider->look_after(*this, now);
-    device::look_for_dead(*memory, now);
+    tables::look_for_dead(*memory, now);
 }
 
 int nic_state::start_bell() noexcept {
@@ -155,7 +155,7 @@ domain_state::~domain_state() {
     }
     const os::cancellation_off inside;
     nic->memory->domain(index).id.store_release(0);
-    if (const device::control_lock hold(*nic->memory, device::farewell); hold) {
+    if (const tables::control_lock hold(*nic->memory, tables::farewell); hold) {
         nic->memory->give(abi::domains, index);
     }
 }
@@ -205,10 +205,10 @@ result<domain> nic::create_domain() try {
     if (state_->forked()) {
         return std::unexpected(state_->fail(errc::forked, "creating a protection domain"));
     }
-    device::memory& m = *state_->memory;
+    tables::memory& m = *state_->memory;
     auto made = std::make_shared<detail::domain_state>();
     {
-        const device::control_lock hold(m);
+        const tables::control_lock hold(m);
         if (!hold) {
             return std::unexpected(m.fail_lock(errc::busy, "creating a protection domain"));
         }

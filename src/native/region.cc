@@ -18,7 +18,7 @@ namespace {
 /// Whether every engine that may have passed the check of a region of `domain` (the open one: any) has left: the
 /// owner's own VIs in it, their peers, and senders of datagrams.
 bool engines_have_left(nic_state& nic, const domain_state* domain) {
-    device::memory& m = *nic.memory;
+    tables::memory& m = *nic.memory;
     domain = domain->open() ? nullptr : domain;
     m.heavy_barrier();
     for (vi_state* v : nic.vis) {
@@ -26,13 +26,13 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
             continue;
         }
         const std::uint32_t peer = v->entry->peer.load_acquire();
-        if (!device::wait_engine_outside(m, *v->entry, device::engine_patience_ns) ||
-            (peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(peer), device::engine_patience_ns))) {
+        if (!tables::wait_engine_outside(m, *v->entry, tables::engine_patience_ns) ||
+            (peer < abi::vi_count && !tables::wait_engine_outside(m, m.vi(peer), tables::engine_patience_ns))) {
             return false;
         }
         if (v->attributes.service == service::datagram) {
             // A sender inside holds the lock; once it was free, later senders see the stale key.
-            const std::uint64_t end = os::now_ns() + device::engine_patience_ns;
+            const std::uint64_t end = os::now_ns() + tables::engine_patience_ns;
             for (std::uint32_t holder = 0; (holder = v->entry->receive_lock.load_acquire()) != 0;) {
                 if (!m.alive(holder - 1)) {
                     break;
@@ -46,8 +46,8 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
     }
     for (const nic_state::unclosed_vi& u : nic.unclosed) {
         if ((domain == nullptr || u.domain == domain->id || (u.domain & abi::open_domain) != 0) &&
-            (!device::wait_engine_outside(m, m.vi(u.vi), device::engine_patience_ns) ||
-             (u.peer < abi::vi_count && !device::wait_engine_outside(m, m.vi(u.peer), device::engine_patience_ns)))) {
+            (!tables::wait_engine_outside(m, m.vi(u.vi), tables::engine_patience_ns) ||
+             (u.peer < abi::vi_count && !tables::wait_engine_outside(m, m.vi(u.peer), tables::engine_patience_ns)))) {
             return false;
         }
     }
@@ -106,7 +106,7 @@ result<void> region_state::close() {
         return std::unexpected(nic.fail(
             errc::busy, std::string("deregistering memory: its pages cannot be given back, for ") + describe(no)));
     }
-    if (const device::control_lock lock(*nic.memory, device::farewell);
+    if (const tables::control_lock lock(*nic.memory, tables::farewell);
         lock) {  // else its entry stays until this process leaves
         nic.memory->give(abi::regions, index);
     }
@@ -194,8 +194,8 @@ struct unfinished_region {
     }
 };
 
-result<std::uint32_t> take_entry(device::memory& m) {
-    const device::control_lock lock(m);
+result<std::uint32_t> take_entry(tables::memory& m) {
+    const tables::control_lock lock(m);
     return lock ? m.take(abi::regions) : std::unexpected(m.fail_lock(errc::busy, "registering memory"));
 }
 
@@ -222,7 +222,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
     wanted = whole_space ? adopt::no : std::max(wanted, nic.adopts_always);
     const exclusion hold(nic, wanted != adopt::no);
     unfinished_region unfinished(nic, cover);
-    device::memory& m = *nic.memory;
+    tables::memory& m = *nic.memory;
     if (whole_space) {
         nic.pages.hold_all(cover);
     } else if (auto held = nic.pages.hold(address, length, wanted, cover); !held) {
@@ -258,7 +258,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
         made->open = false;
         cover.held = std::move(made->extents);
         cover.buffers = std::move(made->buffers);
-        if (const device::control_lock lock(m, device::farewell); lock) {
+        if (const tables::control_lock lock(m, tables::farewell); lock) {
             m.give(abi::regions, *i);
         }
         return std::unexpected(nic.fail(refused, "registering memory"));

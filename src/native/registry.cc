@@ -27,9 +27,9 @@ standstill::~standstill() {
     registry().mutex.unlock();
 }
 
-bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memory* closing) noexcept {
+bool overlaps_region(std::uint64_t begin, std::uint64_t end, const tables::memory* closing) noexcept {
     for (const nic_state* n : registry().nics) {
-        const device::memory& m = *n->memory;
+        const tables::memory& m = *n->memory;
         for (std::uint32_t i = 0; i < m.backed(abi::regions); ++i) {
             const abi::region_entry& r = m.region(i);
             if (&m == closing && r.key.load_relaxed() == 0) {
@@ -48,7 +48,7 @@ bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memor
 }
 
 bool in_device_mapping(std::uint64_t address) noexcept {
-    const auto holds = [&](const device::memory& m) {
+    const auto holds = [&](const tables::memory& m) {
         return address - reinterpret_cast<std::uint64_t>(m.at<std::byte>(0)) < m.bytes();
     };
     for (const nic_state* n : registry().nics) {

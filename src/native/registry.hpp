@@ -8,9 +8,9 @@
 #include <mutex>
 #include <vector>
 
-#include "device/arena.hpp"
 #include "os/page_mover.hpp"
 #include "os/self_view.hpp"
+#include "tables/arena.hpp"
 
 namespace vinic::detail {
 
@@ -25,7 +25,7 @@ struct open_nics {
     /// Pages that could not be given back when their nic was destroyed.  The device stays open for them until the
     /// process ends: closed, it would take them from the program.
     struct kept {
-        std::unique_ptr<device::memory> memory;
+        std::unique_ptr<tables::memory> memory;
         std::unique_ptr<holdings> pages;
     };
     std::mutex mutex;
@@ -47,7 +47,7 @@ public:
 
 /// Whether a region of any nic overlaps [begin, end); of `closing` only those that are not about to close, which have
 /// their key still.  While nics stand still.
-[[nodiscard]] bool overlaps_region(std::uint64_t begin, std::uint64_t end, const device::memory* closing) noexcept;
+[[nodiscard]] bool overlaps_region(std::uint64_t begin, std::uint64_t end, const tables::memory* closing) noexcept;
 /// Whether a nic of this process maps its device at `address`.  While nics stand still.
 [[nodiscard]] bool in_device_mapping(std::uint64_t address) noexcept;
 

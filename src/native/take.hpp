@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "device/space.hpp"
 #include "placement/vi.hpp"
+#include "tables/space.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -30,9 +30,9 @@ inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t
     const abi::receive_completion& c = slot.completion;
     const abi::segment& s = slot.descriptor.segments[0];
     const engine_mark mark(*nic_memory, *entry, abi::placing);
-    device::place p;
+    tables::place p;
     if (slot.descriptor.segment_count == 1 && !polls_datagrams && c.length <= s.length &&
-        device::check(*nic_memory, polls_for, s.key, s.address, c.length,
+        tables::check(*nic_memory, polls_for, s.key, s.address, c.length,
                       static_cast<std::uint32_t>(access::local_write), p) &&
         !p.whole_space) [[likely]] {
         auto* const to = reinterpret_cast<std::byte*>(s.address);

@@ -10,7 +10,7 @@ namespace vinic {
 
 namespace detail {
 
-result<void> vi_state::disconnect(device::patience p) {
+result<void> vi_state::disconnect(tables::patience p) {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
     }
@@ -25,7 +25,7 @@ void vi_state::detach() noexcept {
     }
 }
 
-result<void> vi_state::close(device::patience p) {
+result<void> vi_state::close(tables::patience p) {
     if (!open) {
         return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
     }
@@ -59,7 +59,7 @@ void vi_state::let_go() noexcept {
     const os::cancellation_off inside;
     const auto closed = [&] {
         try {
-            return close(device::farewell).has_value();
+            return close(tables::farewell).has_value();
         } catch (const std::bad_alloc&) {
             return !open;  // there was no memory for the words of why it failed
         }

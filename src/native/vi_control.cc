@@ -65,7 +65,7 @@ result<void> virtual_interface::set_domain(const domain& to) try {
     std::shared_ptr<detail::domain_state> old;  // outlives the locks
     const std::lock_guard hold(v.connect_mutex);
     const std::lock_guard known(v.nic->mutex);  // deregistration looks at the domains of VIs
-    if (v.settled_link(v.nic->memory->lock_deadline(device::control_patience.ns)) != abi::link::idle) {
+    if (v.settled_link(v.nic->memory->lock_deadline(tables::control_patience.ns)) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
     if (auto r = v.may_change(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
@@ -109,7 +109,7 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
         return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
     }
     const std::lock_guard hold(v.connect_mutex);
-    if (v.settled_link(v.nic->memory->lock_deadline(device::control_patience.ns)) != abi::link::idle) {
+    if (v.settled_link(v.nic->memory->lock_deadline(tables::control_patience.ns)) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
     }
     if (wanted.reliability > reliability::reception || wanted.receiver_wait.count() < 0 ||

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "device/arena.hpp"
-#include "device/processes.hpp"
 #include "native/cq.hpp"
 #include "placement/call.hpp"
 #include "rules/vi.hpp"
+#include "tables/arena.hpp"
+#include "tables/processes.hpp"
 
 namespace vinic {
 
@@ -81,14 +81,14 @@ void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, 
     abi::vi_entry& e = nic.memory->vi(vi);
     const std::uint64_t extras[2] = {e.send_extra.load_relaxed(), e.receive_extra.load_relaxed()};
     {
-        const device::control_lock lock(*nic.memory, device::farewell);
+        const tables::control_lock lock(*nic.memory, tables::farewell);
         if (!lock) {
             return;  // entry and rings stay until this process leaves the device
         }
         e.cq[0].store_release(abi::none32);
         e.cq[1].store_release(abi::none32);
         e.state.store_release(abi::make_state(abi::epoch_of(e.state.load_relaxed()) + 1, abi::link::none));
-        device::retire_counters(*nic.memory, e);
+        tables::retire_counters(*nic.memory, e);
         nic.memory->give(abi::vis, vi);
     }
     if (rings != 0) {
@@ -241,12 +241,12 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     a.send_depth = detail::next_power_of_two(a.send_depth);
     a.receive_depth = detail::next_power_of_two(a.receive_depth);
     const detail::ring_sizes sizes = detail::sizes_of(nic, a);
-    device::memory& m = *nic.memory;
+    tables::memory& m = *nic.memory;
 
     detail::make_room_for_vi(nic);
     detail::unfinished_vi unfinished{nic, *made};
     {
-        const device::control_lock lock(m);
+        const tables::control_lock lock(m);
         if (!lock) {
             return std::unexpected(m.fail_lock(errc::busy, "creating a VI"));
         }

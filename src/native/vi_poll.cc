@@ -29,17 +29,17 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
     for (std::uint32_t i = 0; i < d.segment_count && left != 0; ++i) {
         const abi::segment& s = receives.segment_of(d, at, i);
         const std::uint32_t n = std::min(left, s.length);
-        device::place p;
+        tables::place p;
         if (n == 0) {
             continue;
         }
-        const device::place source = device::own_bytes(*nic->memory, from, n);
+        const tables::place source = tables::own_bytes(*nic->memory, from, n);
         rules::word_copy words;
         std::uint64_t foreign_copies = 0;
-        if (!device::check(*nic->memory, polls_for, s.key, s.address, n,
+        if (!tables::check(*nic->memory, polls_for, s.key, s.address, n,
                            static_cast<std::uint32_t>(access::local_write), p) ||
-            device::move(*nic->memory, p, source, words, entry->state, entry->state.load_relaxed(), foreign_copies) !=
-                device::moved::all) {
+            tables::move(*nic->memory, p, source, words, entry->state, entry->state.load_relaxed(), foreign_copies) !=
+                tables::moved::all) {
             // Deregistered, or never right: found only now because the payload travelled inside.
             out.status = status::local_protection;
             // A message of an earlier connection, polled late, is not a fault of the one that is there now.
@@ -72,7 +72,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
             }
             s = static_cast<enum status>(d.status);
             if (by_another && s == status::success) {
-                device::count_sent(*entry, e.opcode, e.length);  // it leaves counting to the reporter
+                tables::count_sent(*entry, e.opcode, e.length);  // it leaves counting to the reporter
             }
         }
         entry->counters[abi::tx_status_first + static_cast<std::uint32_t>(s)].add_single_writer(1);
@@ -109,7 +109,7 @@ void vi_state::count_unreported() noexcept {
         const send_entry& e = sends[at & send_mask];
         const abi::send_descriptor& d = queue.descriptors[at & send_mask];
         if (e.deferred && rules::is_done(d, at) && static_cast<enum status>(d.status) == status::success) {
-            device::count_sent(*entry, e.opcode, e.length);
+            tables::count_sent(*entry, e.opcode, e.length);
         }
     }
 }
@@ -128,7 +128,7 @@ std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> o
         return 0;
     }
     if (!engines_outside()) {
-        device::signal(*nic->memory, *entry, kind);  // try again at the next poll
+        tables::signal(*nic->memory, *entry, kind);  // try again at the next poll
         return 0;
     }
     // Only now it is certain what arrived: that comes first.

@@ -86,14 +86,14 @@ posted vi_state::post_receives(std::span<const receive_request> requests) noexce
 }
 
 errc vi_state::receives_posted() noexcept {
-    device::memory& m = *nic->memory;
+    tables::memory& m = *nic->memory;
     m.light_barrier();  // posted before looking at attention and state; pairs with the heavy barriers
     const std::uint64_t state = entry->state.load_relaxed();
     if (entry->receive_attention.load_relaxed() != 0) [[unlikely]] {
         serve_waiting_sender();
     }
     if (abi::link_of(state) == abi::link::error) [[unlikely]] {
-        device::signal(m, *entry, abi::receive_queue);  // the poller flushes it
+        tables::signal(m, *entry, abi::receive_queue);  // the poller flushes it
     } else if (abi::link_of(state) == abi::link::none) [[unlikely]] {
         // Where the NIC no longer knows this VI, the descriptor is in the ring, and is flushed with the others.
         return nic->forked() ? errc::forked : nic->provider->facts.may_be_gone ? errc::ok : errc::invalid_handle;

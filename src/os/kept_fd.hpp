@@ -17,7 +17,7 @@
 //   Not told: a duplicate that the program itself makes of our descriptor under our number; another copy of this
 //   library in the process, linked statically perhaps, as far as it has the same file open or both are event
 //   descriptors; and a number that another thread closes and opens anew between the look and the use. A doorbell of
-//   the isolated placement is rung up to 20 ms after its look (native/port.cc).
+//   the isolated placement is rung up to 20 ms after its look (isolated/mailbox.cc).
 //
 //   In a header: libvipl, which sees nothing of libvinic but its interface, keeps one too.
 #pragma once

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vinic/vinic.hpp>
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
 namespace vinic::detail {
 
@@ -37,7 +37,7 @@ namespace vinic::detail {
 }
 
 /// Index of the name's entry, or none32.  Under the lock.
-[[nodiscard]] inline std::uint32_t find_name(const device::memory& m, const abi::address_key& key) noexcept {
+[[nodiscard]] inline std::uint32_t find_name(const tables::memory& m, const abi::address_key& key) noexcept {
     for (std::uint32_t i = 0; i < m.backed(abi::names); ++i) {
         if (m.name(i).owner.load_relaxed() != 0 && same(m.name(i).at, key)) {
             return i;
@@ -47,7 +47,7 @@ namespace vinic::detail {
 }
 
 /// An entry for a name; its index.  Under the lock.
-[[nodiscard]] inline result<std::uint32_t> take_name(device::memory& m, const abi::address_key& key,
+[[nodiscard]] inline result<std::uint32_t> take_name(tables::memory& m, const abi::address_key& key,
                                                      abi::name_kind kind, std::uint64_t target) {
     auto i = m.take(abi::names);
     if (i) {

@@ -6,14 +6,14 @@
 #include <atomic>
 #include <mutex>
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
 namespace vinic::detail {
 
 /// Marks the calling thread as executing for VI `entry`.
 class engine_mark {
 public:
-    engine_mark(const device::memory& m, abi::vi_entry& v, abi::engine_kind kind) noexcept
+    engine_mark(const tables::memory& m, abi::vi_entry& v, abi::engine_kind kind) noexcept
         : word_(v.executing[kind]), seen_(word_.load_relaxed()) {
         if (ok()) {
             word_.store_relaxed(seen_ + 1);

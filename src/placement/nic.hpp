@@ -15,7 +15,7 @@
 
 #include "placement/provider.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 class arena;
 }
 
@@ -25,7 +25,7 @@ class adoption;
 struct holdings;
 
 struct nic_state : std::enable_shared_from_this<nic_state> {
-    nic_state(std::unique_ptr<device::memory> m, std::unique_ptr<detail::provider> p);
+    nic_state(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p);
     ~nic_state();
     nic_state(const nic_state&) = delete;
     nic_state& operator=(const nic_state&) = delete;
@@ -47,10 +47,10 @@ struct nic_state : std::enable_shared_from_this<nic_state> {
 
     std::mutex mutex;
     adopt adopts_always = adopt::no;  ///< what the environment makes of registrations that do not ask
-    std::unique_ptr<device::memory> memory;
+    std::unique_ptr<tables::memory> memory;
     std::unique_ptr<detail::provider> provider;
     std::unique_ptr<holdings> held;
-    device::arena& arena;
+    tables::arena& arena;
     adoption& pages;
     std::vector<vi_state*> vis;  // for deregistration
     struct unclosed_vi {

@@ -13,7 +13,7 @@
 #include <vector>
 #include <vinic/vinic.hpp>
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
 namespace vinic::detail {
 
@@ -72,7 +72,7 @@ public:
     /// Accepts with `vi`, whose connect_mutex is held, or rejects without.  Sets r.answered once it cannot be answered
     /// again.
     [[nodiscard]] virtual result<void> answer(request_state& r, vi_state* vi, std::span<const std::byte> data,
-                                              device::patience p, const char* doing) = 0;
+                                              tables::patience p, const char* doing) = 0;
 
     // -- what only a NIC of its own has ----------------------------------------------------------------
     [[nodiscard]] virtual std::uint32_t vectors() const noexcept { return 1; }
@@ -93,7 +93,7 @@ public:
 
 /// What opening a device brings.  The memory outlives the provider, and perhaps the nic.
 struct opened {
-    std::unique_ptr<device::memory> memory;
+    std::unique_ptr<tables::memory> memory;
     std::unique_ptr<detail::provider> provider;
 };
 

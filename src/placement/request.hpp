@@ -27,7 +27,7 @@ struct request_state {
     bool answered = true;  // there is none yet
     ~request_state();
     [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data,
-                                      device::patience p = device::control_patience);
+                                      tables::patience p = tables::control_patience);
 };
 
 inline constexpr std::uint64_t sleep_slice_ns = 20'000'000;
@@ -85,7 +85,7 @@ template <std::size_t Size>
 
 /// Under the lock: a request of VI v, not yet visible (state 0).
 [[nodiscard]] inline result<std::uint32_t> make_request(vi_state& v, std::span<const std::byte> data) {
-    device::memory& m = *v.nic->memory;
+    tables::memory& m = *v.nic->memory;
     auto i = m.take(abi::requests);
     if (!i) {
         return i;

@@ -88,7 +88,7 @@ errc vi_state::post_unconnected(std::uint64_t state, const rules::message& m, co
     }
     // VIA 1.0, VI states: posted in error, flushed at once.
     push({w.cookie, m.length, m.opcode, rules::flushed_by(abi::reason_of(state)), true, false});
-    device::signal(*nic_memory, *entry, abi::send_queue);
+    tables::signal(*nic_memory, *entry, abi::send_queue);
     return errc::ok;
 }
 
@@ -98,8 +98,8 @@ void vi_state::flush_posted(enum status as) noexcept {
     const std::uint32_t posted_now = receive_posted.load();
     flush_limit[abi::receive_queue].store(posted_now, std::memory_order_release);
     entry->receive_base.store_relaxed(posted_now);
-    device::signal(*nic_memory, *entry, abi::send_queue);
-    device::signal(*nic_memory, *entry, abi::receive_queue);
+    tables::signal(*nic_memory, *entry, abi::send_queue);
+    tables::signal(*nic_memory, *entry, abi::receive_queue);
 }
 
 void vi_state::drop_request() noexcept {

@@ -14,10 +14,10 @@
 #include <vector>
 #include <vinic/vinic.hpp>
 
-#include "device/link.hpp"
-#include "device/rings.hpp"
 #include "placement/guard.hpp"
 #include "placement/nic.hpp"
+#include "tables/link.hpp"
+#include "tables/rings.hpp"
 
 namespace vinic::detail {
 
@@ -74,9 +74,9 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
                                                   const char* doing) = 0;
     /// The entry says `connected`: from now on posts go through.
     virtual void on_connected() noexcept = 0;
-    [[nodiscard]] virtual result<void> disconnect_now(device::patience p) = 0;
+    [[nodiscard]] virtual result<void> disconnect_now(tables::patience p) = 0;
     /// Disconnected: nobody finds it any more, and nobody touches what it has.
-    [[nodiscard]] virtual result<void> end_life(device::patience p) = 0;
+    [[nodiscard]] virtual result<void> end_life(tables::patience p) = 0;
 
     // -- the door: connecting -----------------------------------------------------------------------
     /// Whom a request is for: the listener at `remote`, or if there is a `local` the peer that wants this one.
@@ -101,7 +101,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void finish(enum opcode opcode, std::uint32_t length, std::uint64_t cookie, send_flag flags,
                 enum status s) noexcept {
         if (s == status::success) [[likely]] {
-            device::count_sent(*entry, opcode, length);
+            tables::count_sent(*entry, opcode, length);
             if (has(flags, send_flag::unsignalled)) {
                 return;
             }
@@ -112,7 +112,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
         const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
         sends[at & send_mask] = e;
         send_posted.store(at + 1, std::memory_order_release);
-        device::signal_if_wanted(*nic_memory, *entry, abi::send_queue);
+        tables::signal_if_wanted(*nic_memory, *entry, abi::send_queue);
     }
     [[nodiscard]] bool send_queue_full() const noexcept {
         return send_posted.load(std::memory_order_relaxed) - send_reported.load(std::memory_order_acquire) > send_mask;
@@ -166,8 +166,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void lay_out(std::uint64_t rings, std::uint64_t receive_bytes);
     [[nodiscard]] result<void> begin();
     static void give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
-    [[nodiscard]] result<void> disconnect(device::patience p = device::control_patience);
-    [[nodiscard]] result<void> close(device::patience p = device::control_patience);
+    [[nodiscard]] result<void> disconnect(tables::patience p = tables::control_patience);
+    [[nodiscard]] result<void> close(tables::patience p = tables::control_patience);
     void detach() noexcept;
     [[nodiscard]] result<peer_information> finish_request(std::uint32_t request, std::uint64_t deadline);
     /// What is posted by now and was not executed belongs to the past; the next connection starts behind it.
@@ -179,7 +179,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] bool is_datagram() const noexcept { return attributes.service == service::datagram; }
 
     std::shared_ptr<nic_state> nic;
-    device::memory* nic_memory = nullptr;  // nic->memory, one load nearer
+    tables::memory* nic_memory = nullptr;  // nic->memory, one load nearer
     abi::vi_entry* entry = nullptr;
     std::uint32_t index = 0;
     bool open = false;
@@ -191,7 +191,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::unique_ptr<send_entry[]> sends;
     std::uint32_t send_mask = 0;
     std::uint32_t posts = 0;
-    device::send_side queue;
+    tables::send_side queue;
     alignas(64) std::atomic<std::uint32_t> send_posted{0};
     std::atomic<std::uint32_t> send_reported{0};
     /// Who posts may take finished sends off the queue, too; and who reports one counts it.
@@ -199,7 +199,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     std::atomic_flag reporting;  // then held by the thread that moves send_reported
 
     // Posting receives: one thread.
-    alignas(64) device::receive_side receives;
+    alignas(64) tables::receive_side receives;
     std::atomic<std::uint32_t> receive_posted{0};
     std::uint32_t receive_room = 0;  // bytes that the smallest of the outstanding descriptors can take
 

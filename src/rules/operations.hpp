@@ -5,17 +5,20 @@
 //
 //   An engine is asked for what only it knows:
 //
-//     place                    a range (region.hpp), and whose memory it is
+//     place                      a range (region.hpp), and whose memory it is
 //     find_own(), find_target()  key, address, length, rights -> place; false: the key does not open that
-//     own_bytes()              bytes that no key has to open, as a place
-//     offers(flag)             whether the target VI lets others do that
-//     receive_ready()          whether a receive descriptor is posted
-//     take_receive()           the one at the head, for receive_segment(i) and receive_count(); false: malformed
-//     payload_max(), payload_place(), put_payload()  for what travels in the completion
-//     room()                   bytes that may be moved until it is somebody else's turn; 0: none, or the link has
-//     broken move(to, from, n, words)   moves the first n bytes at most, and says how many in n direct_bytes(place)
-//     where its 8 bytes lie together, or nullptr end(fault), end_receive(fault, message, bytes), refuse_access(opcode),
-//     complete(receipt), overtaken()
+//     own_bytes()                bytes that no key has to open, as a place
+//     offers(flag)               whether the target VI lets others do that
+//
+//     receive_ready()            whether a receive descriptor is posted
+//     take_receive()             the one at the head, for receive_segment(i), receive_count(); false: malformed
+//     payload_max(), payload_place(), put_payload()   for what travels in the completion
+//
+//     room()                     bytes that may be moved before it is somebody else's turn; 0: none, or a broken link
+//     move(to, from, n, words)   moves the first n bytes at most, and says how many in n
+//     direct_bytes(place)        where its 8 bytes lie together, or nullptr
+//
+//     end(fault), end_receive(fault, message, bytes), refuse_access(opcode), complete(receipt), overtaken()
 //
 //   A message that takes several turns goes on where its progress says: all that it leads to is looked up again, with
 //   the rights it takes, for regions close and change their rights in between.

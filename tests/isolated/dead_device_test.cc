@@ -8,7 +8,7 @@
 #include <cstring>
 #include <set>
 
-#include "device/memory.hpp"
+#include "isolated/window.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
@@ -155,7 +155,7 @@ TEST(dead_device, leaves_a_vi_that_it_could_not_change_as_it_was) {
     directory d;
     endpoint me(d.open());
     auto elsewhere = must(me.nic.create_domain());
-    const auto seen = vinic::device::memory::open("vinicd:" + d.socket(), {}, vinic::device::memory::role::inspector);
+    const auto seen = vinic::isolated::window::open("vinicd:" + d.socket(), vinic::tables::memory::role::inspector);
     ASSERT_TRUE(seen) << seen.error().message();
     const vinic::abi::vi_entry& entry = (*seen)->vi(me.vi.number());
     const vinic::vi_attributes before = me.vi.attributes();

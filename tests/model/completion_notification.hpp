@@ -273,7 +273,7 @@ struct notification {
         MODEL_END(t);
     }
 
-    /// device::signal, by the consumer itself, for ring l.i.
+    /// tables::signal, by the consumer itself, for ring l.i.
     bool mark(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// send_queue_ending.hpp -- how a connection ends while messages may be pending: vi_disconnect.cc, the flush of
-// vi_poll.cc, and vi_state::expire_stall.
+// send_queue_ending.hpp -- how a connection ends while messages may be pending: src/direct/vi.cc, the flush of
+// vi_poll.cc, and connected_vi::expire_stall.
 //
 // Nobody takes a handed queue back for that.  Both states break, and whoever flushes waits until no engine is inside.
 #pragma once
@@ -27,7 +27,7 @@ inline bool handover::await_end(context& t) const {
     MODEL_END(t);
 }
 
-/// break_both_ends of vi_disconnect.cc; device::break_links when somebody has died.
+/// break_both_ends of src/direct/vi.cc; tables::break_links when somebody has died.
 inline bool handover::break_ends(context& t) const {
     auto& l = t.locals();
     const word own = t.index() == sender ? sender_state : receiver_state;
@@ -45,7 +45,7 @@ inline bool handover::break_ends(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::disconnect: device::wait_engine_outside for both ends.
+/// vi_state::disconnect: tables::wait_engine_outside for both ends.
 inline bool handover::await_engines(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -67,7 +67,7 @@ inline bool handover::await_engines(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::engines_outside: asked at each poll until it says so.
+/// connected_vi::engines_outside: asked at each poll until it says so.
 inline bool handover::outside(context& t) const {
     auto& l = t.locals();
     const bool is_sender = flushes_sends(t);
@@ -158,7 +158,7 @@ inline bool handover::flush_receives(context& t) const {
     MODEL_END(t);
 }
 
-/// nic_state::tick and vi_state::expire_stall: has the message at the head waited for long enough?
+/// nic_state::tick and connected_vi::expire_stall: has the message at the head waited for long enough?
 inline bool handover::keep_house(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -190,7 +190,7 @@ inline bool handover::keep_house(context& t) const {
     MODEL_END(t);
 }
 
-/// What follows in vi_state::expire_stall.
+/// What follows in connected_vi::expire_stall.
 inline bool handover::expire(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -205,7 +205,7 @@ inline bool handover::expire(context& t) const {
             l.seen = t.load(hand_over);
         }
         l.value = 0;
-        if (abi::holder_of(l.seen) == abi::queue_holder::handed) {  // device::take_back
+        if (abi::holder_of(l.seen) == abi::queue_holder::handed) {  // direct::take_back
             MODEL_STEP(t);
             l.value = t.compare_exchange(hand_over, l.seen,
                                          abi::make_hand_over(abi::produced_of(l.seen), abi::queue_holder::owner))

@@ -12,8 +12,8 @@
 //         '---------------------------------------------------------------------'
 //                                 receiver: nothing pending
 //
-// The code of the threads follows, step by step, src/device/hand_over.cc, src/native/vi_post.cc and vi_stall.cc
-// (send_queue_sender.hpp), vi_receive.cc (send_queue_receiver.hpp), vi_disconnect.cc, vi_poll.cc and expire_stall
+// The code of the threads follows, step by step, src/direct/hand_over.cc, post.cc and stall.cc
+// (send_queue_sender.hpp), vi_receive.cc (send_queue_receiver.hpp), src/direct/vi.cc, vi_poll.cc and expire_stall
 // (send_queue_ending.hpp).
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// send_queue_receiver.hpp -- the receiver's process: src/native/vi_receive.cc and device::drain_for_peer, by the
+// send_queue_receiver.hpp -- the receiver's process: src/native/vi_receive.cc and direct::drain_for_peer, by the
 // thread that posts receives and by the one that connects.
 #pragma once
 
@@ -72,7 +72,7 @@ inline bool handover::enter(context& t) const {
     MODEL_END(t);
 }
 
-/// device::drain_for_peer, its first half.
+/// direct::drain_for_peer, its first half.
 inline bool handover::claim(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -113,7 +113,7 @@ inline bool handover::claim(context& t) const {
     MODEL_END(t);
 }
 
-/// device::drain; l.value says how it ended: 0 empty, 1 waits, 2 broken.
+/// direct::drain; l.value says how it ended: 0 empty, 1 waits, 2 broken.
 inline bool handover::drain(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -155,7 +155,7 @@ inline bool handover::drain(context& t) const {
     MODEL_END(t);
 }
 
-/// device::drain_for_peer, its second half.
+/// direct::drain_for_peer, its second half.
 inline bool handover::pass_on(context& t) const {
     auto& l = t.locals();
     const bool clears = rule != attention_rule::never_cleared && rule != attention_rule::receiver_clears_own &&
@@ -209,7 +209,7 @@ inline bool handover::leave(context& t) const {
     MODEL_END(t);
 }
 
-/// An error of the receiver's own, as an engine finds it: device::break_link.
+/// An error of the receiver's own, as an engine finds it: tables::break_link.
 inline bool handover::break_off(context& t) const {
     MODEL_BEGIN(t);
     MODEL_STEP(t);
@@ -220,7 +220,7 @@ inline bool handover::break_off(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::on_connected: the peer may have been quicker, and another thread posts receives.
+/// connected_vi::on_connected: the peer may have been quicker, and another thread posts receives.
 inline bool handover::connect(context& t) const {
     MODEL_BEGIN(t);
     MODEL_STEP(t);

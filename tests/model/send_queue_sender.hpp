@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// send_queue_sender.hpp -- the thread that posts: src/native/vi_post.cc, vi_stall.cc, and its half of
-// src/device/hand_over.cc.
+// send_queue_sender.hpp -- the thread that posts: src/direct/post.cc, stall.cc, and its half of
+// src/direct/hand_over.cc.
 #pragma once
 
 #include "send_queue_handover.hpp"
 
 namespace vinic::model::send_queue {
 
-/// vi_state::post_once.
+/// connected_vi::execute.
 inline bool handover::post(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -32,7 +32,7 @@ inline void handover::refuse(context& t) const {
     t.locals().at = part::posted;
 }
 
-/// vi_state::post_checked to a queue that was handed over, with device::append.
+/// connected_vi::post_checked to a queue that was handed over, with direct::append.
 inline bool handover::append(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -102,7 +102,7 @@ inline bool handover::direct(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::stall and device::hand_over.
+/// connected_vi::stall and direct::hand_over.
 inline bool handover::give(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -166,7 +166,7 @@ inline bool handover::give(context& t) const {
     MODEL_END(t);
 }
 
-/// device::drain, called by the sender.
+/// direct::drain, called by the sender.
 inline bool handover::drain_own(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);

@@ -3,7 +3,7 @@
 // belief_test.cc -- whose device file is opened: one's own, or a group's that was asked for; never a stranger's.
 //
 // Strangers are users without a name; who becomes one gives up root, so most of this is skipped elsewhere.
-#include "device/belief.hpp"
+#include "direct/belief.hpp"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -336,7 +336,7 @@ TEST(belief, in_a_file_of_a_user_without_a_number_in_this_namespace_is_refused) 
         struct stat where{};
         require(::fstat(f.fd(), &s) == 0 && ::stat(d.path().c_str(), &where) == 0 && s.st_uid == ::geteuid(),
                 "the file looks like one's own");
-        require(!vinic::device::doubt(f.fd(), s, where, {}).empty(), "and is not believed");
+        require(!vinic::direct::doubt(f.fd(), s, where, {}).empty(), "and is not believed");
     });
     EXPECT_EQ(child.exit_code(), 0);
 }

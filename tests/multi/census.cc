@@ -10,7 +10,8 @@
 #include <algorithm>
 #include <ostream>
 
-#include "device/memory.hpp"
+#include "direct/device_file.hpp"
+#include "isolated/window.hpp"
 
 namespace multi {
 
@@ -61,12 +62,21 @@ std::ostream& operator<<(std::ostream& out, const census& c) {
                << c.lock_breaks << " times, " << c.deaths << " deaths";
 }
 
+vinic::result<std::unique_ptr<vinic::tables::memory>> inspect(const std::string& address,
+                                                              const vinic::open_options& options) {
+    constexpr auto as = vinic::tables::memory::role::inspector;
+    if (address.starts_with("vinicd:")) {
+        return vinic::isolated::window::open(address, as);
+    }
+    return vinic::direct::device_file::open(address, options, as);
+}
+
 vinic::result<census> take_census_at(const std::string& address, const vinic::open_options& options) {
-    const auto opened = vinic::device::memory::open(address, options, vinic::device::memory::role::inspector);
+    const auto opened = inspect(address, options);
     if (!opened) {
         return std::unexpected(opened.error());
     }
-    const vinic::device::memory& m = **opened;
+    const vinic::tables::memory& m = **opened;
     census c;
     std::uint32_t* const counts[abi::table_kinds] = {&c.domains, &c.regions, &c.cqs, &c.vis, &c.names, &c.requests};
     for (std::uint32_t t = 0; t < abi::table_kinds; ++t) {

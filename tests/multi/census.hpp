@@ -7,9 +7,12 @@
 
 #include <cstdint>
 #include <iosfwd>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vinic/vinic.hpp>
+
+#include "tables/memory.hpp"
 
 namespace multi {
 
@@ -33,7 +36,10 @@ struct census {
 };
 std::ostream& operator<<(std::ostream& out, const census& c);
 
-/// Counts what is in the device of this address.
+/// The memory of the device at this address, to be looked at.
+[[nodiscard]] vinic::result<std::unique_ptr<vinic::tables::memory>> inspect(const std::string& address,
+                                                                            const vinic::open_options& options = {});
+/// Counts what is in it.
 [[nodiscard]] vinic::result<census> take_census_at(const std::string& address, const vinic::open_options& options = {});
 /// Likewise in the device `shm:NAME` of this directory.
 [[nodiscard]] vinic::result<census> take_census(const std::string& directory, std::string_view name);

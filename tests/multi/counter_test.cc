@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // counter_test.cc -- what VIs count, in both placements: looked at from outside, for no program sees it.
-#include "device/counters.hpp"
-#include "device/memory.hpp"
 #include "multi/fixture.hpp"
+#include "tables/counters.hpp"
 
 namespace multi {
 namespace {
 
 using vinic::errc;
 using vinic::status;
-using vinic::device::counter_values;
-using vinic::device::number_of;
+using vinic::tables::counter_values;
+using vinic::tables::number_of;
 namespace abi = vinic::abi;
 
 /// Two VIs of one process, connected, and who looks at what they count.
@@ -22,21 +21,19 @@ struct counted_pair {
         std::jthread accepts([&] { right.accept_from(listener); });
         left.connect_to("right");
     }
-    static std::unique_ptr<vinic::device::memory> open_glass(const directory& d) {
-        const auto role = vinic::device::memory::role::inspector;
-        return must(d.is_isolated() ? vinic::device::memory::open("vinicd:" + d.socket(), {}, role)
-                                    : vinic::device::memory::open("shm:test", d.options(), role));
+    static std::unique_ptr<vinic::tables::memory> open_glass(const directory& d) {
+        return must(d.is_isolated() ? inspect("vinicd:" + d.socket()) : inspect("shm:test", d.options()));
     }
     [[nodiscard]] counter_values of(const endpoint& e) const {
-        return vinic::device::counted_by(glass->vi(e.vi.number()));
+        return vinic::tables::counted_by(glass->vi(e.vi.number()));
     }
     [[nodiscard]] std::uint64_t of(const endpoint& e, std::uint32_t counter) const { return of(e)[counter]; }
     [[nodiscard]] std::uint64_t before(std::uint32_t counter) const {
-        return vinic::device::counted_before(glass->header())[counter];
+        return vinic::tables::counted_before(glass->header())[counter];
     }
     endpoint left;
     endpoint right;
-    std::unique_ptr<vinic::device::memory> glass;
+    std::unique_ptr<vinic::tables::memory> glass;
 };
 
 TEST(counters, of_refused_accesses_tell_the_kind_and_outlive_the_vi) {
@@ -149,7 +146,7 @@ TEST(counters, of_foreign_copies_tell_the_system_calls_for_a_vis_messages) {
     const auto far = remote_from(other.hear());
     auto vi = p.left.another_vi();
     (void)must(vi.connect("far", patience));
-    const auto copies = [&] { return vinic::device::counted_by(p.glass->vi(vi.number()))[abi::tx_foreign_copies]; };
+    const auto copies = [&] { return vinic::tables::counted_by(p.glass->vi(vi.number()))[abi::tx_foreign_copies]; };
     must(vi.post_write(p.left.at(0, 4096), far, 1));
     EXPECT_EQ(p.left.next().status, status::success);
     EXPECT_TRUE(comes_true([&] { return copies() == 1; }));

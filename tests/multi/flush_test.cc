@@ -5,22 +5,22 @@
 #include <memory>
 #include <thread>
 
-#include "device/link.hpp"
-#include "device/memory.hpp"
+#include "direct/device_file.hpp"
 #include "multi/fixture.hpp"
+#include "tables/link.hpp"
 
 namespace multi {
 namespace {
 
 namespace abi = vinic::abi;
-namespace device = vinic::device;
+namespace tables = vinic::tables;
 
 struct watched_pair {
     directory d;
     endpoint sender{d.open()};
     endpoint receiver{d.open(), {.attributes = {.receiver_wait = std::chrono::seconds(1)}, .memory_bytes = 64 << 10}};
-    std::unique_ptr<device::memory> inside =
-        must(device::memory::open("shm:test", d.options(), device::memory::role::participant));
+    std::unique_ptr<tables::memory> inside =
+        must(vinic::direct::device_file::open("shm:test", d.options(), tables::memory::role::participant));
 
     watched_pair() {
         must(sender.vi.connect_peer("sender", "receiver", patience));
@@ -40,9 +40,9 @@ struct watched_pair {
         throw std::runtime_error("the receiver's VI is not in the device");
     }
     void break_it() const {
-        const device::control_lock hold(*inside);
+        const tables::control_lock hold(*inside);
         require(static_cast<bool>(hold), "the lock can be had");
-        require(device::break_link(*inside, entry(), entry().state.load_acquire(), abi::break_reason::local_error,
+        require(tables::break_link(*inside, entry(), entry().state.load_acquire(), abi::break_reason::local_error,
                                    abi::break_reason::remote_error),
                 "the connection was there");
     }

@@ -12,24 +12,25 @@
 #include <thread>
 #include <vector>
 
-#include "device/memory.hpp"
-#include "device/opening.hpp"
+#include "direct/device_file.hpp"
+#include "direct/opening.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
 namespace {
 
-namespace device = vinic::device;
+namespace tables = vinic::tables;
 
 /// A process that holds the lock while it is stopped.
 class sitter {
 public:
     explicit sitter(const directory& d)
         : process_([&d](channel& parent) {
-              const auto m = must(device::memory::open("shm:test", d.options(), device::memory::role::participant));
+              const auto m =
+                  must(vinic::direct::device_file::open("shm:test", d.options(), tables::memory::role::participant));
               parent.say("open");
               while (parent.hear() == "take") {
-                  std::optional<device::control_lock> lock(std::in_place, *m);
+                  std::optional<tables::control_lock> lock(std::in_place, *m);
                   require(static_cast<bool>(*lock), "it can be had");
                   parent.say("taken");
                   parent.hear("give");
@@ -283,7 +284,7 @@ TEST(held_lock, of_a_dead_process_is_broken_and_nobody_is_told) {
 process stopped_opener(const directory& d) {
     process opener([&d](channel& parent) {
         const int fd = ::open(d.file().c_str(), O_RDWR | O_CLOEXEC);
-        require(device::lock_opening(fd, device::control_patience) == 0, "its turn comes");
+        require(vinic::direct::lock_opening(fd, tables::control_patience) == 0, "its turn comes");
         parent.say("opens");
         parent.hear("end");
     });

@@ -5,7 +5,7 @@
 #include <optional>
 #include <thread>
 
-#include "device/memory.hpp"
+#include "direct/device_file.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
@@ -54,9 +54,9 @@ TEST(stall, ends_when_the_lock_is_to_be_had_and_polling_goes_on_meanwhile) {
     waiting w;
     w.connect();
     const auto third =
-        must(vinic::device::memory::open("shm:test", w.d.options(), vinic::device::memory::role::participant));
+        must(vinic::direct::device_file::open("shm:test", w.d.options(), vinic::tables::memory::role::participant));
     must(w.post(0));  // nothing is posted there: it waits
-    std::optional<vinic::device::control_lock> hold(*third);
+    std::optional<vinic::tables::control_lock> hold(*third);
     ASSERT_TRUE(*hold);
     vinic::completion done;
     for (const auto end = steady::now() + 100ms; steady::now() < end;) {
@@ -77,7 +77,7 @@ TEST(stall, of_a_descriptor_that_nobody_could_have_posted_ends_with_the_connecti
     must(w.post(0));
     must(w.post(1));
     const auto third =
-        must(vinic::device::memory::open("shm:test", w.d.options(), vinic::device::memory::role::participant));
+        must(vinic::direct::device_file::open("shm:test", w.d.options(), vinic::tables::memory::role::participant));
     third->at<abi::send_descriptor>(third->vi(w.left.number()).send_ring.load_relaxed())->segment_count = 0xffff;
     must(w.right.post_receive({w.region, 0, 64}, 7));
     EXPECT_EQ(w.next_send().status, vinic::status::local_protection);

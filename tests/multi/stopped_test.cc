@@ -8,7 +8,6 @@
 #include <array>
 #include <csignal>
 
-#include "device/memory.hpp"
 #include "multi/fixture.hpp"
 
 namespace multi {
@@ -34,7 +33,7 @@ process writer(const directory& d) {
 
 /// Whether an engine of process `pid` is marked as inside somebody's memory.
 bool is_inside(const directory& d, pid_t pid) {
-    const auto m = must(vinic::device::memory::open("shm:test", d.options(), vinic::device::memory::role::inspector));
+    const auto m = must(inspect("shm:test", d.options()));
     for (std::uint32_t i = 0; i < m->backed(vinic::abi::vis); ++i) {
         const vinic::abi::vi_entry& v = m->vi(i);
         const std::uint32_t owner = v.owner.load_acquire();

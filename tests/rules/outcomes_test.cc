@@ -9,7 +9,7 @@
 #include <map>
 #include <string>
 
-#include "device/counters.hpp"
+#include "tables/counters.hpp"
 
 namespace vinic::rules {
 namespace {
@@ -33,7 +33,7 @@ std::string name_of(enum status s) {
 std::string name_of(std::uint32_t drop) {
     return drop == no_drop
                ? ""
-               : '`' + std::string(device::counters().at(device::number_of(static_cast<abi::drop>(drop))).name) + '`';
+               : '`' + std::string(tables::counters().at(tables::number_of(static_cast<abi::drop>(drop))).name) + '`';
 }
 
 std::string name_of(abi::break_reason r) {

@@ -36,17 +36,18 @@ LAYERS = {
     "abi": set(),
     "rules": {"abi"},
     "os": {"rules/copy.hpp", "rules/pieces.hpp", "abi"},  # how bytes are stored, also in another process
-    "device": {"os", "rules", "abi"},
-    "placement": {"device", "os", "rules", "abi"},
-    "direct": {"placement", "device", "os", "rules", "abi"},
-    "isolated": {"placement", "device", "os", "rules", "abi"},
-    "native": {"placement", "device", "os", "rules", "abi"},
+    "tables": {"os", "rules", "abi"},
+    "placement": {"tables", "os", "rules", "abi"},
+    "direct": {"placement", "tables", "os", "rules", "abi"},
+    "isolated": {"placement", "tables", "os", "rules", "abi"},
+    "native": {"placement", "tables", "os", "rules", "abi"},
     "controller": {"os", "rules", "abi"},
     "vinicd": {"controller", "os", "abi"},
     # Looks into device files and asks vinicd; shares how rates are written, and what memory a control group leaves.
-    "cli": {"vinicd/units.hpp", "vinicd/control_group.hpp", "device", "os", "rules", "abi"},
+    "cli": {"vinicd/units.hpp", "vinicd/control_group.hpp", "direct/device_file.hpp", "direct/belief.hpp",
+            "isolated/server.hpp", "tables", "os", "rules", "abi"},
     # Shares the measuring code of `vinic bench`, and measures parts of vinicd alone.
-    "bench": {"cli", "controller", "device/server.hpp", "os", "abi"},
+    "bench": {"cli", "controller", "isolated/server.hpp", "os", "abi"},
     # A face: the public native interface, vipl.h and itself.
     "vipl": {"os/cancellation.hpp", "os/kept_fd.hpp"},
     "demo": set(),
@@ -60,7 +61,7 @@ EXCEPTIONS = {
 
 FACE = "vinic/vinic.hpp"
 WORDS = "vinic/words.hpp"
-BELOW_THE_FACE = {"abi", "rules", "os", "device", "controller", "vinicd"}
+BELOW_THE_FACE = {"abi", "rules", "os", "tables", "controller", "vinicd"}
 
 CXX = (".c", ".cc", ".h", ".hpp")
 SCRIPTS = (".py", ".sh", ".cmake")
@@ -257,7 +258,7 @@ def named_tests(lines, known):
                     yield number, f"no test is called {name}"
 
 
-CALLERS = {"abi", "device", "placement", "direct", "isolated", "native", "controller", "vipl"}
+CALLERS = {"abi", "tables", "placement", "direct", "isolated", "native", "controller", "vipl"}
 SYSTEM_CALL = re.compile(r"(?<![\w>])(?:::|std::)(" + "|".join(
     """
     open openat close fopen opendir read pread readv write pwrite writev lseek unlink unlinkat rename mkdir

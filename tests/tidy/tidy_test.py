@@ -16,21 +16,21 @@ def found(rule, path, source, *more):
 
 class Layers(unittest.TestCase):
     def test_a_folder_may_include_what_stands_below(self):
-        self.assertEqual(found(tidy.layers, "src/device/a.cc", '#include "abi/ring.h"\n#include "os/futex.h"'), [])
-        self.assertEqual(found(tidy.layers, "src/native/a.cc", '#include "device/vi.h"'), [])
+        self.assertEqual(found(tidy.layers, "src/tables/a.cc", '#include "abi/ring.h"\n#include "os/futex.h"'), [])
+        self.assertEqual(found(tidy.layers, "src/native/a.cc", '#include "tables/vi.h"'), [])
         self.assertEqual(found(tidy.layers, "src/abi/a.h", '#include "abi/words.h"\n#include <sys/mman.h>'), [])
 
     def test_a_folder_must_not_include_what_stands_above_or_beside(self):
-        for path, include in [("src/abi/a.h", "os/futex.h"), ("src/os/a.cc", "device/vi.h"),
-                              ("src/rules/a.cc", "os/futex.h"), ("src/controller/a.cc", "device/vi.h"),
-                              ("src/device/a.cc", "native/nic.h"), ("src/native/a.cc", "cli/main.h"),
-                              ("src/demo/a.cc", "device/vi.h"), ("examples/a.cc", "native/nic.h")]:
+        for path, include in [("src/abi/a.h", "os/futex.h"), ("src/os/a.cc", "tables/vi.h"),
+                              ("src/rules/a.cc", "os/futex.h"), ("src/controller/a.cc", "tables/vi.h"),
+                              ("src/tables/a.cc", "native/nic.h"), ("src/native/a.cc", "cli/main.h"),
+                              ("src/demo/a.cc", "tables/vi.h"), ("examples/a.cc", "native/nic.h")]:
             self.assertEqual(len(found(tidy.layers, path, f'#include "{include}"')), 1, (path, include))
 
     def test_of_a_folder_beside_it_one_header_may_be_allowed(self):
         self.assertEqual(found(tidy.layers, "src/vipl/a.cc", '#include "os/cancellation.hpp"'), [])
         self.assertEqual(len(found(tidy.layers, "src/vipl/a.cc", '#include "os/file.hpp"')), 1)
-        self.assertEqual(len(found(tidy.layers, "bench/a.cc", '#include "device/memory.hpp"')), 1)
+        self.assertEqual(len(found(tidy.layers, "bench/a.cc", '#include "tables/memory.hpp"')), 1)
 
     def test_one_file_alone_knows_the_placements(self):
         for below in ("direct/provider.hpp", "isolated/provider.hpp"):
@@ -41,7 +41,7 @@ class Layers(unittest.TestCase):
 
     def test_includes_must_not_climb(self):
         self.assertEqual(len(found(tidy.layers, "src/os/a.cc", '#include "../abi/ring.h"')), 1)
-        self.assertEqual(len(found(tidy.layers, "src/device/a.cc", "#include <vinic/vinic.hpp>")), 1)
+        self.assertEqual(len(found(tidy.layers, "src/tables/a.cc", "#include <vinic/vinic.hpp>")), 1)
 
     def test_a_new_folder_must_be_given_its_place(self):
         self.assertEqual(len(found(tidy.layers, "src/elsewhere/a.cc", "")), 1)
@@ -107,7 +107,7 @@ class Doors(unittest.TestCase):
         self.assertEqual([number for number, _ in found(tidy.doors, "src/native/a.cc", bad)], [1])
         self.assertEqual(found(tidy.doors, "src/native/a.cc", good), [])
         self.assertEqual(found(tidy.doors, "src/native/a.cc", "result<void> vi_state::f() {"), [])
-        self.assertEqual(found(tidy.doors, "src/device/a.cc", bad), [])
+        self.assertEqual(found(tidy.doors, "src/tables/a.cc", bad), [])
 
 
 class Tests(unittest.TestCase):
@@ -126,9 +126,9 @@ class Calls(unittest.TestCase):
         self.assertEqual(found(tidy.system_calls, "src/cli/a.cc", source), [])
 
     def test_or_where_the_list_allows_it(self):
-        self.assertEqual(found(tidy.calls, "src/device/a.cc", "::open(p);", {"src/device/a.cc": ["open"]}), [])
-        self.assertEqual(len(found(tidy.calls, "src/device/a.cc", "::open(p);", {"src/device/b.cc": ["open"]})), 1)
-        self.assertEqual(len(found(tidy.calls, "src/device/a.cc", "::close(p);", {"src/device/a.cc": ["open"]})), 1)
+        self.assertEqual(found(tidy.calls, "src/tables/a.cc", "::open(p);", {"src/tables/a.cc": ["open"]}), [])
+        self.assertEqual(len(found(tidy.calls, "src/tables/a.cc", "::open(p);", {"src/tables/b.cc": ["open"]})), 1)
+        self.assertEqual(len(found(tidy.calls, "src/tables/a.cc", "::close(p);", {"src/tables/a.cc": ["open"]})), 1)
 
 
 class Files(unittest.TestCase):

@@ -17,7 +17,7 @@
 #include <fstream>
 
 #include "abi/window.hpp"
-#include "device/server.hpp"
+#include "isolated/server.hpp"
 #include "isolated/torture_support.hpp"
 #include "multi/fixture.hpp"
 
@@ -26,7 +26,7 @@ namespace {
 using multi::code_of;
 using multi::must;
 using vinic::errc;
-using vinic::device::parse_server;
+using vinic::isolated::parse_server;
 namespace abi = vinic::abi;
 
 constexpr uid_t nobody = 65534;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // belief.cc -- looks at owner, group, mode, links and access list of an open file.
-#include "device/belief.hpp"
+#include "direct/belief.hpp"
 
 #include <grp.h>
 #include <sys/xattr.h>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <vector>
 
-namespace vinic::device {
+namespace vinic::direct {
 
 namespace {
 
@@ -139,4 +139,4 @@ bool others_may_remove_from(const struct stat& directory, const openers& who) no
     return group_may || (directory.st_mode & S_IWOTH) != 0;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

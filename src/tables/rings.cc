@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // rings.cc -- a send ring is looked at, and written to.
-#include "device/rings.hpp"
+#include "tables/rings.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 void send_side::look_at(const memory& m, const abi::vi_entry& v) noexcept {
     descriptors = m.at<abi::send_descriptor>(v.send_ring.load_relaxed());
@@ -17,4 +17,4 @@ void send_side::store(std::uint32_t index, const rules::message& m) noexcept {
     rules::pack(descriptors[index & mask], m, [&] { return extra(index); });
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -3,11 +3,11 @@
 // rings.hpp -- the rings of a VI by pointers of this process, and what their owner counts.
 #pragma once
 
-#include "device/memory.hpp"
 #include "rules/message.hpp"
 #include "rules/ring.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 /// The receiving half of a VI, by pointers of this process.
 struct receive_side {
@@ -76,4 +76,4 @@ inline void count_sent(abi::vi_entry& v, enum opcode what, std::uint32_t length)
     v.counters[first + 1].add_single_writer(length);
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

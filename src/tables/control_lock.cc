@@ -4,9 +4,9 @@
 // waits for without end, for its holder may be stopped.
 #include <algorithm>
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 bool memory::try_lock() noexcept {
     std::uint32_t expected = 0;
@@ -89,4 +89,4 @@ error memory::fail_lock(errc code, const std::string& doing) const {
     return fail(code, 0, doing + ": the device's control lock was held for too long by " + who);
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // arena.cc -- free spans of the chunks that this process owns: taken, given, joined, returned.
-#include "device/arena.hpp"
+#include "tables/arena.hpp"
 
 #include <cstring>
 #include <iterator>
 
-#include "device/span.hpp"
+#include "tables/span.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 namespace {
 constexpr std::uint64_t slab_bytes = 256 << 10;
@@ -81,13 +81,9 @@ result<void> arena::add_chunks(std::uint64_t bytes) {
         }
         return {};
     }
-    const std::string room = words_of_span(memory_.chunks() * abi::chunk_size);
-    return std::unexpected(memory_.fail(
-        errc::out_of_memory, 0,
-        "finding room for " + std::to_string(bytes) + " bytes in " +
-            (memory_.window() != nullptr
-                 ? "the function's window of " + room
-                 : "the " + room + " that it may grow into (more with VINIC_SHM_SPAN or open_options::span_bytes)")));
+    return std::unexpected(memory_.fail(errc::out_of_memory, 0,
+                                        "finding room for " + std::to_string(bytes) + " bytes in " +
+                                            memory_.room(words_of_span(memory_.chunks() * abi::chunk_size))));
 }
 
 result<std::uint64_t> arena::reserve(std::uint64_t bytes) {
@@ -226,4 +222,4 @@ void arena::give_lines(std::uint64_t offset, std::uint64_t bytes) {
     give_pages(slab, slab_bytes);
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

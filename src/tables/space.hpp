@@ -3,11 +3,11 @@
 // space.hpp -- from {key, address} to bytes: the protection check and the walk through memory.
 #pragma once
 
-#include "device/memory.hpp"
 #include "rules/copy.hpp"
 #include "rules/pieces.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 using rules::moved;
 using rules::piece;
@@ -94,4 +94,4 @@ inline constexpr std::uint64_t move_bytes_max = 256 << 10;
 [[nodiscard]] moved move(const memory& m, place to, place from, rules::word_copy& words, const abi::word64& state,
                          std::uint64_t connected, std::uint64_t& foreign_copies) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

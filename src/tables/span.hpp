@@ -7,7 +7,7 @@
 #include <string>
 #include <vinic/words.hpp>
 
-namespace vinic::device {
+namespace vinic::tables {
 
 /// What the options, VINIC_SHM_SPAN or the file system of `fd` say.  errc::invalid_argument.
 [[nodiscard]] result<std::uint64_t> wanted_span(const open_options& options, int fd);
@@ -18,4 +18,4 @@ namespace vinic::device {
 /// "64 GiB".
 [[nodiscard]] std::string words_of_span(std::uint64_t bytes);
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attach.cc -- the life of a device's file: found or made, believed or not, entered, looked at, left and removed.
+// attach.cc -- how a device's file is opened: found or made, believed or not, entered or looked at.
 //
 //     open beside its directory --> believed? (belief.hpp) --> byte 0 --> still believed, still of that name?
 //       somebody holds a process byte:  map as long a span as the header says
@@ -20,25 +20,21 @@
 #include <thread>
 #include <vector>
 
-#include "device/belief.hpp"
-#include "device/memory.hpp"
-#include "device/opening.hpp"
-#include "device/processes.hpp"
-#include "device/span.hpp"
+#include "direct/device_file.hpp"
+#include "direct/opening.hpp"
+#include "tables/link.hpp"
+#include "tables/processes.hpp"
+#include "tables/span.hpp"
 
-namespace vinic::device {
+namespace vinic::direct {
+
+using tables::control_lock;
+using tables::control_patience;
+using tables::farewell;
 
 namespace {
 
 constexpr int opening_attempts = 300;
-
-bool same_file(int fd, const std::string& path) noexcept {
-    struct stat mine{};
-    struct stat named{};
-    return ::fstat(fd, &mine) == 0 && ::lstat(path.c_str(), &named) == 0 && named.st_ino == mine.st_ino &&
-           named.st_dev == mine.st_dev;
-}
-
 /// Opens the device file or makes it; fd or -1.  Never O_CREAT on a file that is there: in a sticky
 /// directory the kernel refuses that for another user's file (fs.protected_regular).
 int open_or_make(int directory, const char* name) noexcept {
@@ -58,7 +54,7 @@ int open_or_make(int directory, const char* name) noexcept {
 
 }  // namespace
 
-result<memory::place> memory::find_place() const {
+result<device_file::place> device_file::find_place() const {
     const std::size_t end = path_.rfind('/');
     place p;
     p.file = path_.substr(end + 1);
@@ -72,7 +68,7 @@ result<memory::place> memory::find_place() const {
 }
 
 /// Why the file could not be opened; whose it is is said by its name, for nothing of it is used.
-error memory::fail_open(int os_errno, const place& p) const {
+error device_file::fail_open(int os_errno, const place& p) const {
     struct stat s{};
     const bool there = ::fstatat(p.directory.get(), p.file.c_str(), &s, AT_SYMLINK_NOFOLLOW) == 0;
     std::string what = "opening the device file";
@@ -93,7 +89,7 @@ error memory::fail_open(int os_errno, const place& p) const {
                                       : fail_os(os_errno, std::move(what));
 }
 
-result<void> memory::attach(const open_options& options) {
+result<void> device_file::attach(const open_options& options) {
     const auto who = openers_of(options.group);
     if (!who) {
         return std::unexpected(fail(who.error().code, who.error().os_errno, who.error().doing));
@@ -110,7 +106,7 @@ result<void> memory::attach(const open_options& options) {
 }
 
 /// False: not now, try again.
-result<bool> memory::attach_once(const open_options& options, const openers& who, bool last) {
+result<bool> device_file::attach_once(const open_options& options, const openers& who, bool last) {
     auto p = find_place();
     if (!p) {
         return std::unexpected(p.error());
@@ -135,7 +131,7 @@ result<bool> memory::attach_once(const open_options& options, const openers& who
 }
 
 /// The file is open, and its own word is all that is known of it.
-result<bool> memory::settle(const place& p, const open_options& options, const openers& who, bool last) {
+result<bool> device_file::settle(const place& p, const open_options& options, const openers& who, bool last) {
     struct stat mine{};
     if (::fstat(fd_.get(), &mine) != 0) {
         return std::unexpected(fail_os(errno, "looking at the device file"));
@@ -153,7 +149,7 @@ result<bool> memory::settle(const place& p, const open_options& options, const o
     if (const int e = lock_opening(fd_.get(), control_patience); e != 0) {
         return std::unexpected(fail_opening(e));
     }
-    if (!same_file(fd_.get(), path_)) {
+    if (!is_named()) {
         return false;
     }
     const bool in_use = os::is_locked_by_other(fd_.get(), process_byte, abi::process_count);
@@ -168,15 +164,15 @@ result<bool> memory::settle(const place& p, const open_options& options, const o
         return std::unexpected(ready.error());
     }
     os::unlock_byte(fd_.get(), opening_byte);
-    open_again(&p);
+    open_again(p.directory.get(), p.file.c_str());
     if (const control_lock hold(*this, farewell); hold) {  // else the next process that polls buries them
-        bury_the_dead(*this);
+        tables::bury_the_dead(*this);
     }
     return true;
 }
 
 /// One's own file that is not believed, and that nobody uses, makes room for a new one; anything else stays.
-result<bool> memory::clear_away(const struct stat& mine, std::string why, bool last) {
+result<bool> device_file::clear_away(const struct stat& mine, std::string why, bool last) {
     if (!S_ISREG(mine.st_mode)) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the file " + std::move(why)));
     }
@@ -186,22 +182,22 @@ result<bool> memory::clear_away(const struct stat& mine, std::string why, bool l
         return std::unexpected(fail_no_device());
     }
     const bool unused = own && !os::is_locked_by_other(fd_.get(), process_byte, 0);
-    if (unused && !last && (!os::try_lock_byte(fd_.get(), opening_byte) || !same_file(fd_.get(), path_))) {
+    if (unused && !last && (!os::try_lock_byte(fd_.get(), opening_byte) || !is_named())) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));  // another process of ours is at it
         return false;
     }
     if (!unused || !os::try_lock_byte(fd_.get(), opening_byte) || os::is_locked_by_other(fd_.get(), process_byte, 0) ||
-        !same_file(fd_.get(), path_) || ::unlink(path_.c_str()) != 0) {
+        !is_named() || ::unlink(path_.c_str()) != 0) {
         return std::unexpected(fail(errc::permission_denied, 0, "the file " + std::move(why)));
     }
     return false;
 }
 
-error memory::fail_no_device() const {
+error device_file::fail_no_device() const {
     return fail(errc::version_mismatch, 0, "the file exists and is no vinic device; remove it or choose another name");
 }
 
-error memory::fail_opening(int os_errno) const {
+error device_file::fail_opening(int os_errno) const {
     if (os_errno != ETIMEDOUT) {
         return fail(
             errc::os_failure, os_errno,
@@ -216,7 +212,7 @@ error memory::fail_opening(int os_errno) const {
 }
 
 /// A living device: the header says how far it may grow.
-result<void> memory::join(const place& p, const openers& who) {
+result<void> device_file::join(const place& p, const openers& who) {
     struct stat mine{};
     if (::fstat(fd_.get(), &mine) != 0) {
         return std::unexpected(fail_os(errno, "looking at the device file"));
@@ -225,7 +221,7 @@ result<void> memory::join(const place& p, const openers& who) {
         return std::unexpected(fail(errc::permission_denied, 0, "the file " + std::move(why)));
     }
     const auto words = read_words<first_words>(fd_.get(), 0);
-    if (words.magic != abi::magic || words.version != abi::layout_version || !is_span(words.span)) {
+    if (words.magic != abi::magic || words.version != abi::layout_version || !tables::is_span(words.span)) {
         return std::unexpected(fail(errc::version_mismatch, 0,
                                     "layout version " + std::to_string(words.version) + ", this library has version " +
                                         std::to_string(abi::layout_version)));
@@ -234,7 +230,7 @@ result<void> memory::join(const place& p, const openers& who) {
 }
 
 /// Nobody uses the file: it becomes an empty device, unless it is something else.
-result<void> memory::make_anew(const place& p, const open_options& options, const openers& who) {
+result<void> device_file::make_anew(const place& p, const open_options& options, const openers& who) {
     struct stat mine{};
     if (::fstat(fd_.get(), &mine) != 0) {
         return std::unexpected(fail_os(errno, "looking at the device file"));
@@ -260,8 +256,23 @@ result<void> memory::make_anew(const place& p, const open_options& options, cons
     return initialise(options);
 }
 
-result<void> memory::initialise(const open_options& options) {
-    const auto span = wanted_span(options, fd_.get());
+result<void> device_file::map_span(std::uint64_t span, bool writable) {
+    if (map_.map_shared(fd_.get(), span, writable)) {
+        return {};
+    }
+    const int e = errno;
+    std::string what =
+        "mapping the " + tables::words_of_span(span) +
+        " that it may grow into (less with VINIC_SHM_SPAN or open_options::span_bytes, said by who makes it)";
+    if (e == EAGAIN) {
+        what += ", where mlockall(MCL_FUTURE) is in effect and that is more than may be locked (ulimit -l)";
+        return std::unexpected(fail(errc::out_of_memory, e, what));
+    }
+    return std::unexpected(e == EPERM || e == EACCES ? fail(errc::os_failure, e, what) : fail_os(e, what));
+}
+
+result<void> device_file::initialise(const open_options& options) {
+    const auto span = tables::wanted_span(options, fd_.get());
     if (!span) {
         return std::unexpected(fail(span.error().code, 0, span.error().doing));
     }
@@ -301,7 +312,7 @@ result<void> memory::initialise(const open_options& options) {
 }
 
 /// For tests: a device that is believed, mapped to be read.
-result<void> memory::inspect() {
+result<void> device_file::inspect() {
     const auto p = find_place();
     if (!p) {
         return std::unexpected(p.error());
@@ -316,35 +327,10 @@ result<void> memory::inspect() {
         return std::unexpected(fail(errc::permission_denied, 0, "the file is not believed"));
     }
     const auto words = read_words<first_words>(fd_.get(), 0);
-    if (words.magic != abi::magic || words.version != abi::layout_version || !is_span(words.span)) {
+    if (words.magic != abi::magic || words.version != abi::layout_version || !tables::is_span(words.span)) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the file is no vinic device of this version"));
     }
     return map_span(words.span, false);
 }
 
-bool memory::removed() const noexcept {
-    struct stat s{};
-    return window_ == nullptr && !forked_ && ::fstat(fd_.get(), &s) == 0 && s.st_nlink == 0;
-}
-
-void memory::leave() noexcept {
-    if (window_) {
-        leave_window();
-        return;
-    }
-    // Without byte 0 (its holder is stopped) the file is left to the next opener.
-    const bool may_remove = lock_opening(fd_.get(), farewell) == 0;
-    if (const control_lock hold(*this, farewell); hold) {  // else this process is buried as if it had died
-        retire_process(*this, self_, abi::break_reason::remote_disconnect);
-    }
-    os::unlock_byte(fd_.get(), process_byte + self_);
-    if (may_remove) {
-        if (!os::is_locked_by_other(fd_.get(), process_byte, abi::process_count) && same_file(fd_.get(), path_)) {
-            ::unlink(path_.c_str());
-        }
-        os::unlock_byte(fd_.get(), opening_byte);
-    }
-    fd_.reset();
-}
-
-}  // namespace vinic::device
+}  // namespace vinic::direct

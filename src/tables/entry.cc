@@ -9,10 +9,9 @@
 #include <cstdio>
 #include <cstring>
 
-#include "device/memory.hpp"
-#include "device/opening.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 /// Storage for process entry i, which is the first without or has some.
 result<void> memory::back_process(std::uint32_t i) {
@@ -82,14 +81,13 @@ void memory::settle_in(std::uint32_t i) noexcept {
     p.state.store_release(static_cast<std::uint32_t>(abi::process_state::live));
 }
 
-/// A second open file: through /proc, or, of a device's file, beside its directory.
-void memory::open_again(const place* beside) noexcept {
+void memory::open_again(int directory, const char* name) noexcept {
     constexpr int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     char through_proc[32];
     std::snprintf(through_proc, sizeof through_proc, "/proc/self/fd/%d", fd_.get());
     mapping_fd_.reset(::open(through_proc, flags));
-    if (!mapping_fd_ && beside != nullptr) {
-        mapping_fd_.reset(os::open_beside(beside->directory.get(), beside->file.c_str(), flags));
+    if (!mapping_fd_ && name != nullptr) {
+        mapping_fd_.reset(os::open_beside(directory, name, flags));
     }
     struct stat first{};
     struct stat second{};
@@ -99,4 +97,4 @@ void memory::open_again(const place* beside) noexcept {
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // link.cc -- ready bits, wake-ups, the store that breaks, and waiting for engines to be outside.
-#include "device/link.hpp"
+#include "tables/link.hpp"
 
 #include <thread>
 
 #include "rules/ready.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 void signal(const memory& m, abi::vi_entry& v, abi::queue_kind q) noexcept {
     const std::uint32_t index = v.cq[q].load_acquire();
@@ -90,4 +90,4 @@ bool wait_engine_outside(const memory& m, const abi::vi_entry& v, std::uint64_t 
     return true;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // opening.cc -- waits for byte 0 with a patience that grows while the others make progress.
-#include "device/opening.hpp"
+#include "direct/opening.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -12,7 +12,7 @@
 #include "os/file.hpp"
 #include "os/sync.hpp"
 
-namespace vinic::device {
+namespace vinic::direct {
 
 namespace {
 
@@ -22,7 +22,7 @@ constexpr int crowd = 12;  ///< as many patiences as one holder is given, many w
 
 }  // namespace
 
-int lock_opening(int fd, patience p) noexcept {
+int lock_opening(int fd, tables::patience p) noexcept {
     constexpr std::uint64_t at = offsetof(abi::device_header, openings);
     auto seen = read_words<opening_words>(fd, at);
     const std::chrono::nanoseconds of_one(p.ns);
@@ -50,4 +50,4 @@ int lock_opening(int fd, patience p) noexcept {
     return 0;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

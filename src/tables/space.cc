@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // space.cc -- the walk: next piece of either side, and the copy or system call for the two.
-#include "device/space.hpp"
+#include "tables/space.hpp"
 
 #include <algorithm>
 
 #include "os/foreign_memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 namespace {
 
@@ -73,4 +73,4 @@ moved move(const memory& m, place to, place from, rules::word_copy& words, const
     return moved::all;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

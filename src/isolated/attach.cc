@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// window.cc -- memory that is a function's window: how a process gets it from the device, and leaves it.
+// attach.cc -- how a process gets a function's window from the device.
 //
 //     client                                   vinicd
 //     connect(PATH)
@@ -29,11 +29,14 @@
 
 #include "abi/function_name.hpp"
 #include "abi/printable.hpp"
-#include "device/memory.hpp"
-#include "device/processes.hpp"
-#include "device/server.hpp"
+#include "isolated/server.hpp"
+#include "isolated/window.hpp"
+#include "tables/processes.hpp"
 
-namespace vinic::device {
+namespace vinic::isolated {
+
+using tables::control_lock;
+using tables::farewell;
 
 namespace {
 
@@ -99,7 +102,17 @@ errc code_of_device(std::uint32_t code) noexcept {
 
 }  // namespace
 
-result<void> memory::open_window(std::string_view where, role as) {
+result<std::unique_ptr<window>> window::open(std::string_view device_address, role as) {
+    const std::size_t scheme_ends = device_address.find(':') + 1;
+    const std::string_view where = device_address.substr(scheme_ends);
+    std::unique_ptr<window> w(new window(std::string(device_address), {}));
+    if (auto r = w->open_at(where, as); !r) {
+        return std::unexpected(r.error());
+    }
+    return w;
+}
+
+result<void> window::open_at(std::string_view where, role as) {
     const auto at = parse_server(where);
     const std::uint32_t function = !at                    ? abi::none32
                                    : at->function.empty() ? 1  // the first VF
@@ -111,15 +124,15 @@ result<void> memory::open_window(std::string_view where, role as) {
                                          "device is another user's"});
     }
     path_ = at->path;
-    window_user_ = believed_user(*at);
+    user_ = believed_user(*at);
     if (as == role::inspector) {
-        auto r = map_window(function, as);
+        auto r = map(function, as);
         return r ? check_version() : r;
     }
     fenced_ = true;
     const auto begun = std::chrono::steady_clock::now();
     for (auto pause = first_pause;;) {
-        auto mapped = map_window(function, as);
+        auto mapped = map(function, as);
         const result<bool> entered = mapped ? enter_window() : std::unexpected(mapped.error());
         if (entered && *entered) {
             return {};
@@ -140,16 +153,16 @@ result<void> memory::open_window(std::string_view where, role as) {
     }
 }
 
-result<void> memory::map_window(std::uint32_t function, role as) {
+result<void> window::map(std::uint32_t function, role as) {
     map_ = {};
     if (auto r = connect_socket(); !r) {
         return r;
     }
-    auto received = attach_window(function);
+    auto received = attach(function);
     if (!received) {
         return std::unexpected(received.error());
     }
-    const std::uint64_t bytes = window_->window_bytes;
+    const std::uint64_t bytes = bytes_;
     if (const char* wrong = wrong_with_window(received->get(), bytes); wrong != nullptr) {
         return std::unexpected(fail(errc::version_mismatch, 0, wrong));
     }
@@ -162,7 +175,7 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     }
     received->reset();
     if (!inspects) {
-        open_again(nullptr);
+        open_again();
     }
     if (!map_.map_shared(fd_.get(), bytes, !inspects)) {
         return std::unexpected(fail_os(errno, "mapping the window"));
@@ -177,7 +190,7 @@ result<void> memory::map_window(std::uint32_t function, role as) {
     return {};
 }
 
-result<void> memory::connect_socket() {
+result<void> window::connect_socket() {
     sockaddr_un to{};
     to.sun_family = AF_UNIX;
     if (path_.size() >= sizeof to.sun_path) {
@@ -186,20 +199,21 @@ result<void> memory::connect_socket() {
                                         " bytes; use a shorter or a relative one"));
     }
     std::memcpy(to.sun_path, path_.data(), path_.size());
-    window_ = std::make_unique<attachment>();
-    window_->socket.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (!window_->socket) {
+    doorbell_.reset();
+    mailbox_.reset();
+    socket_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!socket_) {
         return std::unexpected(fail_os(errno, "making a socket"));
     }
     const timeval limit{device_patience.count(), 0};
-    (void)::setsockopt(window_->socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    (void)::setsockopt(window_->socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     int rc = 0;
     do {
-        rc = ::connect(window_->socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to);
+        rc = ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to);
     } while (rc != 0 && errno == EINTR);
     if (rc == 0) {
-        auto believed = believe_server(window_->socket.get(), window_user_);
+        auto believed = believe_server(socket_.get(), user_);
         return believed
                    ? result<void>{}
                    : std::unexpected(fail(believed.error().code, believed.error().os_errno, believed.error().doing));
@@ -221,7 +235,7 @@ result<void> memory::connect_socket() {
 }
 
 /// Nothing that makes sense came from the socket.
-error memory::fail_answer(int os_errno, const std::string& doing) const {
+error window::fail_answer(int os_errno, const std::string& doing) const {
     switch (os_errno) {
         case EAGAIN:
             return fail(errc::timed_out, os_errno, doing + ": the device does not answer; is it stopped?");
@@ -232,15 +246,15 @@ error memory::fail_answer(int os_errno, const std::string& doing) const {
     }
 }
 
-result<os::unique_fd> memory::attach_window(std::uint32_t function) {
+result<os::unique_fd> window::attach(std::uint32_t function) {
     const abi::attach_request wanted{abi::window_magic, abi::window_version,
                                      static_cast<std::uint32_t>(abi::packet::attach), function, 0};
     abi::attach_reply reply{};
     std::array<os::unique_fd, 3> descriptors;
-    if (!send_packet(window_->socket.get(), wanted)) {
+    if (!send_packet(socket_.get(), wanted)) {
         return std::unexpected(fail_answer(errno, "asking the device for its window"));
     }
-    if (const int e = receive_packet(window_->socket.get(), reply, descriptors); e != 0) {
+    if (const int e = receive_packet(socket_.get(), reply, descriptors); e != 0) {
         return std::unexpected(fail_answer(e, "asking the device for its window"));
     }
     if (reply.code != 0) {
@@ -252,19 +266,19 @@ result<os::unique_fd> memory::attach_window(std::uint32_t function) {
     if (reply.version != abi::window_version || !descriptors[0] || !descriptors[1] || !descriptors[2]) {
         return std::unexpected(fail(errc::version_mismatch, 0, "the device is of another version of vinic"));
     }
-    window_->function = reply.function;
-    window_->epoch = reply.epoch;
-    window_->window_bytes = reply.window_bytes;
-    window_->doorbell.reset(descriptors[1].release());
-    window_->mailbox.reset(descriptors[2].release());
-    if (!window_->doorbell || !window_->mailbox) {
+    function_ = reply.function;
+    epoch_ = reply.epoch;
+    bytes_ = reply.window_bytes;
+    doorbell_.reset(descriptors[1].release());
+    mailbox_.reset(descriptors[2].release());
+    if (!doorbell_ || !mailbox_) {
         return std::unexpected(fail_os(errno, "keeping the device's event descriptors"));
     }
     return std::move(descriptors[0]);
 }
 
 /// True: process entry i is ours, and the device serves that context.
-result<bool> memory::enter_context(std::uint32_t i) {
+result<bool> window::enter_context(std::uint32_t i) {
     if (process(i).state.load_acquire() != static_cast<std::uint32_t>(abi::process_state::free) ||
         !os::try_lock_byte(fd_.get(), process_byte + i)) {
         return false;
@@ -273,13 +287,13 @@ result<bool> memory::enter_context(std::uint32_t i) {
     abi::enter_reply reply{};
     if (process(i).state.load_acquire() != static_cast<std::uint32_t>(abi::process_state::free)) {
         reply.code = static_cast<std::uint32_t>(errc::busy);  // somebody came and died in between
-    } else if (!send_packet(window_->socket.get(), wanted)) {
+    } else if (!send_packet(socket_.get(), wanted)) {
         return std::unexpected(fail_answer(errno, "entering the window"));
-    } else if (const int e = receive_packet(window_->socket.get(), reply, {}); e != 0) {
+    } else if (const int e = receive_packet(socket_.get(), reply, {}); e != 0) {
         return std::unexpected(fail_answer(e, "entering the window"));
     }
     if (reply.code == 0) {
-        window_->context_epoch = reply.context_epoch;
+        context_epoch_ = reply.context_epoch;
         return true;
     }
     os::unlock_byte(fd_.get(), process_byte + i);
@@ -290,7 +304,7 @@ result<bool> memory::enter_context(std::uint32_t i) {
 }
 
 /// False: no entry is free at the moment.
-result<bool> memory::enter_window() {
+result<bool> window::enter_window() {
     std::uint32_t i = 0;
     for (bool entered = false; !entered; ++i) {
         if (i == abi::context_count) {
@@ -318,49 +332,9 @@ result<bool> memory::enter_window() {
     }
     settle_in(i);
     if (const control_lock hold(*this, farewell); hold) {
-        bury_the_dead(*this);
+        tables::bury_the_dead(*this);
     }
     return true;
 }
 
-result<void> memory::admits(std::uint64_t bytes) const {
-    struct stat s{};
-    const std::uint64_t limit = window_ != nullptr ? identity().memory_bytes.load_relaxed() : 0;
-    if (limit == 0 || ::fstat(fd_.get(), &s) != 0) {
-        return {};
-    }
-    constexpr std::uint64_t block_bytes = 512;  // of st_blocks, whatever the file system
-    const std::uint64_t used = static_cast<std::uint64_t>(s.st_blocks) * block_bytes;
-    if (used <= limit && bytes <= limit - used) {
-        return {};
-    }
-    return std::unexpected(fail(errc::out_of_memory, EDQUOT,
-                                "taking " + std::to_string(bytes) + " bytes: this function may hold " +
-                                    std::to_string(limit) + ", and holds " + std::to_string(used)));
-}
-
-bool memory::cut_off() const noexcept {
-    const abi::identity_page& page = identity();
-    if (page.epoch.load_acquire() != window_->epoch ||
-        page.context_epoch[self_].load_acquire() != window_->context_epoch) {
-        return true;
-    }
-    if (lost()) {
-        return true;
-    }
-    return os::has_hung_up(window_->socket.number());
-}
-
-void memory::leave_window() noexcept {
-    if (const control_lock hold(*this, farewell); hold) {
-        retire_process(*this, self_, abi::break_reason::remote_disconnect);
-    }
-    // The socket last: with its close, the device may take the memory of the last process that was in.
-    map_ = {};
-    const abi::leave_notice goodbye{static_cast<std::uint32_t>(abi::packet::leave), self_};
-    (void)::send(window_->socket.get(), &goodbye, sizeof goodbye, MSG_NOSIGNAL | MSG_DONTWAIT);
-    window_->socket.reset();
-    fd_.reset();
-}
-
-}  // namespace vinic::device
+}  // namespace vinic::isolated

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // span.cc -- parses a span, and decides which one counts: option, environment, or what the file system holds.
-#include "device/span.hpp"
+#include "tables/span.hpp"
 
 #include <sys/statvfs.h>
 
@@ -13,7 +13,7 @@
 
 #include "abi/layout.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 namespace {
 
@@ -69,4 +69,4 @@ std::string words_of_span(std::uint64_t bytes) {
     return bytes % (1ULL << 30) == 0 ? std::to_string(bytes >> 30) + " GiB" : std::to_string(bytes >> 20) + " MiB";
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

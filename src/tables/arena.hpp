@@ -9,9 +9,9 @@
 
 #include <map>
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 /// Not thread-safe: the nic's mutex guards it.
 class arena {
@@ -43,4 +43,4 @@ private:
     spans slab_storage_;  // slab -> bytes of it that have storage
 };
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // processes.cc -- finds the dead, and clears away what a process owned, table by table.
-#include "device/processes.hpp"
+#include "tables/processes.hpp"
 
 #include <utility>
 #include <vector>
 
-#include "device/link.hpp"
 #include "rules/extents.hpp"
+#include "tables/link.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 namespace {
 
@@ -77,53 +77,6 @@ void free_keys(memory& m, std::uint32_t owner) noexcept {
             m.give(abi::domains, i);
         }
     }
-}
-
-/// In a window the device is the engine: it has let go once it says so, or was told VI by VI.
-bool device_has_let_go(const memory& m, std::uint32_t owner) noexcept {
-    bool any = false;
-    for (std::uint32_t i = 0; i < m.backed(abi::vis) && !any; ++i) {
-        any = m.vi(i).owner.load_relaxed() == owner;
-    }
-    return !m.served(owner - 1) || (owner == m.owner_word() && !any);
-}
-
-/// True once every engine of another process that was inside memory when we looked has left it.
-bool engines_have_left(memory& m, std::uint32_t owner) noexcept {
-    if (m.window() != nullptr) {
-        return device_has_let_go(m, owner);
-    }
-    struct inside {
-        const abi::word32* word;
-        std::uint32_t seen;
-        const abi::vi_entry* vi;
-    };
-    m.heavy_barrier();
-    std::vector<inside> all;
-    try {
-        for (std::uint32_t i = 0; i < m.backed(abi::vis); ++i) {
-            const abi::vi_entry& v = m.vi(i);
-            if (v.owner.load_relaxed() == 0 || v.owner.load_relaxed() == owner) {
-                continue;
-            }
-            for (const abi::word32& e : v.executing) {
-                if (const std::uint32_t seen = e.load_acquire(); (seen & 1) != 0) {
-                    all.push_back({&e, seen, &v});
-                }
-            }
-        }
-    } catch (const std::bad_alloc&) {
-        return false;  // nobody knows
-    }
-    for (const inside& x : all) {
-        for (int spins = 0; x.word->load_acquire() == x.seen && engine_inside(m, *x.vi); ++spins) {
-            if (spins > 1000) {
-                return false;
-            }
-            os::spin_pause();
-        }
-    }
-    return true;
 }
 
 void free_memory(memory& m, std::uint32_t i) noexcept {
@@ -197,7 +150,7 @@ void retire_process(memory& m, std::uint32_t i, abi::break_reason reason) noexce
     free_names(m, owner);
     break_links(m, owner, reason);
     free_keys(m, owner);
-    if (engines_have_left(m, owner)) {
+    if (m.engines_have_left(owner)) {
         free_memory(m, i);
     }
 }
@@ -237,4 +190,4 @@ void look_for_dead(memory& m, std::uint64_t now_ns) noexcept {
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -24,7 +24,7 @@
 #include <string_view>
 #include <vinic/words.hpp>
 
-namespace vinic::device {
+namespace vinic::isolated {
 
 /// What stands behind "vinicd:".
 struct server_address {
@@ -45,4 +45,4 @@ struct server_address {
 /// What is wrong with a window of so many bytes, in words that say what to do; nullptr: nothing.
 [[nodiscard]] const char* wrong_with_window(int fd, std::uint64_t bytes) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::isolated

@@ -20,7 +20,7 @@
 #include <string>
 #include <vinic/words.hpp>
 
-namespace vinic::device {
+namespace vinic::direct {
 
 /// What a file is judged by; see judge().
 struct openers {
@@ -48,4 +48,4 @@ enum class standing : std::uint8_t {
 /// Whether others than its owner can remove and rename files of a directory.
 [[nodiscard]] bool others_may_remove_from(const struct stat& directory, const openers& who) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // server.cc -- parses the address, looks users up, and examines who listens and what window came.
-#include "device/server.hpp"
+#include "isolated/server.hpp"
 
 #include <fcntl.h>
 #include <pwd.h>
@@ -17,7 +17,7 @@
 
 #include "abi/window.hpp"
 
-namespace vinic::device {
+namespace vinic::isolated {
 
 namespace {
 
@@ -144,4 +144,4 @@ const char* wrong_with_window(int fd, std::uint64_t bytes) noexcept {
     return nullptr;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::isolated

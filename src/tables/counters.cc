@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // counters.cc -- the table itself, proved complete, and reading the counters of a VI or a device.
-#include "device/counters.hpp"
+#include "tables/counters.hpp"
 
 #include <string_view>
 #include <vinic/words.hpp>
 
-namespace vinic::device {
+namespace vinic::tables {
 
 namespace {
 
@@ -134,4 +134,4 @@ counter_values counted_before(const abi::device_header& h) noexcept {
     return all;
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

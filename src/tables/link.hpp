@@ -6,9 +6,9 @@
 //   executing, everything else holds the control plane's lock.
 #pragma once
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 /// Marks queue q of VI v in its completion queue's ready bits and wakes the owner if it sleeps.
 /// Returns after a full fence.
@@ -36,4 +36,4 @@ inline constexpr std::uint64_t engine_patience_ns = 1'000'000'000;
 /// Waits until engine_inside has been false once for v, at most timeout_ns.  After a heavy barrier.
 [[nodiscard]] bool wait_engine_outside(const memory& m, const abi::vi_entry& v, std::uint64_t timeout_ns) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

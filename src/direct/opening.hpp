@@ -10,9 +10,9 @@
 #include <cstdint>
 #include <string>
 
-#include "device/memory.hpp"
+#include "direct/device_file.hpp"
 
-namespace vinic::device {
+namespace vinic::direct {
 
 /// Locked by a process that opens or leaves.
 inline constexpr std::uint64_t opening_byte = 0;
@@ -42,7 +42,7 @@ Words read_words(int fd, std::uint64_t at) noexcept {
 }
 
 /// The directory of a device's file, and what is looked for in it.
-struct memory::place {
+struct device_file::place {
     os::unique_fd directory;
     struct stat status{};
     std::string file;
@@ -50,6 +50,6 @@ struct memory::place {
 
 /// Waits for byte 0, which is somebody else's for as long as it takes to open or leave.  0, or errno: ETIMEDOUT when
 /// one holder (stopped while opening?) keeps it for so long, or a crowd for twelve times as long.
-[[nodiscard]] int lock_opening(int fd, patience p) noexcept;
+[[nodiscard]] int lock_opening(int fd, tables::patience p) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::direct

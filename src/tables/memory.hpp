@@ -1,62 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// memory.hpp -- one device's file: its life, its tables and its lock.
+// memory.hpp -- the memory that the processes of a device share: its tables, who is in it, and its lock.
 //
-//   Life of the file.  Byte 0 of the file is locked while somebody opens or leaves; byte 1 + i for as long as process
-//   entry i is in use.  An opener that finds no process byte locked starts afresh; the last process that leaves removes
-//   the file.  Locks vanish with their process, so SIGKILL leaves nothing that a later opener would take for alive.
-//   Only a file that is believed is opened at all: belief.hpp.
+//   It is a device's file (direct/device_file.hpp) or a function's window of the isolated placement
+//   (isolated/window.hpp); both have the same shape.
 //
-//     memory.cc          what an address means, and what is said when it cannot be opened
-//     attach.cc          the file's life                  entry.cc         the process' place in it
-//     control_lock.cc    the control plane's lock         tables.cc        entries of its tables
+//     entry.cc           a process' place in it           tables.cc        entries of its tables
+//     control_lock.cc    the control plane's lock         processes.cc     who is dead, and what is left of them
 //
-//   Or a function's window of the isolated placement (abi/window.hpp), which has the same shape: window.cc.
+//   Byte 1 + i of it is locked for as long as process entry i is in use.  Locks vanish with their process, so SIGKILL
+//   leaves nothing that a later opener would take for alive.
 #pragma once
-
-#include <sys/stat.h>
 
 #include <atomic>
 #include <memory>
 #include <string>
 #include <vinic/words.hpp>
 
-#include "abi/window.hpp"
+#include "abi/vi.hpp"
 #include "os/file.hpp"
 #include "os/kept_fd.hpp"
 #include "os/memory.hpp"
 #include "os/sync.hpp"
 
-namespace vinic::device {
-
-/// What the device of the isolated placement gave a process.
-struct attachment {
-    os::kept_fd socket;    ///< its close tells the device that the process has left
-    os::kept_fd doorbell;  ///< event descriptors
-    os::kept_fd mailbox;
-    std::uint32_t function = 0;
-    std::uint32_t epoch = 0;          ///< of the function
-    std::uint32_t context_epoch = 0;  ///< of this process' context
-    std::uint64_t window_bytes = 0;
-};
-
-struct openers;
-
-/// Where device files lie, as an absolute path.
-[[nodiscard]] std::string directory_of(const open_options& options);
+namespace vinic::tables {
 
 class memory {
 public:
+    /// An inspector maps read-only, takes no entry and makes nothing.
     enum class role { participant, inspector };
 
-    /// Opens or makes the device.  An inspector maps read-only, takes no entry and makes nothing.
-    [[nodiscard]] static result<std::unique_ptr<memory>> open(std::string_view device_address,
-                                                              const open_options& options, role as);
     memory(const memory&) = delete;
     memory& operator=(const memory&) = delete;
-    /// Leaves the device; the last one out removes the file.
-    ~memory();
+    virtual ~memory() = default;
 
+    // -- what is different in a file and in a window ---------------------------------------------------
+    /// Whether it may hold so many bytes more.  errc::out_of_memory: it may not.
+    [[nodiscard]] virtual result<void> admits(std::uint64_t) const { return {}; }
+    /// Whether nobody can open this device any more.
+    [[nodiscard]] virtual bool removed() const noexcept { return false; }
+    /// Whether the program has closed the descriptors by which this process is in.  Its place it keeps: its locks are
+    /// the open file's, which lives as long as the mapping.
+    [[nodiscard]] virtual bool lost() const noexcept { return fd_.get() < 0; }
+    /// Whether anybody but the processes of this memory may still use what process i left.
+    [[nodiscard]] virtual bool served(std::uint32_t) const noexcept { return false; }
+    /// True once every engine that was inside memory when we looked has left what `owner` had.
+    [[nodiscard]] virtual bool engines_have_left(std::uint32_t owner) noexcept = 0;
+    /// What there is room in, for an error; `size` in words.
+    [[nodiscard]] virtual std::string room(const std::string& size) const = 0;
+    /// In a forked child: everything shared is replaced by zeros, so that no handle works.
+    virtual void forget_after_fork() noexcept;
+
+    // -- the tables ------------------------------------------------------------------------------------
     [[nodiscard]] abi::device_header& header() const noexcept { return *at<abi::device_header>(0); }
     [[nodiscard]] abi::word32& chunk_owner(std::uint32_t i) const noexcept {
         return at<abi::word32>(abi::chunk_owners_offset)[i];
@@ -103,27 +98,6 @@ public:
     [[nodiscard]] const std::string& address() const noexcept { return address_; }
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
-    /// Isolated placement: what lies in a window only; nullptr for a device file.
-    [[nodiscard]] attachment* window() const noexcept { return window_.get(); }
-    /// Isolated placement: whether the function may hold so many bytes more.  errc::out_of_memory: it may not.
-    [[nodiscard]] result<void> admits(std::uint64_t bytes) const;
-    [[nodiscard]] abi::identity_page& identity() const noexcept {
-        return *at<abi::identity_page>(abi::identity_offset);
-    }
-    /// Whether the device of a window no longer serves this process: it died, or was reset, or this process has lost
-    /// what it reaches it by.
-    [[nodiscard]] bool cut_off() const noexcept;
-    /// Whether the program has closed the descriptors by which this process reaches the device.  Its place in a device
-    /// file it keeps: its locks are the open file's, which lives as long as the mapping.
-    [[nodiscard]] bool lost() const noexcept;
-    /// Whether anybody but the processes of this memory may still use what process i left: the device.
-    [[nodiscard]] bool served(std::uint32_t i) const noexcept {
-        return window_ != nullptr && i < abi::context_count && identity().context_epoch[i].load_acquire() != 0;
-    }
-
-    /// Whether the file has lost its name: nobody can open this device any more.
-    [[nodiscard]] bool removed() const noexcept;
-
     /// Whether process entry i is held by a living process.
     [[nodiscard]] bool alive(std::uint32_t i) const noexcept;
     /// A foreign address of process i can be reached by its pid: same pid namespace, which is known.
@@ -152,8 +126,6 @@ public:
     void give(abi::table t, std::uint32_t i) noexcept;
     [[nodiscard]] abi::word32& owner_of(abi::table t, std::uint32_t i) const noexcept;
 
-    /// In a forked child: everything shared is replaced by zeros, so that no handle works.
-    void forget_after_fork() noexcept;
     [[nodiscard]] bool forked() const noexcept { return forked_; }
 
     [[nodiscard]] error fail(errc code, int os_errno, std::string what) const;
@@ -163,53 +135,31 @@ public:
     /// Room that the file could not be given.
     [[nodiscard]] error fail_storage(int os_errno, std::string what) const;
 
-private:
-    struct place;  // opening.hpp
-    memory() noexcept : pid_namespace_(os::pid_namespace()) {}
+protected:
+    memory(std::string address, std::string path) noexcept
+        : address_(std::move(address)), path_(std::move(path)), pid_namespace_(os::pid_namespace()) {}
     static constexpr std::uint64_t process_byte = 1;  ///< the first process entry's lock
-    // attach.cc
-    [[nodiscard]] result<place> find_place() const;
-    [[nodiscard]] error fail_open(int os_errno, const place& p) const;
-    [[nodiscard]] error fail_opening(int os_errno) const;
-    [[nodiscard]] error fail_no_device() const;
-    [[nodiscard]] result<void> attach(const open_options& options);
-    [[nodiscard]] result<bool> attach_once(const open_options& options, const openers& who, bool last);
-    [[nodiscard]] result<bool> settle(const place& p, const open_options& options, const openers& who, bool last);
-    [[nodiscard]] result<bool> clear_away(const struct stat& mine, std::string why, bool last);
-    [[nodiscard]] result<void> join(const place& p, const openers& who);
-    [[nodiscard]] result<void> make_anew(const place& p, const open_options& options, const openers& who);
-    [[nodiscard]] result<void> initialise(const open_options& options);
-    [[nodiscard]] result<void> map_span(std::uint64_t span, bool writable);
+    [[nodiscard]] bool is_in() const noexcept { return self_ != abi::none32 && !forked_; }
     [[nodiscard]] result<void> check_version() const;
     [[nodiscard]] result<void> enter();
     [[nodiscard]] result<void> back_process(std::uint32_t i);
     void settle_in(std::uint32_t i) noexcept;
-    void open_again(const place* beside) noexcept;
-    [[nodiscard]] result<void> inspect();
-    void leave() noexcept;
-    // window.cc
-    [[nodiscard]] result<void> open_window(std::string_view where, role as);
-    [[nodiscard]] result<void> map_window(std::uint32_t function, role as);
-    [[nodiscard]] result<void> connect_socket();
-    [[nodiscard]] error fail_answer(int os_errno, const std::string& doing) const;
-    [[nodiscard]] result<os::unique_fd> attach_window(std::uint32_t function);
-    [[nodiscard]] result<bool> enter_window();
-    [[nodiscard]] result<bool> enter_context(std::uint32_t i);
-    void leave_window() noexcept;
-    void recount() noexcept;
+    /// A second open file: through /proc, or by its name in a directory, if it has one.
+    void open_again(int directory = -1, const char* name = nullptr) noexcept;
 
     std::string address_;
     std::string path_;
     os::kept_fd fd_;
     os::kept_fd mapping_fd_;
     os::mapping map_;
-    std::unique_ptr<attachment> window_;
-    std::string window_user_;  ///< who may serve it, beside root and ourselves
+    bool fenced_ = false;
+
+private:
+    void recount() noexcept;
     std::uint32_t self_ = abi::none32;
     std::uint64_t pid_namespace_;
     std::atomic<std::uint32_t> last_holder_ = 0;  ///< owner word of the process for which the last wait brought nothing
     std::atomic<std::uint32_t> stuck_holder_ = 0;  ///< and of the one for which a long wait did
-    bool fenced_ = false;
     bool forked_ = false;
 };
 
@@ -241,4 +191,4 @@ private:
     bool held_;
 };
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

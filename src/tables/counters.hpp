@@ -13,7 +13,7 @@
 
 #include "abi/vi.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 struct counter_words {
     const char* name;     ///< nullptr: a number that is kept free
@@ -39,4 +39,4 @@ using counter_values = std::array<std::uint64_t, counters_max>;
 /// What VIs counted that are gone.
 [[nodiscard]] counter_values counted_before(const abi::device_header& h) noexcept;
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

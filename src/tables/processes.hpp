@@ -8,9 +8,9 @@
 //   memory goes later: a peer's engine may be copying into it at this moment.
 #pragma once
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 /// Retires every process entry whose holder has died, and frees what is left of earlier ones where
 /// that is safe by now.  Under the lock.  Returns the number found dead.
@@ -30,4 +30,4 @@ void retire_counters(memory& m, const abi::vi_entry& v) noexcept;
 
 inline constexpr std::uint64_t scan_interval_ns = 20'000'000;
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -3,9 +3,9 @@
 // tables.cc -- entries of the tables: taken, given back, counted anew.
 #include <algorithm>
 
-#include "device/memory.hpp"
+#include "tables/memory.hpp"
 
-namespace vinic::device {
+namespace vinic::tables {
 
 namespace {
 
@@ -93,4 +93,4 @@ void memory::recount() noexcept {
     }
 }
 
-}  // namespace vinic::device
+}  // namespace vinic::tables

@@ -16,9 +16,13 @@ constexpr std::uint64_t ordered_bytes = 8 << 10;
 /// Likewise where a transfer is between two other processes, which is made by a device's own thread as a rule.
 constexpr std::uint64_t between_bytes = 16 << 10;
 
-/// What may go to `to` without the buffer: nothing, or up to a word's end, so that a buffer full is left.
-std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const rules::word_copy& words) noexcept {
-    if (bytes <= 2 * ordered_bytes || words.held() != 0) {
+/// What may go to `to` without the buffer: nothing, or up to a word's end, so that a buffer full is left.  The kernel
+/// copies page by page of `from`: where such a page does not end with a word of `to`, that word would be stored in two
+/// halves, and between two lots of pages much time may pass.
+std::uint64_t straight_part(const std::byte* to, std::uint64_t from, std::uint64_t bytes,
+                            const rules::word_copy& words) noexcept {
+    const bool words_stay_whole = (reinterpret_cast<std::uintptr_t>(to) - from) % 8 == 0;
+    if (bytes <= 2 * ordered_bytes || words.held() != 0 || !words_stay_whole) {
         return 0;
     }
     const std::uint64_t part = bytes - ordered_bytes;
@@ -30,7 +34,7 @@ std::uint64_t straight_part(const std::byte* to, std::uint64_t bytes, const rule
 int read_foreign(std::uint32_t pid, std::uint64_t from, std::byte* to, std::uint64_t bytes, rules::word_copy& words,
                  bool ends) noexcept {
     std::byte buffer[ordered_bytes];
-    std::uint64_t done = straight_part(to, bytes, words);
+    std::uint64_t done = straight_part(to, from, bytes, words);
     if (const int e = done != 0 ? read_process(pid, from, to, done) : 0; e != 0) {
         return e;
     }

@@ -4,7 +4,7 @@
 //
 //   Into such memory the kernel stores as it likes.  Out of it, into memory that a program may watch, bytes come by way
 //   of a buffer, from which they are stored as copy.hpp promises; of a long move only the last part, and the kernel
-//   stores itself what lies before that.
+//   stores itself what lies before that, if its pages do not end within a word.
 //
 //   Outward moves (write_process) are made where they are called: see os/process_memory.hpp.
 #pragma once

@@ -288,14 +288,12 @@ void crowd::end() {
 wire_client::wire_client(const daemon& d, std::uint32_t function, std::uint32_t context) : context_(context) {
     // As the library does, it comes again while what was there before is cleared away.
     std::uint32_t code = 0;
-    require(comes_true([&] { return (code = attach(d, function)) != busy; }) && code == 0,
-            "a function can be attached");
-    const abi::enter_request enter{static_cast<std::uint32_t>(abi::packet::enter), context};
-    abi::enter_reply entered{};
-    require(::send(socket_.get(), &enter, sizeof enter, MSG_NOSIGNAL) == sizeof enter &&
-                ::recv(socket_.get(), &entered, sizeof entered, 0) == sizeof entered,
-            "a context is asked for");
-    require(entered.code == 0, "a context can be entered: " + std::to_string(entered.code));
+    require(comes_true([&] {
+                code = attach(d, function);
+                return (code = code == 0 ? enter() : code) != busy;
+            }),
+            "a function can be entered");
+    require(code == 0, "a function can be entered: " + std::to_string(code));
     void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, window_.get(), 0);
     require(p != MAP_FAILED, "a window can be mapped");
     base_ = static_cast<std::byte*>(p);
@@ -324,6 +322,15 @@ std::uint32_t wire_client::attach(const daemon& d, std::uint32_t function) {
         mailbox_.reset(fds[2]);
         bytes_ = reply.window_bytes;
     }
+    return reply.code;
+}
+
+std::uint32_t wire_client::enter() const {
+    const abi::enter_request wanted{static_cast<std::uint32_t>(abi::packet::enter), context_};
+    abi::enter_reply reply{};
+    require(::send(socket_.get(), &wanted, sizeof wanted, MSG_NOSIGNAL) == sizeof wanted &&
+                ::recv(socket_.get(), &reply, sizeof reply, 0) == sizeof reply,
+            "a context is asked for");
     return reply.code;
 }
 

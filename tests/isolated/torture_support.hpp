@@ -168,6 +168,7 @@ public:
 private:
     /// What the device says: 0 or an errc.
     [[nodiscard]] std::uint32_t attach(const daemon& d, std::uint32_t function);
+    [[nodiscard]] std::uint32_t enter() const;
 
     vinic::os::unique_fd socket_;
     vinic::os::unique_fd window_;

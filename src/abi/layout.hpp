@@ -29,7 +29,7 @@
 namespace vinic::abi {
 
 inline constexpr std::uint64_t magic = 0x3130'6369'6e69'76ULL;  // "vinic01", stored last
-inline constexpr std::uint32_t layout_version = 3;
+inline constexpr std::uint32_t layout_version = 4;
 
 inline constexpr std::uint64_t page_size = 4096;
 inline constexpr std::uint64_t chunk_size = 64ULL << 20;
@@ -186,7 +186,7 @@ struct request_entry {
     std::uint32_t peer_vi;       ///< the answering VI
     std::uint8_t data[private_data_bytes_max];
     std::uint8_t answer[private_data_bytes_max];
-    peer_description peer;  ///< isolated placement: the answering VI, as the device describes it
+    peer_description peer;  ///< the answering VI, by whoever connected the two
     std::uint8_t pad_[1024 - 32 - 264 - 8 - 512 - sizeof(peer_description)];
 };
 static_assert(sizeof(request_entry) == 1024);

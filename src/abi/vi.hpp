@@ -65,7 +65,7 @@ struct receive_completion {
     std::uint8_t status;
     std::uint8_t flags;
     std::uint16_t reserved_;
-    std::uint8_t payload[payload_in_completion];
+    std::uint8_t payload[payload_in_completion];  ///< behind a word, of kinds that tell one: datagrams, the source
 };
 static_assert(sizeof(receive_completion) == line_size);
 
@@ -227,7 +227,10 @@ struct vi_entry {
     word64 receive_extra;
     word64 send_extra;
     word64 context;
-    std::uint64_t reserved0_[3];
+    word32 kind;        ///< rules::receiver_kind, 0: its buffers lie in the ring
+    word32 kind_bytes;  ///< of the kind's table
+    word64 kind_table;  ///< its offset
+    std::uint64_t reserved0_;
     // line 2
     alignas(line_size) word64 state;
     word32 peer;               ///< index of the connected VI

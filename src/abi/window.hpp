@@ -31,7 +31,7 @@
 
 namespace vinic::abi {
 
-inline constexpr std::uint32_t window_version = 4;
+inline constexpr std::uint32_t window_version = 5;
 inline constexpr std::uint64_t window_magic = 0x3177'6369'6e69'76ULL;  // "vinicw1"
 
 inline constexpr std::uint32_t context_count = 64;        ///< processes that may use one function at a time
@@ -137,11 +137,12 @@ struct vi_description {
     std::uint32_t generation;
     std::uint32_t cq[2];
     std::uint32_t cq_bit[2];
-    std::uint32_t reserved_;
+    std::uint32_t kind;  ///< rules::receiver_kind
     std::uint64_t receive_ring;
     std::uint64_t send_ring;
+    std::uint64_t kind_table;  ///< change_vi may set it
 };
-static_assert(sizeof(vi_description) == 80);
+static_assert(sizeof(vi_description) == 88);
 
 struct connect_mail {
     address_key at;

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::string_view file_scheme = "shm:";
 constexpr std::string_view file_prefix = "vinic-";
-// device/memory.hpp, "Life of the file": byte 0 is locked by a process that opens or leaves, byte 1 + i by the holder
+// direct/device_file.hpp: byte 0 is locked by a process that opens or leaves, byte 1 + i by the holder
 // of process entry i.
 constexpr std::uint64_t opening_byte = 0;
 constexpr std::uint64_t process_byte = 1;

@@ -57,7 +57,7 @@ public:
     /// What it was when it was opened; live and stale can be read.
     [[nodiscard]] file_state state() const noexcept { return state_; }
     [[nodiscard]] bool readable() const noexcept { return state_ == file_state::live || state_ == file_state::stale; }
-    /// Whose it is: what the library asks before it opens one (device/belief.hpp).
+    /// Whose it is: what the library asks before it opens one (direct/belief.hpp).
     [[nodiscard]] direct::standing standing() const noexcept { return direct::standing_of(status_); }
     [[nodiscard]] bool believed() const noexcept { return standing() != direct::standing::alien; }
     /// Whether looking at it took longer than any honest device does; what came later reads as zeros.

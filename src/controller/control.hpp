@@ -107,6 +107,7 @@ private:
     // vi_verbs.cc
     [[nodiscard]] errc create_vi(call& c);
     [[nodiscard]] errc destroy_vi(call& c);
+    [[nodiscard]] bool set_kind(vi& v, const abi::vi_description& d) const noexcept;
     [[nodiscard]] errc change_vi(call& c);
     [[nodiscard]] errc register_region(call& c);
     [[nodiscard]] errc deregister_region(call& c);

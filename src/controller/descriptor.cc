@@ -53,6 +53,7 @@ bool lease_runner::fetch(const vi& v, transfer& t) const noexcept {
         return is_there ? w.at<std::byte>(offset) : nullptr;
     };
     t.begin();
+    t.claim.reset();
     return rules::unpack(d, v.d.segments_max, inline_most(v), extra, t, t.room) && fits(v, t);
 }
 

@@ -25,6 +25,7 @@
 #include "controller/vectors.hpp"
 #include "controller/window.hpp"
 #include "os/sync.hpp"
+#include "rules/receivers.hpp"
 #include "rules/ring.hpp"
 
 namespace vinic::controller {
@@ -73,6 +74,7 @@ struct vi {
     std::uint32_t receive_mask = 0;
     std::uint32_t send_extra_bytes = 0;        ///< per descriptor
     std::uint32_t receive_extra_per_slot = 0;  ///< segments
+    rules::chooser chooser;                    ///< set when it is idle
 
     // Connection, under the board; engines look at `link` to stop early.
     std::atomic<abi::link> link{abi::link::idle};
@@ -88,6 +90,7 @@ struct vi {
     // A message whose receiver is not ready.
     bool waits = false;
     bool waits_for_function = false;                                ///< and not for a descriptor
+    std::optional<rules::arrival> waits_with;                       ///< and for a buffer that suits this
     std::uint64_t wait_end_ns = 0;                                  ///< 0: no limit
     using limited_waits = std::set<std::pair<std::uint64_t, vi*>>;  ///< by when they end
     limited_waits::node_type wait_node;                             ///< its own, while it is not in the list
@@ -122,6 +125,9 @@ struct vi {
     }
     [[nodiscard]] bool has_receive() const noexcept {
         return rules::is_posted(receives[receive_next & receive_mask].descriptor, receive_next);
+    }
+    [[nodiscard]] bool has_place(const rules::arrival& a) const noexcept {
+        return chooser.kind == nullptr || chooser.kind->has_place(chooser.table, a);
     }
 };
 
@@ -196,7 +202,8 @@ struct function {
 /// Whether a sender that waits has what it waits for.
 [[nodiscard]] inline bool is_ready_for(const vi& sender, const vi& receiver) noexcept {
     return receiver.owner->allowed.load(std::memory_order_relaxed) &&
-           (sender.waits_for_function || receiver.has_receive());
+           (sender.waits_for_function ||
+            (receiver.has_receive() && (!sender.waits_with || receiver.has_place(*sender.waits_with))));
 }
 
 inline void set_link(vi& v, abi::link l) noexcept {

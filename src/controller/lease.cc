@@ -125,6 +125,12 @@ lease_end lease_runner::run(vi& v, std::uint32_t bytes_max, std::uint32_t descri
         }
         if (o.waits() || o.is_unfinished()) {
             tally_.reason = o.waits() ? why::waits : why::more;
+            if (o.waits()) {
+                v.waits_with.reset();
+                if (v.peer->chooser.kind != nullptr && t.opcode == opcode::send) {
+                    v.waits_with = rules::arrival_of(t);
+                }
+            }
             break;
         }
         ++tally_.descriptors;

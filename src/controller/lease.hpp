@@ -18,6 +18,7 @@ using rules::outcome;
 /// A descriptor that was fetched, and how far it has come.  Big: never zeroed as a whole.
 struct transfer : rules::message, rules::progress<place> {
     std::uint16_t receive_count;
+    std::optional<std::uint64_t> claim;  ///< of a receiver with a table: what will be told of the buffer
     abi::segment receive_segments[rules::segments_limit];
     rules::message_room room;
 };
@@ -62,6 +63,7 @@ private:
     static constexpr std::uint64_t no_lease_limit = ~std::uint64_t{0};
     static constexpr std::uint64_t block_least = 4 << 10;  ///< moved before the first look at the clock
     struct engine;
+    struct choosing_engine;
 
     /// Whether so many pages more may be touched in f's window that may not be there.
     [[nodiscard]] bool may_make(function& f, std::uint32_t pages) noexcept;
@@ -81,7 +83,7 @@ private:
     [[nodiscard]] bool keep(vi& v) noexcept;
     [[nodiscard]] outcome give_up(const vi& v, const transfer& t) noexcept;
     [[nodiscard]] outcome end(const vi& v, vi* to, rules::fault f) noexcept;
-    void complete(vi& v, vi& to, const rules::receipt& r) noexcept;
+    void complete(vi& to, const rules::receipt& r, bool tells, std::uint64_t telling) noexcept;
 
     function_list functions_;
     std::vector<memory_allowance> allowances_;  ///< by function

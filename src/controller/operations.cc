@@ -2,6 +2,7 @@
 //
 // operations.cc -- what the operations of rules/ ask of an engine that believes nothing, and for whom it runs them.
 #include <algorithm>
+#include <utility>
 
 #include "controller/lease.hpp"
 #include "controller/notify.hpp"
@@ -65,7 +66,11 @@ struct lease_runner::engine {
     [[nodiscard]] bool offers(std::uint32_t flag) const noexcept { return (to.d.flags & flag) != 0; }
 
     [[nodiscard]] bool receive_ready() const noexcept { return to.has_receive(); }
-    [[nodiscard]] bool take_receive() const noexcept { return lease_runner::take_receive(to, t); }
+    [[nodiscard]] rules::choice choose(const rules::message&) const noexcept {
+        return !to.has_receive()                   ? rules::choice::wait
+               : lease_runner::take_receive(to, t) ? rules::choice::place
+                                                   : rules::choice::refuse;
+    }
     [[nodiscard]] std::uint32_t receive_count() const noexcept { return t.receive_count; }
     [[nodiscard]] const abi::segment& receive_segment(std::uint32_t i) const noexcept { return t.receive_segments[i]; }
     [[nodiscard]] std::uint32_t payload_max() const noexcept {
@@ -110,7 +115,46 @@ struct lease_runner::engine {
     }
     /// Never asked here: a move does not look at the connection, room() does.
     [[nodiscard]] static constexpr outcome overtaken() noexcept { return outcome::unfinished(); }
-    void complete(const rules::receipt& r) const noexcept { x.complete(v, to, r); }
+    void complete(const rules::receipt& r) const noexcept {
+        x.complete(to, r, v.is_datagram(), v.is_datagram() ? v.address() : 0);
+    }
+};
+
+/// To a receiver with a table.  A claim that is told of is its owner's to give back; every other one is released.
+struct lease_runner::choosing_engine : engine {
+    [[nodiscard]] rules::choice choose(const rules::message&) const noexcept {
+        const rules::chooser& by = to.chooser;
+        const auto pages = static_cast<std::uint32_t>(by.table.size() / memory_account::page_bytes) + 2;
+        if (!to.has_receive()) {
+            return rules::choice::wait;
+        }
+        if (!x.may_make(*to.owner, pages)) {
+            return rules::choice::refuse;
+        }
+        rules::landing where;
+        const rules::choice c = by.kind->choose(by.table, rules::arrival_of(t), where);
+        if (c == rules::choice::place) {
+            t.claim = where.telling;
+            t.receive_count = static_cast<std::uint16_t>(std::min(where.count, rules::landing::segments_max));
+            std::copy_n(where.segments, t.receive_count, t.receive_segments);
+        }
+        return c;
+    }
+    [[nodiscard]] static constexpr std::uint32_t payload_max() noexcept { return 0; }
+    void complete(const rules::receipt& r) const noexcept {
+        x.complete(to, r, true, std::exchange(t.claim, std::nullopt).value_or(rules::no_telling));
+    }
+    [[nodiscard]] outcome end_receive(rules::fault f, const rules::message& m, std::uint32_t bytes) const noexcept {
+        const rules::ending& e = rules::ending_of(f);
+        complete({*e.receiver, rules::receive_flags(m.has_immediate, e.receive_flags), bytes, m.immediate});
+        return end(f);
+    }
+    [[nodiscard]] outcome end(rules::fault f) const noexcept {
+        if (const auto claim = std::exchange(t.claim, std::nullopt)) {
+            to.chooser.kind->release(to.chooser.table, *claim);
+        }
+        return engine::end(f);
+    }
 };
 
 /// Moves the part of the first n bytes that lies together at both sides, but no more than is moved between two looks at
@@ -174,9 +218,8 @@ outcome lease_runner::end(const vi& v, vi* to, rules::fault f) noexcept {
 }
 
 /// Publishes the completion of the receive descriptor that is taken, and steps on.
-void lease_runner::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
-    rules::publish(to.receives[to.receive_next & to.receive_mask].completion, to.receive_next, r, v.is_datagram(),
-                   v.is_datagram() ? v.address() : 0);
+void lease_runner::complete(vi& to, const rules::receipt& r, bool tells, std::uint64_t telling) noexcept {
+    rules::publish(to.receives[to.receive_next & to.receive_mask].completion, to.receive_next, r, tells, telling);
     ++to.receive_next;
     signal_if_wanted(to, abi::receive_queue);
     if (r.status == status::success) {
@@ -188,6 +231,10 @@ void lease_runner::complete(vi& v, vi& to, const rules::receipt& r) noexcept {
 
 outcome lease_runner::deliver(vi& v, vi& to, transfer& t) noexcept {
     t.look_again();
+    if (to.chooser.kind != nullptr) [[unlikely]] {
+        choosing_engine e{{*this, v, to, t}};
+        return rules::run<choosing_engine, place>(e, t, t);
+    }
     engine e{*this, v, to, t};
     return rules::run<engine, place>(e, t, t);
 }

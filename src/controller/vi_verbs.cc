@@ -28,9 +28,9 @@ bool is_valid(const window& w, const abi::vi_description& d) noexcept {
         static_cast<reliability>(std::min<std::uint32_t>(d.reliability, 0xff)),
         (d.flags & abi::is_datagram) != 0 ? vinic::service::datagram : vinic::service::connected};
     return (d.flags & ~(changeable_flags | abi::is_datagram)) == 0 && rules::wrong_with(shape) == nullptr &&
-           std::has_single_bit(d.send_depth) && std::has_single_bit(d.receive_depth) && d.cq[0] < abi::cq_count &&
-           d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count && d.cq_bit[1] < 2 * abi::vi_count &&
-           is_ring(w, d.send_ring, d.send_depth, sizeof(abi::send_descriptor)) &&
+           d.kind == 0 && std::has_single_bit(d.send_depth) && std::has_single_bit(d.receive_depth) &&
+           d.cq[0] < abi::cq_count && d.cq[1] < abi::cq_count && d.cq_bit[0] < 2 * abi::vi_count &&
+           d.cq_bit[1] < 2 * abi::vi_count && is_ring(w, d.send_ring, d.send_depth, sizeof(abi::send_descriptor)) &&
            is_ring(w, d.receive_ring, d.receive_depth, sizeof(abi::receive_slot));
 }
 
@@ -75,6 +75,18 @@ errc control::create_vi(call& c) {
     return errc::ok;
 }
 
+/// False: a kind that this device does not know, or its table lies where none may.
+bool control::set_kind(vi& v, const abi::vi_description& d) const noexcept {
+    const rules::receiver_kind* const kind = rules::find_kind(d.kind);
+    const window& w = v.owner->window;
+    if (!rules::is_known(d.kind) || (kind != nullptr && !is_ring(w, d.kind_table, kind->table_bytes, 1))) {
+        return false;
+    }
+    v.chooser = {kind, kind != nullptr ? rules::receiver_table(w.at<std::byte>(d.kind_table), kind->table_bytes)
+                                       : rules::receiver_table()};
+    return true;
+}
+
 errc control::change_vi(call& c) {
     vi* v = c.own_vi(c.v[0]);
     const auto d = c.as<abi::vi_description>();
@@ -87,6 +99,9 @@ errc control::change_vi(call& c) {
     }
     if (d.reliability > static_cast<std::uint32_t>(reliability::reception) ||
         (d.flags & ~changeable_flags) != 0) {  // datagram VIs are never idle
+        return errc::invalid_argument;
+    }
+    if (!set_kind(*v, d)) {
         return errc::invalid_argument;
     }
     v->d.domain = d.domain;

@@ -22,7 +22,6 @@
 
 #include "direct/device_file.hpp"
 #include "direct/opening.hpp"
-#include "tables/link.hpp"
 #include "tables/processes.hpp"
 #include "tables/span.hpp"
 
@@ -35,6 +34,7 @@ using tables::farewell;
 namespace {
 
 constexpr int opening_attempts = 300;
+
 /// Opens the device file or makes it; fd or -1.  Never O_CREAT on a file that is there: in a sticky
 /// directory the kernel refuses that for another user's file (fs.protected_regular).
 int open_or_make(int directory, const char* name) noexcept {
@@ -308,6 +308,32 @@ result<void> device_file::initialise(const open_options& options) {
     header().fence.store_relaxed(os::register_asymmetric_barrier() ? 0 : 1);
     header().created_ns.store_relaxed(os::now_ns());
     header().magic.store_release(abi::magic);
+    return {};
+}
+
+result<void> device_file::enter() {
+    fenced_ = header().fence.load_relaxed() != 0;
+    if (!fenced_ && !os::register_asymmetric_barrier()) {
+        return std::unexpected(
+            fail(errc::not_supported, errno,
+                 "its processes use membarrier(2), which is refused to this one; allow that system call"));
+    }
+    std::uint32_t i = 0;
+    while (i < abi::process_count) {
+        if (auto r = back_process(i); !r) {
+            return r;
+        }
+        if (process(i).state.load_acquire() == static_cast<std::uint32_t>(abi::process_state::free) &&
+            os::try_lock_byte(fd_.get(), process_byte + i)) {
+            break;
+        }
+        ++i;
+    }
+    if (i == abi::process_count) {
+        return std::unexpected(
+            fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
+    }
+    settle_in(i);
     return {};
 }
 

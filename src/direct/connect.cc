@@ -8,7 +8,6 @@
 //                                request: rejected <-- answer(nullptr) --
 #include "direct/provider.hpp"
 #include "rules/vi.hpp"
-#include "tables/processes.hpp"
 
 namespace vinic::direct {
 
@@ -222,6 +221,9 @@ result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<
         r.answer_bytes = put(r.answer, data);
         settle(r, request_stage::rejected);
         return {};
+    }
+    if (auto suitable = suits(q, *vi, doing); !suitable) {
+        return suitable;
     }
     if (abi::link_of(vi->entry->state.load_acquire()) != abi::link::idle) {
         return std::unexpected(nic.fail(errc::invalid_state, std::string(doing) + ": the VI is not idle"));

@@ -55,9 +55,9 @@ errc datagram_vi::execute(std::uint64_t, const rules::message& what, const work_
         r.to_process = to.owner.load_relaxed() - 1;
         r.fill = to.receive_next.load_relaxed();
         r.connected = entry->state.load_relaxed();
-        r.datagram = true;
+        r.tells = true;
         r.payload_max = rules::payload_max(reliability::unreliable, service::datagram);
-        r.datagram_source = abi::make_datagram_address(index, 0, entry->generation.load_relaxed());
+        r.telling = abi::make_datagram_address(index, 0, entry->generation.load_relaxed());
         // A sender that died here may have completed a descriptor without counting it.
         while (rules::has_arrived(r.target.slots[r.fill & r.target.mask].completion, r.fill)) {
             ++r.fill;

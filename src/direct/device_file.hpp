@@ -49,6 +49,7 @@ private:
     [[nodiscard]] result<void> make_anew(const place& p, const open_options& options, const openers& who);
     [[nodiscard]] result<void> initialise(const open_options& options);
     [[nodiscard]] result<void> map_span(std::uint64_t span, bool writable);
+    [[nodiscard]] result<void> enter();
     [[nodiscard]] result<void> inspect();
     void leave() noexcept;
 };

@@ -4,6 +4,8 @@
 // fails here.
 #include "direct/engine.hpp"
 
+#include <utility>
+
 namespace vinic::direct {
 
 /// A connection that is broken already ended first: with a peer that dies its keys go, and their refusal is not the
@@ -59,14 +61,16 @@ struct route::engine {
 
     [[nodiscard]] abi::receive_slot& slot() const noexcept { return r.target.slots[r.fill & r.target.mask]; }
     [[nodiscard]] bool receive_ready() const noexcept { return r.receiver_ready(); }
-    [[nodiscard]] static constexpr bool take_receive() noexcept { return true; }
+    [[nodiscard]] rules::choice choose(const rules::message&) const noexcept {
+        return receive_ready() ? rules::choice::place : rules::choice::wait;
+    }
     [[nodiscard]] std::uint32_t receive_count() const noexcept { return slot().descriptor.segment_count; }
     [[nodiscard]] const abi::segment& receive_segment(std::uint32_t i) const noexcept {
         return r.target.segment_of(slot().descriptor, r.fill, i);
     }
     [[nodiscard]] std::uint32_t payload_max() const noexcept { return r.payload_max; }
     [[nodiscard]] std::byte* payload() const noexcept {
-        return reinterpret_cast<std::byte*>(slot().completion.payload) + (r.datagram ? 8 : 0);
+        return reinterpret_cast<std::byte*>(slot().completion.payload) + (r.tells ? 8 : 0);
     }
     [[nodiscard]] place payload_place(std::uint32_t bytes) const noexcept { return own_bytes(payload(), bytes); }
     void put_payload(const std::byte* data, std::uint32_t bytes) const noexcept {
@@ -90,18 +94,70 @@ struct route::engine {
     }
 
     [[nodiscard]] outcome end(rules::fault f) const noexcept { return r.end(f); }
-    [[nodiscard]] outcome end_receive(rules::fault f, const operation& op, std::uint32_t bytes) const noexcept {
-        return r.end_receive(f, op.has_immediate, op.immediate, bytes);
+    [[nodiscard]] outcome end_receive(rules::fault f, const rules::message& m, std::uint32_t bytes) const noexcept {
+        return r.end_receive(f, m.has_immediate, m.immediate, bytes);
     }
     [[nodiscard]] outcome refuse_access(enum opcode what) const noexcept { return r.refuse_access(what); }
     [[nodiscard]] outcome overtaken() const noexcept { return r.overtaken(); }
     void complete(const rules::receipt& how) const noexcept { r.complete(how); }
 };
 
-outcome route::run(const operation& op) noexcept {
+struct route::choosing_engine : engine {
+    rules::landing where;
+    bool claimed = false;
+
+    [[nodiscard]] rules::choice choose(const rules::message& m) noexcept {
+        if (!receive_ready()) {
+            return rules::choice::wait;
+        }
+        const rules::choice c = r.chooser.kind->choose(r.chooser.table, rules::arrival_of(m), where);
+        claimed = c == rules::choice::place;
+        return c;
+    }
+    [[nodiscard]] std::uint32_t receive_count() const noexcept {
+        return std::min(where.count, rules::landing::segments_max);
+    }
+    [[nodiscard]] const abi::segment& receive_segment(std::uint32_t i) const noexcept { return where.segments[i]; }
+    [[nodiscard]] static constexpr std::uint32_t payload_max() noexcept { return 0; }
+
+    /// What is told is the poller's to give back.
+    void tell() noexcept { r.telling = std::exchange(claimed, false) ? where.telling : rules::no_telling; }
+    void complete(const rules::receipt& how) noexcept {
+        tell();
+        engine::complete(how);
+    }
+    [[nodiscard]] outcome end_receive(rules::fault f, const rules::message& m, std::uint32_t bytes) noexcept {
+        tell();
+        return engine::end_receive(f, m, bytes);
+    }
+    void release() noexcept {
+        if (std::exchange(claimed, false)) {
+            r.chooser.kind->release(r.chooser.table, where.telling);
+        }
+    }
+    [[nodiscard]] outcome end(rules::fault f) noexcept {
+        release();
+        return engine::end(f);
+    }
+    [[nodiscard]] outcome overtaken() noexcept {
+        release();
+        return engine::overtaken();
+    }
+};
+
+outcome route::run_chosen(const rules::message& m) noexcept {
+    choosing_engine e{{*this}, {}, false};
+    rules::progress<place> at;
+    return rules::run(e, m, at);
+}
+
+outcome route::run(const rules::message& m) noexcept {
+    if (chooser.kind != nullptr) [[unlikely]] {
+        return run_chosen(m);
+    }
     engine e{*this};
     rules::progress<place> at;
-    return rules::run(e, op, at);
+    return rules::run(e, m, at);
 }
 
 outcome route::run_one_piece(const std::byte* data, std::uint32_t bytes, bool has_immediate,

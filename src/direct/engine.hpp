@@ -20,9 +20,6 @@ using rules::outcome;
 using tables::memory;
 using tables::place;
 
-/// What to do.  The caller has checked it against the VI's limits.
-using operation = rules::message;
-
 /// A stream wants the line of a completion before it comes to it: it takes about three messages' time.
 inline constexpr std::uint32_t completions_ahead = 3;
 
@@ -38,9 +35,10 @@ struct route {
     std::uint32_t ready = 0;      ///< so many descriptors from there on are known to be posted
     std::uint32_t room = 0;       ///< bytes that each of them can take at least
     std::uint64_t connected = 0;  ///< from->state while this connection lives
-    std::uint64_t datagram_source = 0;
+    std::uint64_t telling = 0;    ///< a word of each completion: of datagrams the source, else the kind's own
     bool reliable = false;
-    bool datagram = false;
+    bool tells = false;
+    rules::chooser chooser;
     std::uint32_t payload_max = abi::payload_in_completion;  ///< up to here a message travels in its completion
     std::uint64_t foreign_copies = 0;
 
@@ -48,8 +46,14 @@ struct route {
         return rules::is_posted(target.slots[fill & target.mask].descriptor, fill);
     }
 
+    /// Whether the receiver has what the message waits for.
+    [[nodiscard]] bool ready_for(const rules::message& m) const noexcept {
+        return receiver_ready() && (chooser.kind == nullptr || m.opcode != opcode::send ||
+                                    chooser.kind->has_place(chooser.table, rules::arrival_of(m)));
+    }
+
     /// Runs one operation.  The caller is marked as executing and `from` is connected.
-    [[nodiscard]] outcome run(const operation& op) noexcept;
+    [[nodiscard]] outcome run(const rules::message& m) noexcept;
 
     /// A send of at most payload_max bytes that lie at `data`, checked: the fast path of run().
     [[nodiscard]] outcome run_small(const std::byte* data, std::uint32_t bytes, bool has_immediate,
@@ -64,7 +68,7 @@ struct route {
             }
         }
         abi::receive_completion& c = target.slots[fill & target.mask].completion;
-        rules::copy_small(reinterpret_cast<std::byte*>(c.payload) + (datagram ? 8 : 0), data, bytes);
+        rules::copy_small(reinterpret_cast<std::byte*>(c.payload) + (tells ? 8 : 0), data, bytes);
         complete({status::success, rules::receive_flags(has_immediate, abi::payload_inside), bytes, immediate});
         return {};
     }
@@ -141,13 +145,15 @@ private:
     }
     /// Publishes the completion of descriptor `fill` and steps on.
     [[gnu::always_inline]] void complete(const rules::receipt& r) noexcept {
-        rules::publish(target.slots[fill & target.mask].completion, fill, r, datagram, datagram_source);
+        rules::publish(target.slots[fill & target.mask].completion, fill, r, tells, telling);
         ++fill;
         ready -= ready != 0 ? 1 : 0;
         rules::prefetch_for_write(&target.slots[(fill + completions_ahead) & target.mask].completion);
         tables::signal_if_wanted(*device, *to, abi::receive_queue);
     }
-    struct engine;  ///< what the operations ask: rules/operations.hpp
+    struct engine;           ///< what the operations ask: rules/operations.hpp
+    struct choosing_engine;  ///< likewise, of a receiver with a table
+    [[nodiscard, gnu::noinline]] outcome run_chosen(const rules::message& m) noexcept;
     /// The message fails; a reliable connection breaks by it, or was broken before: then the message is flushed.
     [[nodiscard, gnu::cold]] outcome end(rules::fault f) noexcept;
     /// Likewise, and the receive descriptor is used.

@@ -5,24 +5,43 @@
 
 namespace vinic::direct {
 
+namespace {
+
+/// Descriptor `next`; `m` points into `room`.  False: it is malformed.
+bool fetch(const tables::send_side& queue, std::uint32_t next, rules::message& m, rules::message_room& room) noexcept {
+    const auto extra = [&](std::size_t) { return queue.extra(next); };
+    return rules::unpack(queue.descriptors[next & queue.mask], rules::segments_limit, rules::inline_limit, extra, m,
+                         room);
+}
+
+/// Whether the receiver has what the message at the head waits for.
+bool is_ready_for_head(const route& r, const tables::send_side& queue) noexcept {
+    if (r.chooser.kind == nullptr) [[likely]] {
+        return r.receiver_ready();
+    }
+    rules::message m;
+    rules::message_room room;
+    return !fetch(queue, r.from->send_next.load_relaxed(), m, room) || r.ready_for(m);
+}
+
+}  // namespace
+
 drained drain(route& r, tables::send_side& queue, std::uint32_t produced) noexcept {
-    operation op;
+    rules::message m;
     rules::message_room room;
     std::uint32_t next = r.from->send_next.load_relaxed();
     while (next != produced) {
         if (r.from->state.load_acquire() != r.connected) {
             return drained::broken;
         }
-        const auto extra = [&](std::size_t) { return queue.extra(next); };
-        const bool whole = rules::unpack(queue.descriptors[next & queue.mask], rules::segments_limit,
-                                         rules::inline_limit, extra, op, room);
-        const outcome o = whole ? r.run(op) : r.refuse();
+        const bool whole = fetch(queue, next, m, room);
+        const outcome o = whole ? r.run(m) : r.refuse();
         if (o.waits()) {
             return drained::waits;
         }
         r.count_foreign_copies();
         if (o.how() == status::success) {
-            tables::count_sent(*r.from, op.opcode, op.length);
+            tables::count_sent(*r.from, m.opcode, m.length);
         }
         r.from->send_next.store_relaxed(next + 1);
         r.to->receive_next.store_relaxed(r.fill);
@@ -44,7 +63,7 @@ bool hand_over(route& r, tables::send_side& queue, std::uint32_t first, std::uin
     // Pairs with the light barrier in post_receive: either the receiver sees the attention word, or
     // its descriptor is seen here.
     r.device->heavy_barrier();
-    if (!r.receiver_ready() || !take_back(*r.from)) {
+    if (!is_ready_for_head(r, queue) || !take_back(*r.from)) {
         return true;
     }
     switch (drain(r, queue, produced)) {

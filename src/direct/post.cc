@@ -23,7 +23,7 @@ constexpr std::uint32_t one_piece_bytes_max = 64 << 10;
 /// Whether a single segment can be sent now and without detours: the memory lies in this process, and
 /// nothing has to be waited for.
 inline bool connected_vi::is_plain(const segment& s, send_flag flags) const noexcept {
-    if (handed || s.length > one_piece_bytes_max || s.length > attributes.transfer_bytes_max ||
+    if (detours || s.length > one_piece_bytes_max || s.length > attributes.transfer_bytes_max ||
         entry->state.load_acquire() != outgoing.connected || send_queue_full()) {
         return false;
     }
@@ -91,7 +91,7 @@ errc connected_vi::post_write(const segment& s, remote_address to, std::uint64_t
             return errc::ok;
         }
     }
-    return vi_state::post_write(s, to, cookie, flags, 0);
+    return vi_state::post_write(s, to, cookie, flags, 0);  // which nobody asked for
 }
 
 errc connected_vi::post_send(const segment& s, std::uint64_t cookie, send_flag flags,
@@ -131,7 +131,7 @@ errc connected_vi::post_checked(const rules::message& m, const work_request& w) 
             }
             return post_unconnected(entry->state.load_acquire(), m, w);
         }
-        handed = false;
+        set_handed(false);
         stall_deadline_ns.store(0, std::memory_order_relaxed);
     }
     outcome o = outgoing.run(m);

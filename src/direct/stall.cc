@@ -71,7 +71,7 @@ errc connected_vi::stall(const rules::message& m, const work_request& w) noexcep
     push({w.cookie, m.length, m.opcode, status::success, !has(w.flags, send_flag::unsignalled), true});
     entry->counters[abi::tx_handed_over].add_single_writer(1);
     handed_next = at;
-    handed = hand_over(outgoing, queue, at, at + 1);
+    set_handed(hand_over(outgoing, queue, at, at + 1));
     if (handed && attributes.receiver_wait != forever) {
         home.watch(*this);
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // vi.cc -- direct placement: the life of a VI, from its first breath to its names' end; connect.cc has the middle.
-#include <algorithm>
-
 #include "direct/provider.hpp"
 #include "tables/link.hpp"
 
@@ -45,8 +43,8 @@ bool vi::engines_outside() noexcept {
             // The peer's state is what its engine looks at.  Not waiting for the lock: its holder may be stopped, and
             // this is called while polling.
             const tables::control_lock hold(m, 0);
-            if (!hold) {
-                return false;
+            if (!hold || entry->state.load_acquire() != state) {
+                return false;  // or it is another connection by now
             }
             break_other_end(m, *entry, abi::break_reason::remote_error);
         }
@@ -65,8 +63,8 @@ bool vi::engines_outside() noexcept {
 }
 
 void vi::break_for_local_error() noexcept {
-    // The state and not outgoing.connected, for connect_peer_done() may not have been called yet; without the lock, as
-    // engines do it, for this is called while polling.
+    // By the state, for connect_peer_done() may not have been called yet; without the lock, as engines do it, for this
+    // is called while polling.
     if (const std::uint64_t state = entry->state.load_acquire(); abi::link_of(state) == abi::link::connected) {
         (void)tables::break_link(*nic->memory, *entry, state, abi::break_reason::local_error,
                                  abi::break_reason::remote_error);
@@ -139,6 +137,10 @@ void connected_vi::on_connected() noexcept {
     outgoing.to_domain = peer.domain.load_relaxed();
     outgoing.to_process = peer_owner == 0 ? abi::none32 : peer_owner - 1;
     outgoing.fill = peer.receive_base.load_relaxed();
+    const rules::receiver_table their_table(m.at<std::byte>(peer.kind_table.load_relaxed()),
+                                            peer.kind_bytes.load_relaxed());
+    outgoing.chooser = {rules::find_kind(peer.kind.load_relaxed()), their_table};
+    outgoing.tells = outgoing.chooser.kind != nullptr;
     outgoing.reliable = attributes.reliability != reliability::unreliable;
     outgoing.payload_max = rules::payload_max(attributes.reliability, service::connected);
     incoming = {};
@@ -149,11 +151,13 @@ void connected_vi::on_connected() noexcept {
     incoming.from_domain = outgoing.to_domain;
     incoming.to_domain = domain->id;
     incoming.to_process = m.self();
+    incoming.chooser = chooser;
+    incoming.tells = chooser.kind != nullptr;
     incoming.connected = abi::make_state(entry->peer_epoch.load_relaxed(), abi::link::connected);
     incoming.reliable = outgoing.reliable;
     incoming.payload_max = outgoing.payload_max;
     peer_queue.look_at(m, peer);
-    handed = false;
+    set_handed(false);
     waited_for = outgoing.fill - 1;
     stall_deadline_ns.store(0);
     // Last: the data path compares with it.

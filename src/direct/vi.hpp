@@ -24,7 +24,7 @@ struct vi : vi_state {
     [[nodiscard]] bool engines_outside() noexcept override;
     void break_for_local_error() noexcept override;
     [[nodiscard]] result<void> begin_life() override;
-    [[nodiscard]] result<void> may_change(const vi_attributes&, const domain_state&, const char*) override {
+    [[nodiscard]] result<void> tell_change(const vi_attributes&, const domain_state&, const char*) override {
         return {};  // there is nobody to ask
     }
     [[nodiscard]] result<void> end_life(tables::patience p) override;
@@ -36,7 +36,7 @@ private:
     void become_connecting(std::uint32_t request) noexcept;
     [[nodiscard]] result<std::uint32_t> ask_listener(const wish& w);
     [[nodiscard]] result<std::uint32_t> ask_peer(const wish& w);
-    std::uint64_t quiet_state_ = 0;  // in this state no engine is inside our memory any more
+    std::uint64_t quiet_state_ = 0;  // the poller's: in this state no engine is inside our memory any more
 };
 
 /// Sends go through `outgoing` at once; one that has to wait for its receiver goes into the ring, and the ring to the
@@ -60,6 +60,10 @@ struct connected_vi final : vi {
     void expire_stall(std::uint64_t now_ns) noexcept;
 
 private:
+    void set_handed(bool is) noexcept {
+        handed = is;
+        detours = is || outgoing.chooser.kind != nullptr;
+    }
     [[nodiscard]] bool is_plain(const segment& s, send_flag flags) const noexcept;
     [[nodiscard]] bool try_plain_send(const segment& s, std::uint64_t cookie, send_flag flags,
                                       std::uint32_t immediate) noexcept;
@@ -75,6 +79,7 @@ public:
     alignas(64) route outgoing;
     provider& home;
     bool handed = false;
+    bool detours = false;                             // handed, or the receiver has a table: not by the fast paths
     std::uint32_t handed_next = 0;                    // how far the receiver was at the last post
     std::uint32_t waited_for = 0;                     // the receive descriptor that await_receiver gave up
     std::atomic<std::uint64_t> stall_deadline_ns{0};  // 0: no limit runs

@@ -120,6 +120,9 @@ result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<
         const auto r = mailbox_.call(abi::verb::reject, {q.ticket}, mail);
         return r.ok() ? result<void>{} : fail(r.code);
     }
+    if (auto r = suits(q, *vi, doing); !r) {
+        return r;
+    }
     if (abi::link_of(vi->entry->state.load_acquire()) != abi::link::idle) {
         return std::unexpected(q.nic->fail(found_gone() ? errc::peer_gone : errc::invalid_state,
                                            std::string(doing) + ": the VI is not idle"));

@@ -149,6 +149,7 @@ result<std::uint32_t> provider::listen(nic_state& n, const address& at) {
         return made;
     }
     if (const tables::control_lock lock(window_, tables::farewell); lock) {
+        window_.name(*made).at = {};
         window_.give(abi::names, *made);
     }
     return std::unexpected(n.fail(r.code, refused_name(r.code, doing)));

@@ -25,6 +25,8 @@ abi::vi_description description_of(const abi::vi_entry& e) noexcept {
     }
     d.receive_ring = e.receive_ring.load_relaxed();
     d.send_ring = e.send_ring.load_relaxed();
+    d.kind = e.kind.load_relaxed();
+    d.kind_table = e.kind_table.load_relaxed();
     return d;
 }
 
@@ -40,7 +42,7 @@ result<void> vi::begin_life() {
     return fail_unless_ok(device_.call(abi::verb::create_vi, {index}, description_of(*entry)), "creating a VI");
 }
 
-result<void> vi::may_change(const vi_attributes& wanted, const domain_state& in, const char* doing) {
+result<void> vi::tell_change(const vi_attributes& wanted, const domain_state& in, const char* doing) {
     abi::vi_description d = description_of(*entry);
     d.domain = in.id;
     d.flags = detail::flags_of(wanted);

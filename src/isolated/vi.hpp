@@ -33,8 +33,8 @@ struct vi final : vi_state {
 
     // vi.cc
     [[nodiscard]] result<void> begin_life() override;
-    [[nodiscard]] result<void> may_change(const vi_attributes& wanted, const domain_state& in,
-                                          const char* doing) override;
+    [[nodiscard]] result<void> tell_change(const vi_attributes& wanted, const domain_state& in,
+                                           const char* doing) override;
     void on_connected() noexcept override;
     [[nodiscard]] result<void> disconnect_now(tables::patience p) override;
     [[nodiscard]] result<void> end_life(tables::patience p) override;

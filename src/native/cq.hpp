@@ -13,7 +13,7 @@ namespace vinic::detail {
 /// A queue of a VI as its completion queue knows it: the VI's address with the kind in the low bit.
 using queue_tag = std::uintptr_t;
 
-struct cq_state : std::enable_shared_from_this<cq_state> {
+struct cq_state {
     static constexpr std::uint32_t polled_max = 8;
     using leaf_slots = std::array<std::atomic<queue_tag>, 64>;
 

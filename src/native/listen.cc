@@ -37,10 +37,6 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
     if (answered) {
         return std::unexpected(nic->fail(errc::invalid_handle, std::string(doing) + ": it was answered before"));
     }
-    if (vi != nullptr && vi->nic != nic) {
-        return std::unexpected(
-            nic->fail(errc::invalid_argument, std::string(doing) + ": the VI belongs to another nic"));
-    }
     return nic->provider->answer(*this, vi, data, p, doing);
 }
 

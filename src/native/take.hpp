@@ -78,8 +78,14 @@ inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
         done.status = static_cast<enum status>(c.status);
         done.opcode = (c.flags & abi::from_write) != 0 ? opcode::receive_write : opcode::receive;
         done.has_immediate = (c.flags & abi::has_immediate) != 0;
-        if (polls_datagrams) [[unlikely]] {
-            std::memcpy(&done.source.value, c.payload, 8);
+        if (polls_tellings) [[unlikely]] {
+            std::uint64_t word = 0;
+            std::memcpy(&word, c.payload, sizeof word);
+            if (chooser.kind != nullptr) {
+                done.cookie = chooser.kind->told(chooser.table, word);
+            } else {
+                done.source.value = word;
+            }
         }
         if ((c.flags & abi::payload_inside) != 0 && c.length != 0) {
             place_payload(slot, at, done);

@@ -26,7 +26,7 @@ result<void> nic::set_vector(std::uint32_t index, const vector_settings& setting
     }
     const char* why = "";
     if (r.error() == errc::not_supported) {
-        why = ": direct placement wakes at once";
+        why = ": this device has one, which wakes at once";
     } else if (r.error() == errc::invalid_argument) {
         why = ": there are nic::vectors(), and a count above 1 needs a period, of 1 s at most";
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // vi.cc -- how a virtual interface is disconnected and closed.
-#include <algorithm>
-
 #include "native/cq.hpp"
 #include "placement/call.hpp"
 
@@ -34,11 +32,11 @@ result<void> vi_state::close(tables::patience p) {
         detach();
         return {};
     }
-    if (auto r = disconnect(p); !r) {
-        return r;
-    }
     {
-        const std::lock_guard hold(connect_mutex);
+        const std::lock_guard hold(connect_mutex);  // nobody connects it in between
+        if (auto r = disconnect_now(p); !r) {
+            return r;
+        }
         if (auto r = end_life(p); !r) {
             return r;
         }

@@ -68,7 +68,7 @@ result<void> virtual_interface::set_domain(const domain& to) try {
     if (v.settled_link(v.nic->memory->lock_deadline(tables::control_patience.ns)) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
-    if (auto r = v.may_change(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
+    if (auto r = v.tell_change(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
         return r;
     }
     old = std::exchange(v.domain, to.state_);
@@ -116,7 +116,7 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
         wanted.service != v.attributes.service) {
         return std::unexpected(v.nic->fail(errc::invalid_argument, "changing a VI's attributes"));
     }
-    if (auto r = v.may_change(wanted, *v.domain, "changing a VI's attributes"); !r) {
+    if (auto r = v.tell_change(wanted, *v.domain, "changing a VI's attributes"); !r) {
         return r;
     }
     v.attributes.reliability = wanted.reliability;

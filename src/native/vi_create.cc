@@ -80,6 +80,8 @@ void reset_entry(abi::vi_entry& e) noexcept {
 void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept {
     abi::vi_entry& e = nic.memory->vi(vi);
     const std::uint64_t extras[2] = {e.send_extra.load_relaxed(), e.receive_extra.load_relaxed()};
+    const std::uint64_t table = e.kind_table.load_relaxed();
+    const std::uint32_t table_bytes = e.kind_bytes.load_relaxed();
     {
         const tables::control_lock lock(*nic.memory, tables::farewell);
         if (!lock) {
@@ -99,6 +101,35 @@ void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, 
             nic.arena.give(extras[kind], extra_bytes(a, kind));
         }
     }
+    if (table != 0) {
+        nic.arena.give(table, table_bytes);
+    }
+}
+
+result<void> vi_state::become(const rules::receiver_kind& kind) {
+    const std::lock_guard hold(connect_mutex);
+    const std::lock_guard known(nic->mutex);
+    if (is_datagram() || chooser.kind != nullptr || settled_link() != abi::link::idle) {
+        return std::unexpected(nic->fail(errc::invalid_state, "giving a VI another kind of receiver"));
+    }
+    const auto at = nic->arena.take(kind.table_bytes);
+    if (!at) {
+        return std::unexpected(at.error());
+    }
+    const rules::receiver_table table(nic_memory->at<std::byte>(*at), kind.table_bytes);
+    std::ranges::fill(table, std::byte{0});
+    entry->kind.store_relaxed(kind.number);
+    entry->kind_bytes.store_relaxed(kind.table_bytes);
+    entry->kind_table.store_relaxed(*at);
+    if (auto r = tell_change(attributes, *domain, "giving a VI another kind of receiver"); !r) {
+        entry->kind.store_relaxed(0);
+        entry->kind_table.store_relaxed(0);
+        nic->arena.give(*at, kind.table_bytes);
+        return r;
+    }
+    chooser = {&kind, table};
+    polls_tellings = true;
+    return {};
 }
 
 errc vi_state::take_room(abi::queue_kind kind) noexcept {
@@ -142,7 +173,7 @@ void vi_state::lay_out(std::uint64_t rings, std::uint64_t receive_bytes) {
     sends = std::make_unique<send_entry[]>(a.send_depth);
     send_mask = a.send_depth - 1;
     polls_for = domain->id;
-    polls_datagrams = is_datagram();
+    polls_datagrams = polls_tellings = is_datagram();
 }
 
 /// Attached to its completion queues, and alive.  On failure as it was before.
@@ -222,7 +253,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     if (const char* why = detail::refuse(wanted); why != nullptr) {
         return std::unexpected(nic.fail(errc::invalid_argument, std::string("creating a VI: ") + why));
     }
-    std::shared_ptr<detail::vi_state> made;  // outlives the lock: to let go of it takes it
+    std::shared_ptr<detail::vi_state> made;  // outlives the lock, which what it holds may take when it goes
     const std::lock_guard hold(nic.mutex);
     made = detail::share(nic.provider->make_vi(nic, wanted.service));
     made->nic = state_->nic;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vi_receive.cc -- posting receive descriptors, and executing what waited for them.
+// vi_receive.cc -- posting receive descriptors.
 #include <algorithm>
 #include <cstring>
 

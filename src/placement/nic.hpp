@@ -24,7 +24,7 @@ namespace vinic::detail {
 class adoption;
 struct holdings;
 
-struct nic_state : std::enable_shared_from_this<nic_state> {
+struct nic_state {
     nic_state(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p);
     ~nic_state();
     nic_state(const nic_state&) = delete;

@@ -30,6 +30,13 @@ struct request_state {
                                       tables::patience p = tables::control_patience);
 };
 
+/// Before the VI is used for what the request's nic alone knows.
+[[nodiscard]] inline result<void> suits(const request_state& r, const vi_state& vi, const char* doing) {
+    return vi.nic == r.nic ? result<void>{}
+                           : std::unexpected(r.nic->fail(errc::invalid_argument,
+                                                         std::string(doing) + ": the VI belongs to another nic"));
+}
+
 inline constexpr std::uint64_t sleep_slice_ns = 20'000'000;
 
 [[nodiscard]] inline std::uint64_t deadline_of(nanoseconds timeout) noexcept {

@@ -93,6 +93,9 @@ errc vi_state::post_unconnected(std::uint64_t state, const rules::message& m, co
 }
 
 void vi_state::flush_posted(enum status as) noexcept {
+    if (chooser.kind != nullptr) {
+        chooser.kind->reset(chooser.table);
+    }
     flush_status.store(as);
     flush_limit[abi::send_queue].store(send_posted.load(), std::memory_order_release);
     const std::uint32_t posted_now = receive_posted.load();

@@ -7,7 +7,6 @@
 //   completions polled, in the same way everywhere.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -16,6 +15,7 @@
 
 #include "placement/guard.hpp"
 #include "placement/nic.hpp"
+#include "rules/receivers.hpp"
 #include "tables/link.hpp"
 #include "tables/rings.hpp"
 
@@ -41,7 +41,7 @@ static_assert(sizeof(send_entry) == 16);
     return a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count());
 }
 
-struct vi_state : std::enable_shared_from_this<vi_state> {
+struct vi_state {
     /// `by_another`: another process executes its sends.
     explicit vi_state(bool by_another) noexcept : executed_by_another(by_another) {}
     vi_state(const vi_state&) = delete;
@@ -69,9 +69,9 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     // -- the door: its life.  Under connect_mutex, but for begin_life() -----------------------------------
     /// Attached to its queues: becomes idle, or connected (datagram).
     [[nodiscard]] virtual result<void> begin_life() = 0;
-    /// Before attributes or domain change, so that what is refused has changed nothing.
-    [[nodiscard]] virtual result<void> may_change(const vi_attributes& wanted, const domain_state& in,
-                                                  const char* doing) = 0;
+    /// Whoever executes for it learns of a change before it is made here, so that what is refused has changed nothing.
+    [[nodiscard]] virtual result<void> tell_change(const vi_attributes& wanted, const domain_state& in,
+                                                   const char* doing) = 0;
     /// The entry says `connected`: from now on posts go through.
     virtual void on_connected() noexcept = 0;
     [[nodiscard]] virtual result<void> disconnect_now(tables::patience p) = 0;
@@ -93,7 +93,7 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     [[nodiscard]] virtual result<bool> withdraw(std::uint32_t request, std::uint64_t attempt_made,
                                                 std::uint64_t deadline) = 0;
 
-    // -- posting sends: what the halves share (placement/vi.cc, post.hpp) ----------------------------------
+    // -- posting sends: what all placements share (placement/vi.cc, post.hpp) ----------------------------------
     /// Checks what the interface promises to check at post, and fills `m`.
     [[nodiscard]] errc prepare(const work_request& w, rules::message& m, std::byte* inline_space) noexcept;
     [[nodiscard]] errc post_unconnected(std::uint64_t state, const rules::message& m, const work_request& w) noexcept;
@@ -165,6 +165,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     void publish_attributes() noexcept;
     void lay_out(std::uint64_t rings, std::uint64_t receive_bytes);
     [[nodiscard]] result<void> begin();
+    /// Gives an idle VI another kind of receiver, once; its table is all zeros.
+    [[nodiscard]] result<void> become(const rules::receiver_kind& kind);
     static void give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
     [[nodiscard]] result<void> disconnect(tables::patience p = tables::control_patience);
     [[nodiscard]] result<void> close(tables::patience p = tables::control_patience);
@@ -208,6 +210,8 @@ struct vi_state : std::enable_shared_from_this<vi_state> {
     alignas(64) std::atomic<std::uint32_t> receive_reported{0};
     std::uint32_t polls_for = 0;  // the domain
     bool polls_datagrams = false;
+    bool polls_tellings = false;  // completions have a word of their kind: datagrams, and VIs with a table
+    rules::chooser chooser;       // its own
 
     // Disconnect: descriptors below these indices belong to the past.
     std::atomic<std::uint32_t> flush_limit[2]{0, 0};

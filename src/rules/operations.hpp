@@ -11,7 +11,7 @@
 //     offers(flag)               whether the target VI lets others do that
 //
 //     receive_ready()            whether a receive descriptor is posted
-//     take_receive()             the one at the head, for receive_segment(i), receive_count(); false: malformed
+//     choose(message)            where the message goes, for receive_segment(i), receive_count(); or that it waits
 //     payload_max(), payload_place(), put_payload()   for what travels in the completion
 //
 //     room()                     bytes that may be moved before it is somebody else's turn; 0: none, or a broken link
@@ -27,6 +27,7 @@
 #include "rules/copy.hpp"
 #include "rules/message.hpp"
 #include "rules/outcomes.hpp"
+#include "rules/receivers.hpp"
 #include "rules/ring.hpp"
 
 namespace vinic::rules {
@@ -128,11 +129,9 @@ template <class Engine, class Place>
         if (m.inline_data == nullptr && !check_own(e, m, at, no_rights)) {
             return e.end(fault::own_memory);
         }
-        if (!e.receive_ready()) {
-            return outcome::waiting();
-        }
-        if (!e.take_receive()) {
-            return e.end_receive(fault::malformed_receive, m, 0);
+        const choice c = e.choose(m);
+        if (c != choice::place) {
+            return c == choice::wait ? outcome::waiting() : e.end_receive(fault::malformed_receive, m, 0);
         }
         std::uint64_t capacity = 0;
         for (std::uint32_t i = 0; i < e.receive_count(); ++i) {

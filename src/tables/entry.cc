@@ -27,32 +27,6 @@ result<void> memory::back_process(std::uint32_t i) {
     return {};
 }
 
-result<void> memory::enter() {
-    fenced_ = header().fence.load_relaxed() != 0;
-    if (!fenced_ && !os::register_asymmetric_barrier()) {
-        return std::unexpected(
-            fail(errc::not_supported, errno,
-                 "its processes use membarrier(2), which is refused to this one; allow that system call"));
-    }
-    std::uint32_t i = 0;
-    while (i < abi::process_count) {
-        if (auto r = back_process(i); !r) {
-            return r;
-        }
-        if (process(i).state.load_acquire() == static_cast<std::uint32_t>(abi::process_state::free) &&
-            os::try_lock_byte(fd_.get(), process_byte + i)) {
-            break;
-        }
-        ++i;
-    }
-    if (i == abi::process_count) {
-        return std::unexpected(
-            fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
-    }
-    settle_in(i);
-    return {};
-}
-
 /// Entry i is locked: from now on it is this process'.
 void memory::settle_in(std::uint32_t i) noexcept {
     // A process that died between freeing this entry and unlocking left its lock behind; to everybody

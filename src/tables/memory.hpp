@@ -141,7 +141,6 @@ protected:
     static constexpr std::uint64_t process_byte = 1;  ///< the first process entry's lock
     [[nodiscard]] bool is_in() const noexcept { return self_ != abi::none32 && !forked_; }
     [[nodiscard]] result<void> check_version() const;
-    [[nodiscard]] result<void> enter();
     [[nodiscard]] result<void> back_process(std::uint32_t i);
     void settle_in(std::uint32_t i) noexcept;
     /// A second open file: through /proc, or by its name in a directory, if it has one.

@@ -4,7 +4,6 @@
 #include "tables/processes.hpp"
 
 #include <utility>
-#include <vector>
 
 #include "rules/extents.hpp"
 #include "tables/link.hpp"

@@ -50,7 +50,7 @@ struct send_side {
     [[nodiscard]] std::byte* extra(std::uint32_t index) const noexcept {
         return device->at<std::byte>(vi->send_extra.load_acquire()) + std::size_t{index & mask} * extra_bytes;
     }
-    /// Writes descriptor `index`; op fits the VI's limits.
+    /// Writes descriptor `index`; m fits the VI's limits.
     void store(std::uint32_t index, const rules::message& m) noexcept;
 };
 

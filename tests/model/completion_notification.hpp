@@ -9,7 +9,7 @@
 //       leaf |= p, summary |= 1    locked                 promotes, demotes, sleeps; what it finds when it looks
 //       armed ? wakes += 1, futex_wake                    once more it marks itself
 //
-// The code follows src/device/link.cc (signal) and src/native/cq.cc (poll_ready, promote, arm_once, wait).
+// The code follows src/tables/link.cc (signal) and src/native/cq.cc (poll_ready, promote, arm_once, wait).
 #pragma once
 
 #include "checker.hpp"

@@ -66,7 +66,9 @@ struct scripted_engine {
     }
     [[nodiscard]] bool offers(std::uint32_t) const { return offered; }
     [[nodiscard]] bool receive_ready() const { return ready; }
-    [[nodiscard]] bool take_receive() const { return !malformed; }
+    [[nodiscard]] choice choose(const message&) const {
+        return !ready ? choice::wait : malformed ? choice::refuse : choice::place;
+    }
     [[nodiscard]] std::uint32_t receive_count() const { return static_cast<std::uint32_t>(receive.size()); }
     [[nodiscard]] const abi::segment& receive_segment(std::uint32_t i) const { return receive[i]; }
     [[nodiscard]] std::uint32_t payload_max() const { return in_completion; }

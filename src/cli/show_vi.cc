@@ -42,7 +42,8 @@ table vi_table() {
                         {"peers_may"},
                         {"context"},
                         {"generation"},
-                        {"epoch"}}};
+                        {"epoch"},
+                        {"receiver_kind"}}};
 }
 
 value state_name(std::uint64_t state) {
@@ -174,7 +175,8 @@ std::vector<value> vi_row(const device_file& f, const process_list& processes, s
             peers_may(flags),
             v.context.load_relaxed(),
             v.generation.load_relaxed(),
-            abi::epoch_of(state)};
+            abi::epoch_of(state),
+            v.kind.load_relaxed()};
 }
 
 static_assert(offsetof(abi::vi_entry, owner) == 0, "vi_row reads a peer's owner there");

@@ -24,7 +24,7 @@ VINIC = ""
 REAL = False
 
 MAGIC = 0x31776369_6E6976
-VERSION = 4
+VERSION = 5
 NOBODY = 65534
 LIMIT_REACHED = 7  # errc::limit_reached
 BUSY = 9           # errc::busy

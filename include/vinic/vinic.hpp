@@ -207,14 +207,14 @@ struct peer_information {
 };
 
 namespace detail {
-struct nic_state;
-struct domain_state;
-struct region_state;
-struct buffer_state;
-struct cq_state;
-struct vi_state;
-struct listener_state;
-struct request_state;
+struct nic_body;
+struct domain_body;
+struct region_body;
+struct buffer_body;
+struct cq_body;
+struct vi_body;
+struct listener_body;
+struct request_body;
 }  // namespace detail
 
 // ---------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ public:
     region& operator=(region&&) noexcept;
     ~region();
 
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
     /// Names the region in segments and remote addresses.  Never 0 or ~0; stale keys are refused.
     [[nodiscard]] std::uint32_t key() const noexcept { return key_; }
     [[nodiscard]] std::uint64_t address() const noexcept { return address_; }
@@ -255,7 +255,7 @@ public:
 
 private:
     friend class domain;
-    std::shared_ptr<detail::region_state> state_;
+    std::shared_ptr<detail::region_body> body_;
     std::uint32_t key_ = 0;
     std::uint64_t address_ = 0;
     std::uint64_t length_ = 0;
@@ -271,14 +271,14 @@ public:
     buffer(buffer&&) noexcept = default;
     buffer& operator=(buffer&&) noexcept = default;
     ~buffer() = default;
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
     [[nodiscard]] std::byte* data() const noexcept { return data_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
 private:
     friend class nic;
-    std::shared_ptr<detail::buffer_state> state_;
+    std::shared_ptr<detail::buffer_body> body_;
     std::byte* data_ = nullptr;
     std::size_t size_ = 0;
 };
@@ -290,7 +290,7 @@ public:
     completion_queue(completion_queue&&) noexcept = default;
     completion_queue& operator=(completion_queue&&) noexcept = default;
     ~completion_queue() = default;
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
 
     /// Takes up to out.size() completions.  Never blocks, makes no system call (but for a rare
     /// check whether peers live).  Completions of one queue come in posting order.
@@ -328,7 +328,7 @@ private:
     friend class nic;
     friend class domain;
     friend class virtual_interface;
-    std::shared_ptr<detail::cq_state> state_;
+    std::shared_ptr<detail::cq_body> body_;
 };
 
 /// A pair of queues: the virtual interface.
@@ -338,7 +338,7 @@ public:
     virtual_interface(virtual_interface&&) noexcept = default;
     virtual_interface& operator=(virtual_interface&&) noexcept;
     ~virtual_interface();
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
 
     // -- connection ---------------------------------------------------------------------------
 
@@ -431,7 +431,7 @@ public:
 private:
     friend class domain;
     friend class connection_request;
-    std::shared_ptr<detail::vi_state> state_;
+    std::shared_ptr<detail::vi_body> body_;
 };
 
 /// A protection domain: memory and VIs must carry the same one.
@@ -441,7 +441,7 @@ public:
     domain(domain&&) noexcept = default;
     domain& operator=(domain&&) noexcept = default;
     ~domain() = default;
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
 
     /// Registers memory of this process, any alignment and kind.  The memory must stay mapped until
     /// the region is closed.  The same range may be registered any number of times.  No page is touched, and
@@ -462,7 +462,7 @@ private:
     friend class nic;
     friend class region;
     friend class virtual_interface;
-    std::shared_ptr<detail::domain_state> state_;
+    std::shared_ptr<detail::domain_body> body_;
 };
 
 /// A connection that a client asks for.  Destroying it unanswered rejects it.
@@ -472,7 +472,7 @@ public:
     connection_request(connection_request&&) noexcept = default;
     connection_request& operator=(connection_request&&) noexcept = default;
     ~connection_request() = default;
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
 
     [[nodiscard]] const peer_information& peer() const noexcept;
     /// Connects `vi` (idle) with the requester.  attribute_mismatch leaves the request open, so that
@@ -482,7 +482,7 @@ public:
 
 private:
     friend class listener;
-    std::shared_ptr<detail::request_state> state_;
+    std::shared_ptr<detail::request_body> body_;
 };
 
 class VINIC_API listener {
@@ -491,14 +491,14 @@ public:
     listener(listener&&) noexcept = default;
     listener& operator=(listener&&) noexcept = default;
     ~listener() = default;
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
     /// The next request, oldest first.  timed_out when none comes; device_removed when the device's file has been
     /// removed, so that none will: connections that exist go on.
     [[nodiscard]] result<connection_request> wait(nanoseconds timeout);
 
 private:
     friend class nic;
-    std::shared_ptr<detail::listener_state> state_;
+    std::shared_ptr<detail::listener_body> body_;
 };
 
 /// What a function of the isolated placement is given.
@@ -525,7 +525,7 @@ public:
     nic(nic&&) noexcept = default;
     nic& operator=(nic&&) noexcept = default;
     ~nic() = default;
-    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
+    [[nodiscard]] explicit operator bool() const noexcept { return body_ != nullptr; }
 
     /// Opens the device `shm:NAME`, and makes it when nobody has it open.  NAME: 1 to 63 of [A-Za-z0-9._-].  The last
     /// process that closes removes the device file; one left behind by SIGKILL is taken over.  A file that somebody
@@ -583,7 +583,7 @@ public:
     [[nodiscard]] const std::string& device_address() const noexcept;
 
 private:
-    std::shared_ptr<detail::nic_state> state_;
+    std::shared_ptr<detail::nic_body> body_;
 };
 
 }  // namespace vinic

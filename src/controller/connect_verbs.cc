@@ -87,7 +87,7 @@ void control::link(vi& a, vi& b) {
     publish_state(b);
 }
 
-void control::settle(requests::iterator at, abi::request_stage how, const vi* peer, const abi::answer_mail& answer) {
+void control::decide(requests::iterator at, abi::request_stage how, const vi* peer, const abi::answer_mail& answer) {
     vi& v = *at->second.from;
     const std::uint32_t entry = at->second.entry;
     forget_request(at);
@@ -193,8 +193,8 @@ errc control::connect_peer(call& c) {
         link(*v, peer);
     }
     const auto how = fits ? abi::request_stage::accepted : abi::request_stage::mismatch;
-    settle(mine, how, &peer, their_data);
-    settle(theirs, how, v, my_data);
+    decide(mine, how, &peer, their_data);
+    decide(theirs, how, v, my_data);
     return errc::ok;
 }
 
@@ -263,7 +263,7 @@ errc control::accept(call& c) {
     }
     v->base = c.v[2];
     link(*at->second.from, *v);
-    settle(at, abi::request_stage::accepted, v, clipped(mail.data_bytes, mail.data));
+    decide(at, abi::request_stage::accepted, v, clipped(mail.data_bytes, mail.data));
     return errc::ok;
 }
 
@@ -273,7 +273,7 @@ errc control::reject(call& c) {
     if (at == requests_.end()) {
         return errc::peer_gone;
     }
-    settle(at, abi::request_stage::rejected, nullptr, clipped(mail.data_bytes, mail.data));
+    decide(at, abi::request_stage::rejected, nullptr, clipped(mail.data_bytes, mail.data));
     return errc::ok;
 }
 

@@ -103,7 +103,7 @@ bool control::is_ready_for(abi::verb what, call& c, context& at) {
     }
     if (what == abi::verb::unlisten) {
         const auto found = find_listener(c, c.v[0]);
-        return found == names_.end() || settle_some(found, abi::request_stage::closed);
+        return found == names_.end() || decide_some(found, abi::request_stage::closed);
     }
     return true;
 }

@@ -143,10 +143,10 @@ private:
     /// A request of this context's listener that was taken.
     [[nodiscard]] requests::iterator find_taken(const call& c, std::uint64_t ticket);
     /// Ends a request: tells the requester's window, whose VI is idle again unless `peer` was linked to it.
-    void settle(requests::iterator at, abi::request_stage how, const vi* peer, const abi::answer_mail& answer);
+    void decide(requests::iterator at, abi::request_stage how, const vi* peer, const abi::answer_mail& answer);
     void link(vi& a, vi& b);
     /// Takes no more requests, and ends some.  False: there are more.
-    [[nodiscard]] bool settle_some(names::iterator at, abi::request_stage how);
+    [[nodiscard]] bool decide_some(names::iterator at, abi::request_stage how);
     void close_name(names::iterator at);
     [[nodiscard]] listeners::iterator first_listener(const function& f, std::uint32_t context);
     /// The oldest request from one name to another; is_wish: whether it is one.

@@ -71,11 +71,11 @@ void device::state::look_for_violations(function& f, std::uint64_t now_ns) {
     }
     {
         const std::lock_guard hold(control->mutex);
-        if (f.ends != ending::none) {
+        if (f.ends != eviction::none) {
             return;
         }
         f.misbehaved = true;
-        begin_to_end(f, ending::violation, abi::notice::reset_imminent, std::move(why));
+        begin_to_end(f, eviction::violation, abi::notice::reset_imminent, std::move(why));
     }
     call_reaper();
 }
@@ -119,7 +119,7 @@ result<void> device::state::admits(const function& f) const {
     if (auto r = is_present(f); !r) {
         return r;
     }
-    if (f.ends == ending::reset) {
+    if (f.ends == eviction::reset) {
         return std::unexpected(refuse(errc::busy, "function " + function_name(f.number) + " is being reset"));
     }
     if (f.options.enabled && !f.misbehaved && !draining.load()) {

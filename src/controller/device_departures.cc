@@ -54,16 +54,16 @@ void device::state::outdate(function& f) noexcept {
 }
 
 /// Everybody in it leaves, and nobody who attached before comes in.
-void device::state::begin_to_end(function& f, ending how, abi::notice told, std::string by) noexcept {
+void device::state::begin_to_end(function& f, eviction how, abi::notice told, std::string by) noexcept {
     f.ended_by = std::move(by);
     f.ends = how;
     tell_users(f, told);
-    if (how != ending::violation) {
+    if (how != eviction::violation) {
         ++f.epoch;
         f.outdated = true;
     }
     if (f.window) {
-        const auto shown = how == ending::removal ? abi::device_state::stopped : abi::device_state::resetting;
+        const auto shown = how == eviction::removal ? abi::device_state::stopped : abi::device_state::resetting;
         f.window.identity().state.store_release(static_cast<std::uint32_t>(shown));
     }
     for (std::uint32_t c = 0; c < abi::context_count; ++c) {
@@ -93,18 +93,18 @@ std::optional<device::state::ended_function> device::state::end_if_empty(functio
     }
     retire_window(f);
     event_kind told = event_kind::misbehaved;
-    switch (std::exchange(f.ends, ending::none)) {
-        case ending::none:
+    switch (std::exchange(f.ends, eviction::none)) {
+        case eviction::none:
             return std::nullopt;
-        case ending::violation:
+        case eviction::violation:
             break;
-        case ending::reset:
+        case eviction::reset:
             f.counters.resets.fetch_add(1);
             f.misbehaved = false;
             f.vectors.reset(f.times);
             told = event_kind::reset;
             break;
-        case ending::removal:
+        case eviction::removal:
             configuration->set_present(f.number, false);
             allow_all();
             (void)put_entitlement(f, {});  // the initial one asks for nothing and fits always
@@ -140,10 +140,10 @@ result<void> device::reset(std::uint32_t number, const std::string& by) {
         if (auto r = state::is_present(f); !r) {
             return r;
         }
-        if (f.ends == ending::reset) {
+        if (f.ends == eviction::reset) {
             f.counters.resets.fetch_add(1);  // the one before becomes one with this
         }
-        state_->begin_to_end(f, ending::reset, abi::notice::reset_imminent, by);
+        state_->begin_to_end(f, eviction::reset, abi::notice::reset_imminent, by);
         ended = state_->end_if_empty(f);
     }
     if (ended) {
@@ -274,7 +274,7 @@ bool device::state::has_departures() {
 bool device::state::is_settled() {
     const std::lock_guard hold(control->mutex);
     return departures.empty() && retired.is_at_rest() && std::ranges::all_of(functions, [](const auto& f) {
-               return f->ends == ending::none && f->resume_next == abi::none32;
+               return f->ends == eviction::none && f->resume_next == abi::none32;
            });
 }
 

@@ -137,7 +137,7 @@ result<void> device::remove(std::uint32_t number, const std::string& by) {
         }
         f.present = false;                     // from here on nobody enters
         (void)state_->put_entitlement(f, {});  // the initial one asks for nothing and fits always
-        state_->begin_to_end(f, ending::removal, abi::notice::removal_imminent, by);
+        state_->begin_to_end(f, eviction::removal, abi::notice::removal_imminent, by);
         ended = state_->end_if_empty(f);
     }
     if (ended) {
@@ -159,7 +159,7 @@ result<void> device::add(std::uint32_t number, const entitlement& wanted, const 
             return std::unexpected(
                 refuse(errc::invalid_state, "function " + function_name(number) + " is there already"));
         }
-        if (f.ends != ending::none) {
+        if (f.ends != eviction::none) {
             return std::unexpected(refuse(
                 errc::busy, "function " + function_name(number) + " is still being taken away: ask again in a moment"));
         }

@@ -65,7 +65,7 @@ struct device::state {
 
     /// Under control->mutex.
     void depart(function& f, std::uint32_t context, bool died, std::uint64_t words_end_ns, bool tells) noexcept;
-    void begin_to_end(function& f, ending how, abi::notice told, std::string by) noexcept;
+    void begin_to_end(function& f, eviction how, abi::notice told, std::string by) noexcept;
     struct ended_function {
         event_kind kind;
         std::string by;

@@ -76,7 +76,7 @@ control::dropping control::drop_slice(function& f, std::uint32_t context, std::u
 bool control::drop_names(function& f, std::uint32_t context) {
     auto next = first_listener(f, context);
     for (std::uint32_t n = 0; n < names_of_a_slice && next != listeners_.end(); ++n) {
-        if (!settle_some(next->second, abi::request_stage::failed)) {
+        if (!decide_some(next->second, abi::request_stage::failed)) {
             return true;
         }
         close_name(next->second);

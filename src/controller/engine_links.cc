@@ -20,7 +20,7 @@ constexpr std::uint64_t expiry_bytes =
 // -- receivers that are not ready -------------------------------------------------------------------
 
 /// The message at the head of v finds no descriptor, and the connection breaks.
-void engines::give_up(vi& v) noexcept {
+void engines::end_unreceived(vi& v) noexcept {
     const rules::ending& e = rules::ending_of(rules::fault::no_descriptor);
     v.peer->entry->drops[e.drop].fetch_add(1);
     v.peer->owner->counters.rx_no_descriptor_drops.fetch_add(1, std::memory_order_relaxed);
@@ -30,7 +30,7 @@ void engines::give_up(vi& v) noexcept {
 bool engines::wait_for_receiver(vi& v, bool receiver_off, std::uint64_t now_ns) noexcept {
     vi& to = *v.peer;
     if (v.d.receiver_wait_ns == 0) {
-        give_up(v);
+        end_unreceived(v);
         return false;
     }
     v.waits_for_function = receiver_off;
@@ -62,7 +62,7 @@ bool engines::expire_waits(std::uint64_t now_ns) noexcept {
     while (!limited_waits_.empty() && limited_waits_.begin()->first <= now_ns) {
         vi& v = *limited_waits_.begin()->second;
         v.peer->entry->receive_attention.store_relaxed(0);
-        give_up(v);  // takes it off the list
+        end_unreceived(v);  // takes it off the list
         scheduler.charge_receiver(v.owner->number, expiry_bytes, now_ns);
         if (clock_ns() - begun > collect_ns_max) {
             return false;

@@ -246,7 +246,7 @@ void engines::withdraw(vi& v) noexcept {
 
 // -- the loop -----------------------------------------------------------------------------------
 
-void engines::settle(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns) {
+void engines::end_lease(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns) {
     v.leased = false;
     served s{end.bytes, end.descriptors, engine_ns, false};
     using why = lease_end::why;
@@ -320,7 +320,7 @@ bool engines::work_once(std::uint32_t number, lease_runner& ex, engine_time& tim
     if (board.lock_as_engine()) {
         time.waited();
     }
-    settle(*v, *g, end, engine_ns, now);
+    end_lease(*v, *g, end, engine_ns, now);
     latest_lease_ns_ = now;
     looks(1);
     mark.store(mark.load(std::memory_order_relaxed) + 1, std::memory_order_release);

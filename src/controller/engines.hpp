@@ -2,7 +2,7 @@
 //
 // engines.hpp -- the threads that move data, and the board on which it is decided who moves what.
 //
-//   Each engine:   board { look at doorbells, ask the scheduler } -> lease: no lock -> board { settle }
+//   Each engine:   board { look at doorbells, ask the scheduler } -> lease: no lock -> board { end_lease }
 //
 //   The board is one mutex.  It guards the scheduler, the doorbells and the state of every VI but for what a
 //   lease gives to its engine (function.hpp).
@@ -98,8 +98,8 @@ private:
     void collect(std::uint64_t now_ns);
     void look_at_watched(std::uint64_t now_ns);
     void heed(const rung& r, std::uint64_t now_ns);
-    void settle(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns);
-    void give_up(vi& v) noexcept;
+    void end_lease(vi& v, const grant& g, const lease_end& end, std::uint64_t engine_ns, std::uint64_t now_ns);
+    void end_unreceived(vi& v) noexcept;
     /// The receiver of the message at v's head has no descriptor.  True: look again at once.
     [[nodiscard]] bool wait_for_receiver(vi& v, bool receiver_off, std::uint64_t now_ns) noexcept;
     void resume_sender_of(vi& receiver, std::uint64_t now_ns);

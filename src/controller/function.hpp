@@ -146,7 +146,7 @@ struct live_counters {
 };
 
 /// Why all contexts of a function are being ended.
-enum class ending : std::uint8_t { none, reset, removal, violation };
+enum class eviction : std::uint8_t { none, reset, removal, violation };
 
 struct function {
     function(std::uint32_t n, const function_options& o, delivery_times& t)
@@ -188,7 +188,7 @@ struct function {
     std::uint64_t violations_seen = 0;  ///< at the last look
     std::uint64_t violations_since_ns = 0;
     std::string ended_by;                     ///< why, or who asked for it
-    ending ends = ending::none;               ///< nobody enters meanwhile
+    eviction ends = eviction::none;           ///< nobody enters meanwhile
     std::uint32_t resume_next = abi::none32;  ///< VI that is looked at next because engines may work for it again
     bool misbehaved = false;                  ///< disabled until it is reset
     std::uint32_t next_mail = 0;              ///< mailbox: whose turn it is

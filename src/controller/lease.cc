@@ -67,7 +67,7 @@ bool lease_runner::keep(vi& v) noexcept {
 }
 
 /// A message for which there is no memory ends, and with it a reliable connection; the device goes on.
-outcome lease_runner::give_up(const vi& v, const transfer& t) noexcept {
+outcome lease_runner::drop_unkept(const vi& v, const transfer& t) noexcept {
     if (v.is_datagram()) {
         stop_filling(find(functions_, t.remote_address), v);
     }
@@ -121,7 +121,7 @@ lease_end lease_runner::run(vi& v, std::uint32_t bytes_max, std::uint32_t descri
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
             o = end(v, v.peer, rules::fault::no_descriptor);
         } else if (t.started && v.pending == nullptr && o.is_unfinished() && !keep(v)) {
-            o = give_up(v, t);
+            o = drop_unkept(v, t);
         }
         if (o.waits() || o.is_unfinished()) {
             tally_.reason = o.waits() ? why::waits : why::more;

@@ -62,7 +62,7 @@ void control::take_away(const std::string& prefix) {
             continue;
         }
         if (n.target == nullptr) {
-            while (!settle_some(here, abi::request_stage::closed)) {
+            while (!decide_some(here, abi::request_stage::closed)) {
             }
             close_name(here);
             continue;
@@ -77,7 +77,7 @@ void control::take_away(const std::string& prefix) {
         const auto& [from, to, ticket] = *at++;
         const auto wish = requests_.find(ticket);
         if (!may_have(*wish->second.from->owner, from)) {
-            settle(wish, abi::request_stage::closed, nullptr, {});
+            decide(wish, abi::request_stage::closed, nullptr, {});
         }
     }
 }
@@ -133,7 +133,7 @@ errc control::bind(call& c) {
     return enter_name(key, {&c.f, c.context, 0, v});
 }
 
-bool control::settle_some(names::iterator at, abi::request_stage how) {
+bool control::decide_some(names::iterator at, abi::request_stage how) {
     at->second.closing = true;
     std::uint32_t settled = 0;
     for (auto it = first_wish({}, at->first); is_wish(it, {}, at->first); ++settled) {
@@ -141,7 +141,7 @@ bool control::settle_some(names::iterator at, abi::request_stage how) {
             return false;
         }
         const std::uint64_t ticket = std::get<2>(*it++);
-        settle(requests_.find(ticket), how, nullptr, {});
+        decide(requests_.find(ticket), how, nullptr, {});
     }
     return true;
 }

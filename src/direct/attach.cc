@@ -123,7 +123,7 @@ result<bool> device_file::attach_once(const open_options& options, const openers
         }
         return std::unexpected(fail_open(e, *p));
     }
-    auto told = settle(*p, options, who, last);
+    auto told = judge(*p, options, who, last);
     if (!told || !*told) {
         fd_.reset();
     }
@@ -131,7 +131,7 @@ result<bool> device_file::attach_once(const open_options& options, const openers
 }
 
 /// The file is open, and its own word is all that is known of it.
-result<bool> device_file::settle(const place& p, const open_options& options, const openers& who, bool last) {
+result<bool> device_file::judge(const place& p, const open_options& options, const openers& who, bool last) {
     struct stat mine{};
     if (::fstat(fd_.get(), &mine) != 0) {
         return std::unexpected(fail_os(errno, "looking at the device file"));
@@ -333,7 +333,7 @@ result<void> device_file::enter() {
         return std::unexpected(
             fail(errc::limit_reached, 0, "all " + std::to_string(abi::process_count) + " process entries are taken"));
     }
-    settle_in(i);
+    take_entry(i);
     return {};
 }
 

@@ -173,10 +173,10 @@ result<bool> vi::withdraw(std::uint32_t request, std::uint64_t attempt_made, std
     return true;
 }
 
-result<std::shared_ptr<detail::request_state>> provider::take_request(const std::shared_ptr<detail::listener_state>& l,
-                                                                      std::uint64_t deadline) {
+result<std::shared_ptr<detail::request_body>> provider::take_request(const std::shared_ptr<detail::listener_body>& l,
+                                                                     std::uint64_t deadline) {
     tables::memory& m = *l->nic->memory;
-    auto taken = std::make_shared<detail::request_state>();
+    auto taken = std::make_shared<detail::request_body>();
     const tables::control_lock hold(m, detail::lock_deadline(deadline));
     if (!hold) {
         return std::unexpected(m.fail_lock(errc::timed_out, "waiting for a connection request"));
@@ -198,9 +198,9 @@ result<std::shared_ptr<detail::request_state>> provider::take_request(const std:
     return taken;
 }
 
-result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<const std::byte> data,
-                              tables::patience p, const char* doing) {
-    nic_state& nic = *q.nic;
+result<void> provider::answer(detail::request_body& q, vi_body* vi, std::span<const std::byte> data, tables::patience p,
+                              const char* doing) {
+    nic_body& nic = *q.nic;
     tables::memory& m = *nic.memory;
     if (vi != nullptr) {
         (void)vi->settled_link(m.lock_deadline(p.ns));

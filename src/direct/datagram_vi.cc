@@ -64,7 +64,7 @@ errc datagram_vi::execute(std::uint64_t, const rules::message& what, const work_
         }
         o = r.run(what);
         if (o.waits()) {
-            o = r.give_up();
+            o = r.end_unreceived();
         }
         to.receive_next.store_relaxed(r.fill);
         r.count_foreign_copies();

@@ -43,7 +43,7 @@ private:
     [[nodiscard]] error fail_no_device() const;
     [[nodiscard]] result<void> attach(const open_options& options);
     [[nodiscard]] result<bool> attach_once(const open_options& options, const openers& who, bool last);
-    [[nodiscard]] result<bool> settle(const place& p, const open_options& options, const openers& who, bool last);
+    [[nodiscard]] result<bool> judge(const place& p, const open_options& options, const openers& who, bool last);
     [[nodiscard]] result<bool> clear_away(const struct stat& mine, std::string why, bool last);
     [[nodiscard]] result<void> join(const place& p, const openers& who);
     [[nodiscard]] result<void> make_anew(const place& p, const open_options& options, const openers& who);

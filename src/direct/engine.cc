@@ -29,7 +29,7 @@ outcome route::end_receive(rules::fault f, bool has_immediate, std::uint32_t imm
 
 outcome route::overtaken() const noexcept { return rules::flushed_by(abi::reason_of(from->state.load_acquire())); }
 
-outcome route::give_up() noexcept {
+outcome route::end_unreceived() noexcept {
     if (reliable && from->state.load_acquire() != connected) {
         return overtaken();  // and nothing is counted
     }

@@ -111,7 +111,7 @@ struct route {
     }
 
     /// The message at the head found no receive descriptor and may not wait, or not any longer.
-    [[nodiscard]] outcome give_up() noexcept;
+    [[nodiscard]] outcome end_unreceived() noexcept;
     /// The descriptor at the head is none that anybody can post.
     [[nodiscard]] outcome refuse() noexcept { return end(rules::fault::malformed); }
 

@@ -80,7 +80,7 @@ bool connected_vi::try_plain_write(const segment& s, remote_address to, std::uin
 errc connected_vi::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
                               std::uint32_t immediate) noexcept {
     if (has(flags, send_flag::immediate)) [[unlikely]] {
-        return vi_state::post_write(s, to, cookie, flags, immediate);
+        return vi_body::post_write(s, to, cookie, flags, immediate);
     }
     {
         const optional_lock hold(send_mutex, attributes.thread_safe);
@@ -91,7 +91,7 @@ errc connected_vi::post_write(const segment& s, remote_address to, std::uint64_t
             return errc::ok;
         }
     }
-    return vi_state::post_write(s, to, cookie, flags, 0);  // which nobody asked for
+    return vi_body::post_write(s, to, cookie, flags, 0);  // which nobody asked for
 }
 
 errc connected_vi::post_send(const segment& s, std::uint64_t cookie, send_flag flags,
@@ -105,7 +105,7 @@ errc connected_vi::post_send(const segment& s, std::uint64_t cookie, send_flag f
             return errc::ok;
         }
     }
-    return vi_state::post_send(s, cookie, flags, immediate);
+    return vi_body::post_send(s, cookie, flags, immediate);
 }
 
 errc connected_vi::post(const work_request& w) noexcept { return detail::post_through(*this, w); }

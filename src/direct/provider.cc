@@ -12,7 +12,7 @@ namespace vinic::direct {
 namespace {
 
 /// Enters a name into the device's directory; its index.  errc::name_in_use.
-result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kind kind, std::uint64_t target) {
+result<std::uint32_t> make_name(nic_body& nic, const address& at, abi::name_kind kind, std::uint64_t target) {
     const auto key = detail::to_key(at);
     if (!key) {
         return std::unexpected(key.error());
@@ -39,7 +39,7 @@ result<std::uint32_t> make_name(nic_state& nic, const address& at, abi::name_kin
 
 }  // namespace
 
-std::unique_ptr<vi_state> provider::make_vi(const nic_state& n, service s) {
+std::unique_ptr<vi_body> provider::make_vi(const nic_body& n, service s) {
     if (s == service::datagram) {
         return std::make_unique<datagram_vi>();
     }
@@ -48,20 +48,20 @@ std::unique_ptr<vi_state> provider::make_vi(const nic_state& n, service s) {
     return std::make_unique<connected_vi>(*this);
 }
 
-result<void> provider::bind(vi_state& v, const address& at) {
+result<void> provider::bind(vi_body& v, const address& at) {
     const auto target = abi::make_datagram_address(v.index, facts.function, v.entry->generation.load_relaxed());
     const auto made = make_name(*v.nic, at, abi::name_kind::datagram, target);
     return made ? result<void>{} : std::unexpected(made.error());
 }
 
-result<std::uint32_t> provider::listen(nic_state& n, const address& at) {
+result<std::uint32_t> provider::listen(nic_body& n, const address& at) {
     if (n.memory->removed()) {
         return std::unexpected(n.memory->fail(errc::device_removed, 0, "listening at '" + at.name + "'"));
     }
     return make_name(n, at, abi::name_kind::listener, 0);
 }
 
-result<datagram_address> provider::resolve(nic_state& n, const address& name) {
+result<datagram_address> provider::resolve(nic_body& n, const address& name) {
     const auto key = detail::to_key(name);
     if (!key) {
         return std::unexpected(key.error());
@@ -79,7 +79,7 @@ result<datagram_address> provider::resolve(nic_state& n, const address& name) {
     return datagram_address{m.name(i).target.load_relaxed()};
 }
 
-result<std::vector<address>> provider::names(nic_state& n) {
+result<std::vector<address>> provider::names(nic_body& n) {
     const tables::memory& m = *n.memory;
     std::vector<address> all;
     const tables::control_lock hold(*n.memory);

@@ -63,7 +63,7 @@ bool connected_vi::await_receiver() noexcept {
 
 errc connected_vi::stall(const rules::message& m, const work_request& w) noexcept {
     if (!outgoing.reliable || attributes.receiver_wait.count() == 0) {
-        finish(m.opcode, m.length, w.cookie, w.flags, outgoing.give_up().how());
+        finish(m.opcode, m.length, w.cookie, w.flags, outgoing.end_unreceived().how());
         return errc::ok;
     }
     const std::uint32_t at = send_posted.load(std::memory_order_relaxed);
@@ -104,7 +104,7 @@ void connected_vi::expire_stall(std::uint64_t now_ns) noexcept {
     stall_deadline_ns.store(0);
     // Broken first, for if somebody else has done that, the message is flushed.  No poller of ours comes to it before
     // the lock is free again (engines_outside).
-    rules::finish(queue.descriptors[head & queue.mask], head, outgoing.give_up().how());
+    rules::finish(queue.descriptors[head & queue.mask], head, outgoing.end_unreceived().how());
     // Last: a post at this moment takes the queue for its own once all before it is executed, and must
     // find the connection broken then.  Release: pairs with the acquire in post_checked.
     entry->send_next.store_release(head + 1);
@@ -126,7 +126,7 @@ void provider::forget(connected_vi& v) noexcept {
     std::erase(stalled_, &v);
 }
 
-void provider::look_after(nic_state&, std::uint64_t now_ns) noexcept {
+void provider::look_after(nic_body&, std::uint64_t now_ns) noexcept {
     if (!any_stalled_.load(std::memory_order_relaxed)) {
         return;
     }

@@ -8,23 +8,23 @@
 
 namespace vinic::direct {
 
-using detail::domain_state;
+using detail::domain_body;
 using detail::engine_mark;
-using detail::nic_state;
-using detail::vi_state;
+using detail::nic_body;
+using detail::vi_body;
 
 class provider;
 
 /// What connected and datagram VIs have in common (vi.cc, connect.cc).
-struct vi : vi_state {
-    vi() noexcept : vi_state(false) {}
+struct vi : vi_body {
+    vi() noexcept : vi_body(false) {}
     [[nodiscard]] bool make_way() const noexcept { return false; }  // whoever has to poll, polls
 
     void serve_waiting_sender() noexcept override {}
     [[nodiscard]] bool engines_outside() noexcept override;
     void break_for_local_error() noexcept override;
     [[nodiscard]] result<void> begin_life() override;
-    [[nodiscard]] result<void> tell_change(const vi_attributes&, const domain_state&, const char*) override {
+    [[nodiscard]] result<void> tell_change(const vi_attributes&, const domain_body&, const char*) override {
         return {};  // there is nobody to ask
     }
     [[nodiscard]] result<void> end_life(tables::patience p) override;

@@ -330,7 +330,7 @@ result<bool> window::enter_window() {
             return std::unexpected(r.error());
         }
     }
-    settle_in(i);
+    take_entry(i);
     if (const control_lock hold(*this, farewell); hold) {
         tables::bury_the_dead(*this);
     }

@@ -88,10 +88,10 @@ mailbox::reply vi::accept(std::uint64_t ticket, const abi::answer_mail& mail) no
     return r;
 }
 
-result<std::shared_ptr<detail::request_state>> provider::take_request(const std::shared_ptr<detail::listener_state>& l,
-                                                                      std::uint64_t) {
+result<std::shared_ptr<detail::request_body>> provider::take_request(const std::shared_ptr<detail::listener_body>& l,
+                                                                     std::uint64_t) {
     abi::taken_mail mail{};
-    auto taken = std::make_shared<detail::request_state>();
+    auto taken = std::make_shared<detail::request_body>();
     std::vector<std::byte> data;
     data.reserve(abi::private_data_bytes_max);
     const auto r = mailbox_.call(abi::verb::take_request, {l->index}, {}, std::as_writable_bytes(std::span(&mail, 1)));
@@ -110,7 +110,7 @@ result<std::shared_ptr<detail::request_state>> provider::take_request(const std:
     return taken;
 }
 
-result<void> provider::answer(detail::request_state& q, vi_state* vi, std::span<const std::byte> data, tables::patience,
+result<void> provider::answer(detail::request_body& q, vi_body* vi, std::span<const std::byte> data, tables::patience,
                               const char* doing) {
     const auto fail = [&](errc code) { return std::unexpected(q.nic->fail(code, doing)); };
     abi::answer_mail mail{};

@@ -127,7 +127,7 @@ posted vi::post_several(std::span<const work_request> requests) noexcept {
         const optional_lock hold(send_mutex, attributes.thread_safe);
         ++bells_held_;
     }
-    const posted p = vi_state::post_several(requests);
+    const posted p = vi_body::post_several(requests);
     {
         const optional_lock hold(send_mutex, attributes.thread_safe);
         --bells_held_;

@@ -31,7 +31,7 @@ provider::provider(window& w)
     : detail::provider(facts_of(w)), window_(w), mailbox_(w), notices_(w.identity().notices) {}
 
 /// When the device is gone, it cannot say so: every connection ends here.
-void provider::look_after(nic_state& n, std::uint64_t now_ns) noexcept {
+void provider::look_after(nic_body& n, std::uint64_t now_ns) noexcept {
     mailbox_.look(now_ns);
     if (!gone() || cut_off_.load()) {
         return;
@@ -41,7 +41,7 @@ void provider::look_after(nic_state& n, std::uint64_t now_ns) noexcept {
     if (!hold.owns_lock()) {
         return;
     }
-    for (vi_state* v : n.vis) {
+    for (vi_body* v : n.vis) {
         const std::uint64_t state = v->entry->state.load_acquire();
         // None: a device that lives, but has reset the function, has destroyed what it knew of the VI.
         if (const abi::link l = abi::link_of(state);
@@ -82,11 +82,11 @@ errc provider::region_closed(std::uint32_t key) noexcept {
 /// who made the socket.
 bool provider::reaches_foreign_memory() const noexcept { return os::owner_of(window_.fd()) == ::geteuid(); }
 
-std::unique_ptr<vi_state> provider::make_vi(const nic_state&, service) { return std::make_unique<vi>(mailbox_); }
+std::unique_ptr<vi_body> provider::make_vi(const nic_body&, service) { return std::make_unique<vi>(mailbox_); }
 
 // -- names: the device knows who has which ----------------------------------------------------------
 
-result<void> provider::bind(vi_state& v, const address& at) {
+result<void> provider::bind(vi_body& v, const address& at) {
     const auto key = detail::to_key(at);
     if (!key) {
         return std::unexpected(key.error());
@@ -96,7 +96,7 @@ result<void> provider::bind(vi_state& v, const address& at) {
                   : std::unexpected(v.nic->fail(r.code, refused_name(r.code, "entering the name '" + at.name + "'")));
 }
 
-result<datagram_address> provider::resolve(nic_state& n, const address& name) {
+result<datagram_address> provider::resolve(nic_body& n, const address& name) {
     const auto key = detail::to_key(name);
     if (!key) {
         return std::unexpected(key.error());
@@ -106,7 +106,7 @@ result<datagram_address> provider::resolve(nic_state& n, const address& name) {
                   : std::unexpected(n.fail(r.code, "resolving '" + name.name + "'"));
 }
 
-result<std::vector<address>> provider::names(nic_state& n) {
+result<std::vector<address>> provider::names(nic_body& n) {
     constexpr std::size_t keys_max = abi::mail_payload_bytes / sizeof(abi::address_key);
     std::vector<address> all;
     abi::address_key keys[keys_max];
@@ -127,7 +127,7 @@ result<std::vector<address>> provider::names(nic_state& n) {
     return all;
 }
 
-result<std::uint32_t> provider::listen(nic_state& n, const address& at) {
+result<std::uint32_t> provider::listen(nic_body& n, const address& at) {
     const auto key = detail::to_key(at);
     if (!key) {
         return std::unexpected(key.error());

@@ -15,7 +15,7 @@ public:
 
     [[nodiscard]] bool gone() const noexcept override { return mailbox_.gone(); }
     [[nodiscard]] bool found_gone() noexcept override { return mailbox_.found_gone(); }
-    void look_after(nic_state& n, std::uint64_t now_ns) noexcept override;
+    void look_after(nic_body& n, std::uint64_t now_ns) noexcept override;
     void explain(errc code, std::string& what, int& os_errno) const override;
 
     [[nodiscard]] errc region_made(const abi::region_entry& e) noexcept override;
@@ -23,15 +23,15 @@ public:
     [[nodiscard]] errc region_closed(std::uint32_t key) noexcept override;
     [[nodiscard]] bool reaches_foreign_memory() const noexcept override;
 
-    [[nodiscard]] std::unique_ptr<vi_state> make_vi(const nic_state& n, service s) override;
-    [[nodiscard]] result<void> bind(vi_state& v, const address& at) override;
-    [[nodiscard]] result<datagram_address> resolve(nic_state& n, const address& name) override;
-    [[nodiscard]] result<std::vector<address>> names(nic_state& n) override;
-    [[nodiscard]] result<std::uint32_t> listen(nic_state& n, const address& at) override;
+    [[nodiscard]] std::unique_ptr<vi_body> make_vi(const nic_body& n, service s) override;
+    [[nodiscard]] result<void> bind(vi_body& v, const address& at) override;
+    [[nodiscard]] result<datagram_address> resolve(nic_body& n, const address& name) override;
+    [[nodiscard]] result<std::vector<address>> names(nic_body& n) override;
+    [[nodiscard]] result<std::uint32_t> listen(nic_body& n, const address& at) override;
     void unlisten(std::uint32_t entry) noexcept override;
-    [[nodiscard]] result<std::shared_ptr<detail::request_state>> take_request(
-        const std::shared_ptr<detail::listener_state>& l, std::uint64_t deadline) override;
-    [[nodiscard]] result<void> answer(detail::request_state& r, vi_state* vi, std::span<const std::byte> data,
+    [[nodiscard]] result<std::shared_ptr<detail::request_body>> take_request(
+        const std::shared_ptr<detail::listener_body>& l, std::uint64_t deadline) override;
+    [[nodiscard]] result<void> answer(detail::request_body& r, vi_body* vi, std::span<const std::byte> data,
                                       tables::patience p, const char* doing) override;
 
     [[nodiscard]] std::uint32_t vectors() const noexcept override;

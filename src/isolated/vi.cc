@@ -42,7 +42,7 @@ result<void> vi::begin_life() {
     return fail_unless_ok(device_.call(abi::verb::create_vi, {index}, description_of(*entry)), "creating a VI");
 }
 
-result<void> vi::tell_change(const vi_attributes& wanted, const domain_state& in, const char* doing) {
+result<void> vi::tell_change(const vi_attributes& wanted, const domain_body& in, const char* doing) {
     abi::vi_description d = description_of(*entry);
     d.domain = in.id;
     d.flags = detail::flags_of(wanted);

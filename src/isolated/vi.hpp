@@ -8,9 +8,9 @@
 
 namespace vinic::isolated {
 
-using detail::domain_state;
-using detail::nic_state;
-using detail::vi_state;
+using detail::domain_body;
+using detail::nic_body;
+using detail::vi_body;
 
 /// What was being done, and why the device refuses a name.
 [[nodiscard]] inline std::string refused_name(errc code, std::string doing) {
@@ -18,8 +18,8 @@ using detail::vi_state;
                                            : doing;
 }
 
-struct vi final : vi_state {
-    explicit vi(mailbox& m) noexcept : vi_state(true), device_(m) {}
+struct vi final : vi_body {
+    explicit vi(mailbox& m) noexcept : vi_body(true), device_(m) {}
 
     // post.cc
     [[nodiscard]] errc post(const work_request& w) noexcept override;
@@ -33,7 +33,7 @@ struct vi final : vi_state {
 
     // vi.cc
     [[nodiscard]] result<void> begin_life() override;
-    [[nodiscard]] result<void> tell_change(const vi_attributes& wanted, const domain_state& in,
+    [[nodiscard]] result<void> tell_change(const vi_attributes& wanted, const domain_body& in,
                                            const char* doing) override;
     void on_connected() noexcept override;
     [[nodiscard]] result<void> disconnect_now(tables::patience p) override;

@@ -274,7 +274,7 @@ foreign_reason adoption::move_in(const range& r, adopt how) {
 // -- what engines are told ------------------------------------------------------------------------
 
 void adoption::add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
-                          const std::shared_ptr<buffer_state>& buffer) {
+                          const std::shared_ptr<buffer_body>& buffer) {
     buffers_.emplace(address, buffer_extent{bytes, offset, buffer});
     rules::mark_native(memory_.at<std::byte>(0), offset, bytes, true);
 }

@@ -34,7 +34,7 @@
 
 namespace vinic::detail {
 
-struct buffer_state;
+struct buffer_body;
 
 /// The nic's mutex guards it; what moves pages needs all nics to stand still, and the comments say so.
 class adoption {
@@ -52,21 +52,21 @@ public:
         std::uint64_t offset = abi::none64;  ///< file offset, if the range lies in one extent
         enum backing backing = backing::foreign;
         foreign_reason reason = foreign_reason::not_asked;
-        std::vector<std::shared_ptr<buffer_state>> buffers;  ///< native memory that must live as long
+        std::vector<std::shared_ptr<buffer_body>> buffers;  ///< native memory that must live as long
     };
     /// Tells what [address, address + bytes) is, after its adoption if that is wanted: then nics stand still.
-    /// errc::invalid_argument: part of it is not mapped.  Whatever fails, give_up() goes back to what was before.
+    /// errc::invalid_argument: part of it is not mapped.  Whatever fails, abandon() goes back to what was before.
     [[nodiscard]] result<void> hold(std::uint64_t address, std::uint64_t bytes, adopt wanted, cover& c);
     /// The same for a region over the whole address space.
     void hold_all(cover& c);
     /// For a region that is not made after all; also of what was adopted for it and nobody holds yet.
-    void give_up(cover& c) noexcept;
+    void abandon(cover& c) noexcept;
     /// Gives up adopted extents; what nobody holds any more becomes the program's own memory again.  Nics stand still
     /// if there are any.  What cannot be given back stays in `held`, and the reason is returned.
     [[nodiscard]] foreign_reason release(std::vector<held_extent>& held) noexcept;
 
     void add_native(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset,
-                    const std::shared_ptr<buffer_state>& buffer);
+                    const std::shared_ptr<buffer_body>& buffer);
     void remove_native(std::uint64_t address) noexcept;
 
     /// The nic closes.  False: pages are left that could not be given back.  Nics stand still.
@@ -81,7 +81,7 @@ private:
     struct buffer_extent {
         std::uint64_t bytes;
         std::uint64_t offset;
-        std::weak_ptr<buffer_state> buffer;
+        std::weak_ptr<buffer_body> buffer;
     };
     struct adopted_extent {
         std::uint64_t bytes;

@@ -31,7 +31,7 @@ foreign_reason adoption::release(std::vector<held_extent>& held) noexcept {
     return held.empty() ? foreign_reason::none : no;
 }
 
-void adoption::give_up(cover& c) noexcept {
+void adoption::abandon(cover& c) noexcept {
     (void)release(c.held);
     bool any = false;
     for (auto& [address, e] : adopted_) {

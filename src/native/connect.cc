@@ -13,7 +13,7 @@ namespace detail {
 
 /// Takes the outcome of a settled request and frees it; errc::not_done while it is open, or while the lock that settles
 /// it cannot be taken by the deadline.
-result<peer_information> vi_state::finish_request(std::uint32_t request, std::uint64_t deadline) {
+result<peer_information> vi_body::finish_request(std::uint32_t request, std::uint64_t deadline) {
     tables::memory& m = *nic->memory;
     peer_information peer;
     bool answered = false;
@@ -66,7 +66,7 @@ result<peer_information> vi_state::finish_request(std::uint32_t request, std::ui
 /// No connect() that has returned leaves its VI connecting: what it could not take back is taken back here, before
 /// anybody looks.  It stays so only while the lock is still held; and a connection that was made late stays a
 /// connection.
-abi::link vi_state::settled_link(std::uint64_t deadline) noexcept {
+abi::link vi_body::settled_link(std::uint64_t deadline) noexcept {
     if (const std::uint64_t late = overdue; late == entry->state.load_acquire()) {
         if (nic->memory->lock_of_dead()) {
             nic->memory->unlock();
@@ -85,7 +85,7 @@ abi::link vi_state::settled_link(std::uint64_t deadline) noexcept {
 namespace {
 
 /// What connect and connect_peer check alike.  Under connect_mutex.
-result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, nanoseconds timeout) {
+result<void> may_connect(detail::vi_body& v, std::span<const std::byte> data, nanoseconds timeout) {
     if (v.nic->forked()) {
         return std::unexpected(v.nic->fail(errc::forked, "connecting"));
     }
@@ -116,8 +116,8 @@ result<void> may_connect(detail::vi_state& v, std::span<const std::byte> data, n
 
 /// Waits for a request's outcome, and gives the request up at the deadline.  `inside`: a cancelled thread ends here,
 /// and the request is as before.
-result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::uint64_t attempt,
-                               std::uint64_t deadline, const os::cancellation_off* inside = nullptr) {
+result<peer_information> await(detail::vi_body& v, std::uint32_t request, std::uint64_t attempt, std::uint64_t deadline,
+                               const os::cancellation_off* inside = nullptr) {
     tables::memory& m = *v.nic->memory;
     for (;;) {
         if (inside != nullptr) {
@@ -154,10 +154,10 @@ result<peer_information> await(detail::vi_state& v, std::uint32_t request, std::
 result<peer_information> virtual_interface::connect(const address& to, nanoseconds timeout,
                                                     std::span<const std::byte> data) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting"});
     }
-    detail::vi_state& v = *state_;
+    detail::vi_body& v = *body_;
     auto key = detail::to_key(to);
     if (!key) {
         return std::unexpected(key.error());
@@ -179,7 +179,7 @@ result<peer_information> virtual_interface::connect(const address& to, nanosecon
 }
 
 std::vector<std::byte> virtual_interface::rejection_data() const try {
-    return state_ ? state_->rejection : std::vector<std::byte>{};
+    return body_ ? body_->rejection : std::vector<std::byte>{};
 } catch (const std::bad_alloc&) {
     return {};
 }
@@ -187,10 +187,10 @@ std::vector<std::byte> virtual_interface::rejection_data() const try {
 result<void> virtual_interface::connect_peer(const address& local, const address& remote, nanoseconds timeout,
                                              std::span<const std::byte> data) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
-    detail::vi_state& v = *state_;
+    detail::vi_body& v = *body_;
     auto local_key = detail::to_key(local);
     auto remote_key = detail::to_key(remote);
     if (!local_key || !remote_key) {
@@ -210,10 +210,10 @@ result<void> virtual_interface::connect_peer(const address& local, const address
 
 result<peer_information> virtual_interface::connect_peer_done() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
-    detail::vi_state& v = *state_;
+    detail::vi_body& v = *body_;
     const std::lock_guard hold(v.connect_mutex);
     if (v.nic->forked()) {
         return std::unexpected(v.nic->fail(errc::forked, "connecting to a peer"));
@@ -233,10 +233,10 @@ result<peer_information> virtual_interface::connect_peer_done() try {
 
 result<peer_information> virtual_interface::connect_peer_wait() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "connecting to a peer"});
     }
-    detail::vi_state& v = *state_;
+    detail::vi_body& v = *body_;
     std::unique_lock hold(v.connect_mutex);
     if (v.nic->forked()) {
         return std::unexpected(v.nic->fail(errc::forked, "connecting to a peer"));

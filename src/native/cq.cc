@@ -34,7 +34,7 @@ constexpr std::uint64_t longest_sleep_ns = 10'000'000;
 constexpr int hot_looks = 16;
 constexpr std::uint64_t tight_ticks = 400;
 
-vi_state& vi_of(queue_tag tag) noexcept { return *reinterpret_cast<vi_state*>(tag & ~queue_tag{1}); }
+vi_body& vi_of(queue_tag tag) noexcept { return *reinterpret_cast<vi_body*>(tag & ~queue_tag{1}); }
 abi::queue_kind kind_of(queue_tag tag) noexcept { return static_cast<abi::queue_kind>(tag & 1); }
 
 /// Marks that poll runs, so that detach knows when a VI can no longer be looked at.
@@ -56,12 +56,12 @@ private:
 
 }  // namespace
 
-queue_tag cq_state::tag_of(std::uint32_t bit) const noexcept {
+queue_tag cq_body::tag_of(std::uint32_t bit) const noexcept {
     const leaf_slots* leaf = slots.load(std::memory_order_acquire)[bit / 64].load(std::memory_order_acquire);
     return leaf == nullptr ? 0 : (*leaf)[bit % 64].load(std::memory_order_acquire);
 }
 
-std::size_t cq_state::poll(std::span<completion> out) noexcept {
+std::size_t cq_body::poll(std::span<completion> out) noexcept {
     if (out.empty()) {
         return 0;
     }
@@ -92,7 +92,7 @@ std::size_t cq_state::poll(std::span<completion> out) noexcept {
     return n;
 }
 
-std::size_t cq_state::poll_once(std::span<completion> out) noexcept {
+std::size_t cq_body::poll_once(std::span<completion> out) noexcept {
     const inside_poll mark(inside, *nic_memory);
     std::size_t n = 0;
     ++turn;
@@ -110,12 +110,12 @@ std::size_t cq_state::poll_once(std::span<completion> out) noexcept {
     return n == 0 ? poll_ready(out) : n;
 }
 
-inline std::size_t cq_state::take_polled(std::uint32_t i, std::span<completion> out) noexcept {
+inline std::size_t cq_body::take_polled(std::uint32_t i, std::span<completion> out) noexcept {
     const queue_tag tag = polled[i].load(std::memory_order_relaxed);
     if (tag == 0) [[unlikely]] {
         return 0;
     }
-    vi_state& v = vi_of(tag);
+    vi_body& v = vi_of(tag);
     if (kind_of(tag) == abi::send_queue) {
         const std::size_t got = v.take_sends(out);
         idle[i] = got == 0 ? idle[i] + 1 : 0;
@@ -132,7 +132,7 @@ inline std::size_t cq_state::take_polled(std::uint32_t i, std::span<completion> 
     return got;
 }
 
-std::size_t cq_state::poll_ready(std::span<completion> out) noexcept {
+std::size_t cq_body::poll_ready(std::span<completion> out) noexcept {
     std::size_t n = 0;
     const tables::memory& m = *nic->memory;
     for (std::uint32_t b = bitmap_count.load(std::memory_order_acquire); b-- > 0;) {
@@ -167,11 +167,11 @@ std::size_t cq_state::poll_ready(std::span<completion> out) noexcept {
     return n;
 }
 
-std::size_t cq_state::serve(queue_tag tag, std::span<completion> out) noexcept {
+std::size_t cq_body::serve(queue_tag tag, std::span<completion> out) noexcept {
     if (tag == 0) {
         return 0;
     }
-    vi_state& v = vi_of(tag);
+    vi_body& v = vi_of(tag);
     const abi::queue_kind kind = kind_of(tag);
     std::size_t n = v.take(kind, out);
     if (n < out.size()) {
@@ -184,7 +184,7 @@ std::size_t cq_state::serve(queue_tag tag, std::span<completion> out) noexcept {
     return n;
 }
 
-void cq_state::promote(queue_tag tag) noexcept {
+void cq_body::promote(queue_tag tag) noexcept {
     std::uint32_t place = polled_max;
     for (std::uint32_t i = 0; i < polled_max; ++i) {
         const queue_tag there = polled[i].load(std::memory_order_relaxed);
@@ -201,7 +201,7 @@ void cq_state::promote(queue_tag tag) noexcept {
         }
         const queue_tag old = polled[i].exchange(0);
         if (old != 0) {
-            vi_state& v = vi_of(old);
+            vi_body& v = vi_of(old);
             v.entry->notify[kind_of(old)].store_relaxed(1);
             nic->memory->heavy_barrier();
             if (v.pending(kind_of(old))) {
@@ -219,7 +219,7 @@ void cq_state::promote(queue_tag tag) noexcept {
     vi_of(tag).entry->notify[kind_of(tag)].store_relaxed(0);
 }
 
-bool cq_state::any_ready() const noexcept {
+bool cq_body::any_ready() const noexcept {
     for (std::uint32_t b = 0; b < bitmap_count.load(std::memory_order_acquire); ++b) {
         const auto* summary = nic->memory->at<abi::word64>(bitmaps[b].offset);
         for (std::uint32_t s = 0; s < abi::summary_words(bitmaps[b].leaves); ++s) {
@@ -231,7 +231,7 @@ bool cq_state::any_ready() const noexcept {
     return false;
 }
 
-bool cq_state::arm_once() noexcept {
+bool cq_body::arm_once() noexcept {
     const inside_poll mark(inside, *nic->memory);
     std::array<queue_tag, polled_max> were{};
     for (std::uint32_t i = 0; i < polled_max; ++i) {
@@ -256,7 +256,7 @@ bool cq_state::arm_once() noexcept {
     return !ready;
 }
 
-result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeout) {
+result<std::size_t> cq_body::wait(std::span<completion> out, nanoseconds timeout) {
     const std::uint64_t start = os::now_ns();
     const std::uint64_t limit = timeout == forever
                                     ? abi::none64
@@ -304,7 +304,7 @@ result<std::size_t> cq_state::wait(std::span<completion> out, nanoseconds timeou
     }
 }
 
-result<std::optional<wait_ticket>> cq_state::prepare_wait() {
+result<std::optional<wait_ticket>> cq_body::prepare_wait() {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "waiting for completions"));
     }
@@ -314,7 +314,7 @@ result<std::optional<wait_ticket>> cq_state::prepare_wait() {
     return arm_once() ? std::optional(ticket) : std::nullopt;
 }
 
-void cq_state::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
+void cq_body::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
     if (nic->forked() || timeout.count() <= 0) {
         return;
     }
@@ -322,7 +322,7 @@ void cq_state::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
     os::futex_wait(&entry->wakes.raw_, ticket.seen, std::min(longest_sleep_ns, limit));
 }
 
-void cq_state::wake() noexcept {
+void cq_body::wake() noexcept {
     if (!nic->forked()) {
         entry->wakes.fetch_add(1);
         os::futex_wake(&entry->wakes.raw_);
@@ -330,7 +330,7 @@ void cq_state::wake() noexcept {
 }
 
 /// Under the nic's mutex.
-result<void> cq_state::make_event() {
+result<void> cq_body::make_event() {
     if (const int e = nic->start_bell(); e != 0) {
         return std::unexpected(nic->fail(errc::os_failure, "starting the thread that forwards wake-ups", e));
     }
@@ -349,7 +349,7 @@ result<void> cq_state::make_event() {
     return {};
 }
 
-result<int> cq_state::descriptor() {
+result<int> cq_body::descriptor() {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "making a completion queue's file descriptor"));
     }
@@ -362,7 +362,7 @@ result<int> cq_state::descriptor() {
     return event.number();
 }
 
-result<bool> cq_state::arm() {
+result<bool> cq_body::arm() {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "arming a completion queue"));
     }

@@ -13,11 +13,11 @@ namespace vinic::detail {
 /// A queue of a VI as its completion queue knows it: the VI's address with the kind in the low bit.
 using queue_tag = std::uintptr_t;
 
-struct cq_state {
+struct cq_body {
     static constexpr std::uint32_t polled_max = 8;
     using leaf_slots = std::array<std::atomic<queue_tag>, 64>;
 
-    ~cq_state();
+    ~cq_body();
     [[nodiscard]] std::size_t poll(std::span<completion> out) noexcept;
     [[nodiscard]] result<std::size_t> wait(std::span<completion> out, nanoseconds timeout);
     [[nodiscard]] result<bool> arm();
@@ -31,7 +31,7 @@ struct cq_state {
     void detach(std::uint32_t bit, queue_tag tag) noexcept;
     [[nodiscard]] result<void> set_capacity(std::uint32_t queues);
 
-    std::shared_ptr<nic_state> nic;
+    std::shared_ptr<nic_body> nic;
     tables::memory* nic_memory = nullptr;
     abi::cq_entry* entry = nullptr;
     std::uint32_t index = 0;

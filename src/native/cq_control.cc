@@ -13,7 +13,7 @@
 
 namespace vinic::detail {
 
-result<void> cq_state::set_capacity(std::uint32_t queues) {
+result<void> cq_body::set_capacity(std::uint32_t queues) {
     const std::uint32_t leaf_count = std::max<std::uint32_t>(1, (queues + 63) / 64);
     const std::uint32_t known = bitmap_count.load();
     const std::uint32_t have = known == 0 ? 0 : bitmaps[known - 1].leaves;
@@ -42,7 +42,7 @@ result<void> cq_state::set_capacity(std::uint32_t queues) {
     return {};
 }
 
-result<void> cq_state::resize(std::uint32_t queues) {
+result<void> cq_body::resize(std::uint32_t queues) {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "resizing a completion queue"));
     }
@@ -58,7 +58,7 @@ result<void> cq_state::resize(std::uint32_t queues) {
     return set_capacity(queues);
 }
 
-result<std::uint32_t> cq_state::attach(queue_tag tag) {
+result<std::uint32_t> cq_body::attach(queue_tag tag) {
     const std::lock_guard hold(attach_mutex);
     if (entry->attached.load_relaxed() >= attributes.queues_max) {
         return std::unexpected(nic->fail(
@@ -82,7 +82,7 @@ result<std::uint32_t> cq_state::attach(queue_tag tag) {
     return bit;
 }
 
-void cq_state::detach(std::uint32_t bit, queue_tag tag) noexcept {
+void cq_body::detach(std::uint32_t bit, queue_tag tag) noexcept {
     // In a forked child nobody else runs, and the mutex may be held by a thread of the parent.
     const optional_lock hold(attach_mutex, !nic->forked());
     (*slots.load()[bit / 64].load())[bit % 64].store(0);
@@ -107,7 +107,7 @@ void cq_state::detach(std::uint32_t bit, queue_tag tag) noexcept {
     entry->attached.add_single_writer(~std::uint32_t{0});
 }
 
-cq_state::~cq_state() {
+cq_body::~cq_body() {
     if (entry == nullptr) {
         return;
     }
@@ -140,41 +140,41 @@ namespace vinic {
 
 result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating a completion queue"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "creating a completion queue"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "creating a completion queue"));
     }
     if (attributes.queues_max == 0 || attributes.queues_max > 2 * abi::vi_count || attributes.spin_max.count() < 0) {
-        return std::unexpected(state_->fail(
+        return std::unexpected(body_->fail(
             errc::invalid_argument, "creating a completion queue: queues_max is 1 to 131072, spin_max not negative"));
     }
     if (attributes.vector >= vectors()) {
-        return std::unexpected(state_->fail(errc::invalid_argument, "creating a completion queue: there is no vector " +
-                                                                        std::to_string(attributes.vector)));
+        return std::unexpected(body_->fail(errc::invalid_argument, "creating a completion queue: there is no vector " +
+                                                                       std::to_string(attributes.vector)));
     }
-    auto made = std::make_shared<detail::cq_state>();
-    made->nic = state_;
-    made->nic_memory = state_->memory.get();
+    auto made = std::make_shared<detail::cq_body>();
+    made->nic = body_;
+    made->nic_memory = body_->memory.get();
     made->attributes = attributes;
     const std::uint64_t spin_us =
         std::min<std::uint64_t>(static_cast<std::uint64_t>(attributes.spin_max.count()) / 1000, 1'000'000);
     made->spin_ticks_max = std::thread::hardware_concurrency() > 1 ? spin_us * os::ticks_per_us() : 0;
     made->spin_ticks = made->spin_ticks_max;
-    made->crowded = state_->provider->facts.needs_another_core;
+    made->crowded = body_->provider->facts.needs_another_core;
     {
-        const std::lock_guard hold(state_->mutex);
+        const std::lock_guard hold(body_->mutex);
         {
-            const tables::control_lock lock(*state_->memory);
-            auto i = lock ? state_->memory->take(abi::cqs)
-                          : std::unexpected(state_->memory->fail_lock(errc::busy, "creating a completion queue"));
+            const tables::control_lock lock(*body_->memory);
+            auto i = lock ? body_->memory->take(abi::cqs)
+                          : std::unexpected(body_->memory->fail_lock(errc::busy, "creating a completion queue"));
             if (!i) {
                 return std::unexpected(i.error());
             }
             made->index = *i;
         }
-        abi::cq_entry& e = state_->memory->cq(made->index);
+        abi::cq_entry& e = body_->memory->cq(made->index);
         e.generation.add_single_writer(1);
         e.bitmap.store_relaxed(0);
         e.attached.store_relaxed(0);
@@ -184,98 +184,98 @@ result<completion_queue> nic::create_completion_queue(const cq_attributes& attri
         made->entry = &e;
         if (auto r = made->set_capacity(attributes.queues_max); !r) {
             made->entry = nullptr;
-            if (const tables::control_lock lock(*state_->memory, tables::farewell); lock) {
-                state_->memory->give(abi::cqs, made->index);
+            if (const tables::control_lock lock(*body_->memory, tables::farewell); lock) {
+                body_->memory->give(abi::cqs, made->index);
             }
             return std::unexpected(r.error());
         }
     }
     completion_queue q;
-    q.state_ = std::move(made);
+    q.body_ = std::move(made);
     return q;
 } catch (const std::exception& e) {
     return detail::caught(e, "creating a completion queue");
 }
 
-std::size_t completion_queue::poll(std::span<completion> out) noexcept { return state_ ? state_->poll(out) : 0; }
+std::size_t completion_queue::poll(std::span<completion> out) noexcept { return body_ ? body_->poll(out) : 0; }
 
 result<std::size_t> completion_queue::wait(std::span<completion> out, nanoseconds timeout) try {
     ::pthread_testcancel();  // a thread so busy that it never sleeps may be cancelled, too
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
     }
-    return state_->wait(out, timeout);
+    return body_->wait(out, timeout);
 } catch (const std::exception& e) {
     return detail::caught(e, "waiting for completions");
 }
 
 result<std::optional<wait_ticket>> completion_queue::prepare_wait() try {
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for completions"});
     }
-    return state_->prepare_wait();
+    return body_->prepare_wait();
 } catch (const std::exception& e) {
     return detail::caught(e, "waiting for completions");
 }
 
 void completion_queue::commit_wait(wait_ticket ticket, nanoseconds timeout) noexcept {
-    if (state_) {
-        state_->commit_wait(ticket, timeout);
+    if (body_) {
+        body_->commit_wait(ticket, timeout);
     }
 }
 
 void completion_queue::wake() noexcept {
-    if (state_) {
-        state_->wake();
+    if (body_) {
+        body_->wake();
     }
 }
 
 result<int> completion_queue::fd() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "making a completion queue's file descriptor"});
     }
-    return state_->descriptor();
+    return body_->descriptor();
 } catch (const std::exception& e) {
     return detail::caught(e, "making a completion queue's file descriptor");
 }
 
 result<bool> completion_queue::arm() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "arming a completion queue"});
     }
-    return state_->arm();
+    return body_->arm();
 } catch (const std::exception& e) {
     return detail::caught(e, "arming a completion queue");
 }
 
 result<void> completion_queue::resize(std::uint32_t queues_max) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "resizing a completion queue"});
     }
-    return state_->resize(queues_max);
+    return body_->resize(queues_max);
 } catch (const std::exception& e) {
     return detail::caught(e, "resizing a completion queue");
 }
 
 std::uint32_t completion_queue::queues_max() const noexcept {
-    return state_ ? state_->entry->queues_max.load_relaxed() : 0;
+    return body_ ? body_->entry->queues_max.load_relaxed() : 0;
 }
 std::uint32_t completion_queue::queues_attached() const noexcept {
-    return state_ ? state_->entry->attached.load_relaxed() : 0;
+    return body_ ? body_->entry->attached.load_relaxed() : 0;
 }
 
 result<void> completion_queue::close() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "closing a completion queue"});
     }
-    if (!state_->nic->forked() && state_->entry->attached.load_relaxed() != 0) {
-        return std::unexpected(state_->nic->fail(errc::busy, "closing a completion queue that VIs report to"));
+    if (!body_->nic->forked() && body_->entry->attached.load_relaxed() != 0) {
+        return std::unexpected(body_->nic->fail(errc::busy, "closing a completion queue that VIs report to"));
     }
-    state_.reset();
+    body_.reset();
     return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "closing a completion queue");

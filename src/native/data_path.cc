@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// data_path.cc -- virtual_interface's posting calls, in terms of vi_state.
+// data_path.cc -- virtual_interface's posting calls, in terms of vi_body.
 #include "placement/vi.hpp"
 
 namespace vinic {
@@ -19,7 +19,7 @@ work_request request(opcode o, std::span<const segment> segments, std::uint64_t 
 }  // namespace
 
 errc virtual_interface::post_receive(const segment& s, std::uint64_t cookie) noexcept {
-    return state_ ? state_->post_receive(s, cookie) : errc::invalid_handle;
+    return body_ ? body_->post_receive(s, cookie) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
@@ -28,38 +28,38 @@ errc virtual_interface::post_receive(std::span<const segment> segments, std::uin
 }
 
 posted virtual_interface::post_receives(std::span<const receive_request> requests) noexcept {
-    return state_ ? state_->post_receives(requests) : posted{0, errc::invalid_handle};
+    return body_ ? body_->post_receives(requests) : posted{0, errc::invalid_handle};
 }
 
 errc virtual_interface::post_send(const segment& s, std::uint64_t cookie, send_flag flags,
                                   std::uint32_t immediate) noexcept {
-    return state_ ? state_->post_send(s, cookie, flags, immediate) : errc::invalid_handle;
+    return body_ ? body_->post_send(s, cookie, flags, immediate) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_send(std::span<const segment> gather, std::uint64_t cookie, send_flag flags,
                                   std::uint32_t immediate) noexcept {
     work_request w = request(opcode::send, gather, cookie, flags);
     w.immediate = immediate;
-    return state_ ? state_->post(w) : errc::invalid_handle;
+    return body_ ? body_->post(w) : errc::invalid_handle;
 }
 
 errc virtual_interface::send_to(datagram_address destination, std::span<const segment> gather, std::uint64_t cookie,
                                 send_flag flags, std::uint32_t immediate) noexcept {
-    if (!state_) {
+    if (!body_) {
         return errc::invalid_handle;
     }
-    if (state_->attributes.service != service::datagram) {
+    if (body_->attributes.service != service::datagram) {
         return errc::not_supported;
     }
     work_request w = request(opcode::send, gather, cookie, flags);
     w.immediate = immediate;
     w.destination = destination;
-    return state_->post(w);
+    return body_->post(w);
 }
 
 errc virtual_interface::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
                                    std::uint32_t immediate) noexcept {
-    return state_ ? state_->post_write(s, to, cookie, flags, immediate) : errc::invalid_handle;
+    return body_ ? body_->post_write(s, to, cookie, flags, immediate) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_write(std::span<const segment> gather, remote_address to, std::uint64_t cookie,
@@ -67,7 +67,7 @@ errc virtual_interface::post_write(std::span<const segment> gather, remote_addre
     work_request w = request(opcode::write, gather, cookie, flags);
     w.immediate = immediate;
     w.remote = to;
-    return state_ ? state_->post(w) : errc::invalid_handle;
+    return body_ ? body_->post(w) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_read(const segment& s, remote_address from, std::uint64_t cookie,
@@ -79,7 +79,7 @@ errc virtual_interface::post_read(std::span<const segment> scatter, remote_addre
                                   send_flag flags) noexcept {
     work_request w = request(opcode::read, scatter, cookie, flags);
     w.remote = from;
-    return state_ ? state_->post(w) : errc::invalid_handle;
+    return body_ ? body_->post(w) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_fetch_add(const segment& old, remote_address at, std::uint64_t addend,
@@ -87,7 +87,7 @@ errc virtual_interface::post_fetch_add(const segment& old, remote_address at, st
     work_request w = request(opcode::fetch_add, {&old, 1}, cookie, flags);
     w.remote = at;
     w.operand = addend;
-    return state_ ? state_->post(w) : errc::invalid_handle;
+    return body_ ? body_->post(w) : errc::invalid_handle;
 }
 
 errc virtual_interface::post_compare_swap(const segment& old, remote_address at, std::uint64_t expected,
@@ -96,11 +96,11 @@ errc virtual_interface::post_compare_swap(const segment& old, remote_address at,
     w.remote = at;
     w.compare = expected;
     w.operand = desired;
-    return state_ ? state_->post(w) : errc::invalid_handle;
+    return body_ ? body_->post(w) : errc::invalid_handle;
 }
 
 posted virtual_interface::post(std::span<const work_request> requests) noexcept {
-    return state_ ? state_->post_several(requests) : posted{0, errc::invalid_handle};
+    return body_ ? body_->post_several(requests) : posted{0, errc::invalid_handle};
 }
 
 }  // namespace vinic

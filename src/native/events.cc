@@ -9,17 +9,17 @@ namespace vinic {
 result<device_event> nic::next_event(nanoseconds timeout) try {
     const os::cancellation_off inside;
     constexpr const char* doing = "waiting for an event of the device";
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, doing});
     }
-    const auto refuse = [&](errc code) { return std::unexpected(state_->fail(code, doing)); };
+    const auto refuse = [&](errc code) { return std::unexpected(body_->fail(code, doing)); };
     const std::uint64_t deadline = detail::deadline_of(timeout);
     for (;;) {
         inside.point();
-        if (state_->forked()) {
+        if (body_->forked()) {
             return refuse(errc::forked);
         }
-        const auto event = state_->provider->take_event();
+        const auto event = body_->provider->take_event();
         if (!event) {
             return refuse(event.error());
         }
@@ -30,7 +30,7 @@ result<device_event> nic::next_event(nanoseconds timeout) try {
         if (now >= deadline) {
             return refuse(errc::timed_out);
         }
-        state_->provider->await_event(deadline - now);
+        body_->provider->await_event(deadline - now);
     }
 } catch (const std::exception& e) {
     return detail::caught(e, "waiting for an event of the device");
@@ -39,14 +39,14 @@ result<device_event> nic::next_event(nanoseconds timeout) try {
 result<service_level> nic::current_service_level() const try {
     const os::cancellation_off inside;
     constexpr const char* doing = "asking what the function is given";
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, doing});
     }
-    const auto refuse = [&](errc code) { return std::unexpected(state_->fail(code, doing)); };
-    if (state_->forked()) {
+    const auto refuse = [&](errc code) { return std::unexpected(body_->fail(code, doing)); };
+    if (body_->forked()) {
         return refuse(errc::forked);
     }
-    const auto level = state_->provider->service_in_force();
+    const auto level = body_->provider->service_in_force();
     return level ? result<service_level>(*level) : refuse(level.error());
 } catch (const std::exception& e) {
     return detail::caught(e, "asking what the function is given");

@@ -9,7 +9,7 @@ namespace vinic {
 
 namespace detail {
 
-listener_state::~listener_state() {
+listener_body::~listener_body() {
     if (nic == nullptr || nic->forked()) {
         return;
     }
@@ -25,7 +25,7 @@ listener_state::~listener_state() {
 }
 
 /// Accepts with `vi`, or rejects without.
-result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data, tables::patience p) {
+result<void> request_body::answer(vi_body* vi, std::span<const std::byte> data, tables::patience p) {
     const char* doing = vi != nullptr ? "accepting a connection" : "rejecting a connection";
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, doing));
@@ -40,7 +40,7 @@ result<void> request_state::answer(vi_state* vi, std::span<const std::byte> data
     return nic->provider->answer(*this, vi, data, p, doing);
 }
 
-request_state::~request_state() {
+request_body::~request_body() {
     if (!answered && !nic->forked()) {
         const os::cancellation_off inside;
         try {
@@ -55,21 +55,21 @@ request_state::~request_state() {
 
 result<listener> nic::listen(const address& at) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "listening"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "listening"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "listening"));
     }
     listener l;
-    l.state_ = std::make_shared<detail::listener_state>();
-    const auto i = state_->provider->listen(*state_, at);
+    l.body_ = std::make_shared<detail::listener_body>();
+    const auto i = body_->provider->listen(*body_, at);
     if (!i) {
         return std::unexpected(i.error());
     }
-    l.state_->index = *i;
-    l.state_->generation = state_->memory->name(*i).generation.load_relaxed();
-    l.state_->nic = state_;
+    l.body_->index = *i;
+    l.body_->generation = body_->memory->name(*i).generation.load_relaxed();
+    l.body_->nic = body_;
     return l;
 } catch (const std::exception& e) {
     return detail::caught(e, "listening");
@@ -77,10 +77,10 @@ result<listener> nic::listen(const address& at) try {
 
 result<connection_request> listener::wait(nanoseconds timeout) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "waiting for a connection request"});
     }
-    detail::nic_state& nic = *state_->nic;
+    detail::nic_body& nic = *body_->nic;
     tables::memory& m = *nic.memory;
     const std::uint64_t deadline = detail::deadline_of(timeout);
     for (;;) {
@@ -88,11 +88,11 @@ result<connection_request> listener::wait(nanoseconds timeout) try {
         if (nic.forked()) {
             return std::unexpected(nic.fail(errc::forked, "waiting for a connection request"));
         }
-        abi::name_entry& n = m.name(state_->index);
+        abi::name_entry& n = m.name(body_->index);
         const std::uint32_t seen = n.arrivals.load_acquire();
-        if (auto taken = nic.provider->take_request(state_, deadline); taken) {
+        if (auto taken = nic.provider->take_request(body_, deadline); taken) {
             connection_request q;
-            q.state_ = std::move(*taken);
+            q.body_ = std::move(*taken);
             return q;
         } else if (taken.error().code != errc::not_done) {
             return std::unexpected(taken.error());
@@ -113,26 +113,26 @@ result<connection_request> listener::wait(nanoseconds timeout) try {
 
 const peer_information& connection_request::peer() const noexcept {
     static const peer_information none;
-    return state_ ? state_->peer : none;
+    return body_ ? body_->peer : none;
 }
 
 result<void> connection_request::accept(virtual_interface& vi, std::span<const std::byte> data) try {
     const os::cancellation_off inside;
-    if (!state_ || !vi.state_) {
+    if (!body_ || !vi.body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "accepting a connection"});
     }
-    const std::lock_guard hold(vi.state_->connect_mutex);
-    return state_->answer(vi.state_.get(), data);
+    const std::lock_guard hold(vi.body_->connect_mutex);
+    return body_->answer(vi.body_.get(), data);
 } catch (const std::exception& e) {
     return detail::caught(e, "accepting a connection");
 }
 
 result<void> connection_request::reject(std::span<const std::byte> data) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "rejecting a connection"});
     }
-    return state_->answer(nullptr, data);
+    return body_->answer(nullptr, data);
 } catch (const std::exception& e) {
     return detail::caught(e, "rejecting a connection");
 }

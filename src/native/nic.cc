@@ -29,7 +29,7 @@ void before_fork() {
     const os::cancellation_off inside;
     open_nics& all = registry();
     all.mutex.lock();
-    for (nic_state* n : all.nics) {
+    for (nic_body* n : all.nics) {
         n->mutex.lock();
         n->pages.before_fork();
     }
@@ -41,7 +41,7 @@ void before_fork() {
 void after_fork_in_parent() {
     const os::cancellation_off inside;
     open_nics& all = registry();
-    for (nic_state* n : all.nics) {
+    for (nic_body* n : all.nics) {
         n->pages.after_fork_in_parent();
         n->mutex.unlock();
     }
@@ -56,7 +56,7 @@ void after_fork_in_child() {
     open_nics& all = registry();
     all.view.close();  // they look at the parent
     all.mover.close();
-    for (nic_state* n : all.nics) {
+    for (nic_body* n : all.nics) {
         n->pages.after_fork_in_child();
         n->memory->forget_after_fork();
         n->mutex.unlock();
@@ -72,14 +72,14 @@ void after_fork_in_child() {
 
 }  // namespace
 
-nic_state::nic_state(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p)
+nic_body::nic_body(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p)
     : memory(std::move(m)),
       provider(std::move(p)),
       held(std::make_unique<holdings>(*memory)),
       arena(held->arena),
       pages(held->pages) {}
 
-nic_state::~nic_state() {
+nic_body::~nic_body() {
     const os::cancellation_off inside;
     if (bell.joinable()) {
         if (forked()) {
@@ -106,7 +106,7 @@ nic_state::~nic_state() {
     memory.reset();
 }
 
-void nic_state::tick_now() noexcept {
+void nic_body::tick_now() noexcept {
     next_tick.store(os::ticks() + tick_interval_us * os::ticks_per_us(), std::memory_order_relaxed);
     if (forked()) {
         return;
@@ -117,7 +117,7 @@ void nic_state::tick_now() noexcept {
     tables::look_for_dead(*memory, now);
 }
 
-int nic_state::start_bell() noexcept {
+int nic_body::start_bell() noexcept {
     try {
         if (!bell.joinable()) {
             bell = std::thread([this] { ring_loop(); });
@@ -131,13 +131,13 @@ int nic_state::start_bell() noexcept {
 }
 
 /// Turns wake-ups of armed completion queues into readable descriptors.
-void nic_state::ring_loop() noexcept {
+void nic_body::ring_loop() noexcept {
     abi::word32& word = memory->process(memory->self()).bell;
     while (!closing.load()) {
         const std::uint32_t seen = word.load_acquire();
         {
             const std::lock_guard hold(mutex);
-            for (cq_state* cq : fd_queues) {
+            for (cq_body* cq : fd_queues) {
                 if (cq->fd_armed && cq->entry->armed.load_acquire() == 0) {
                     cq->fd_armed = false;
                     os::write_event(cq->event.get());
@@ -149,7 +149,7 @@ void nic_state::ring_loop() noexcept {
     }
 }
 
-domain_state::~domain_state() {
+domain_body::~domain_body() {
     if (!nic || nic->forked() || open()) {
         return;
     }
@@ -160,7 +160,7 @@ domain_state::~domain_state() {
     }
 }
 
-buffer_state::~buffer_state() {
+buffer_body::~buffer_body() {
     if (kept || nic->forked()) {
         return;  // a stopped peer's engine is inside: the pages stay until this process leaves; or it never had any
     }
@@ -187,11 +187,11 @@ result<nic> nic::open(std::string_view device_address, const open_options& optio
     if (!opened) {
         return std::unexpected(opened.error());
     }
-    n.state_ = std::make_shared<detail::nic_state>(std::move(opened->memory), std::move(opened->provider));
+    n.body_ = std::make_shared<detail::nic_body>(std::move(opened->memory), std::move(opened->provider));
     if (const char* asks = ::secure_getenv("VINIC_ADOPT"); asks != nullptr && std::string_view(asks) == "1") {
-        n.state_->adopts_always = adopt::safe;
+        n.body_->adopts_always = adopt::safe;
     }
-    all.nics.push_back(n.state_.get());
+    all.nics.push_back(n.body_.get());
     return n;
 } catch (const std::exception& e) {
     return detail::caught(e, "opening a device");
@@ -199,14 +199,14 @@ result<nic> nic::open(std::string_view device_address, const open_options& optio
 
 result<domain> nic::create_domain() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating a protection domain"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "creating a protection domain"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "creating a protection domain"));
     }
-    tables::memory& m = *state_->memory;
-    auto made = std::make_shared<detail::domain_state>();
+    tables::memory& m = *body_->memory;
+    auto made = std::make_shared<detail::domain_body>();
     {
         const tables::control_lock hold(m);
         if (!hold) {
@@ -222,9 +222,9 @@ result<domain> nic::create_domain() try {
         made->id = *i | e.generation.load_relaxed() << 16;
         e.id.store_release(made->id);
     }
-    made->nic = state_;
+    made->nic = body_;
     domain d;
-    d.state_ = std::move(made);
+    d.body_ = std::move(made);
     return d;
 } catch (const std::exception& e) {
     return detail::caught(e, "creating a protection domain");
@@ -232,16 +232,16 @@ result<domain> nic::create_domain() try {
 
 result<domain> nic::create_open_domain() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating an open protection domain"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "creating an open protection domain"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "creating an open protection domain"));
     }
     domain d;
-    d.state_ = std::make_shared<detail::domain_state>();
-    d.state_->id = state_->memory->owner_word() | abi::open_domain;
-    d.state_->nic = state_;
+    d.body_ = std::make_shared<detail::domain_body>();
+    d.body_->id = body_->memory->owner_word() | abi::open_domain;
+    d.body_->nic = body_;
     return d;
 } catch (const std::exception& e) {
     return detail::caught(e, "creating an open protection domain");
@@ -249,29 +249,29 @@ result<domain> nic::create_open_domain() try {
 
 result<buffer> nic::allocate(std::size_t bytes) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "allocating device memory"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "allocating device memory"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "allocating device memory"));
     }
     if (bytes == 0 || bytes > abi::file_size) {
-        return std::unexpected(state_->fail(errc::invalid_argument, "allocating " + std::to_string(bytes) + " bytes"));
+        return std::unexpected(body_->fail(errc::invalid_argument, "allocating " + std::to_string(bytes) + " bytes"));
     }
     const std::uint64_t size = abi::align_up(bytes, abi::page_size);
-    const auto made = std::make_shared<detail::buffer_state>(state_, 0, size);  // outlives the lock: to end takes it
+    const auto made = std::make_shared<detail::buffer_body>(body_, 0, size);  // outlives the lock: to end takes it
     made->kept = true;
-    const std::lock_guard hold(state_->mutex);
-    auto offset = state_->arena.take_pages(size);
+    const std::lock_guard hold(body_->mutex);
+    auto offset = body_->arena.take_pages(size);
     if (!offset) {
         return std::unexpected(offset.error());
     }
-    auto* data = state_->memory->at<std::byte>(*offset);
+    auto* data = body_->memory->at<std::byte>(*offset);
     made->offset = *offset;
     made->kept = false;  // from here on it gives back what there is
-    state_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset, made);
+    body_->pages.add_native(reinterpret_cast<std::uint64_t>(data), size, *offset, made);
     buffer b;
-    b.state_ = made;
+    b.body_ = made;
     b.data_ = data;
     b.size_ = size;
     return b;
@@ -281,37 +281,37 @@ result<buffer> nic::allocate(std::size_t bytes) try {
 
 result<datagram_address> nic::resolve(const address& name) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "resolving a name"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "resolving a name"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "resolving a name"));
     }
-    return state_->provider->resolve(*state_, name);
+    return body_->provider->resolve(*body_, name);
 } catch (const std::exception& e) {
     return detail::caught(e, "resolving a name");
 }
 
 result<std::vector<address>> nic::names() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "listing names"});
     }
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, "listing names"));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, "listing names"));
     }
-    return state_->provider->names(*state_);
+    return body_->provider->names(*body_);
 } catch (const std::exception& e) {
     return detail::caught(e, "listing names");
 }
 
 bool nic::reaches_foreign_memory() const noexcept {
-    return state_ != nullptr && state_->provider->reaches_foreign_memory();
+    return body_ != nullptr && body_->provider->reaches_foreign_memory();
 }
 
 const std::string& nic::device_address() const noexcept {
     static const std::string none;
-    return state_ ? state_->memory->address() : none;
+    return body_ ? body_->memory->address() : none;
 }
 
 }  // namespace vinic

@@ -17,11 +17,11 @@ namespace {
 
 /// Whether every engine that may have passed the check of a region of `domain` (the open one: any) has left: the
 /// owner's own VIs in it, their peers, and senders of datagrams.
-bool engines_have_left(nic_state& nic, const domain_state* domain) {
+bool engines_have_left(nic_body& nic, const domain_body* domain) {
     tables::memory& m = *nic.memory;
     domain = domain->open() ? nullptr : domain;
     m.heavy_barrier();
-    for (vi_state* v : nic.vis) {
+    for (vi_body* v : nic.vis) {
         if (domain != nullptr && v->domain.get() != domain && !v->domain->open()) {
             continue;
         }
@@ -44,7 +44,7 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
             }
         }
     }
-    for (const nic_state::unclosed_vi& u : nic.unclosed) {
+    for (const nic_body::unclosed_vi& u : nic.unclosed) {
         if ((domain == nullptr || u.domain == domain->id || (u.domain & abi::open_domain) != 0) &&
             (!tables::wait_engine_outside(m, m.vi(u.vi), tables::engine_patience_ns) ||
              (u.peer < abi::vi_count && !tables::wait_engine_outside(m, m.vi(u.peer), tables::engine_patience_ns)))) {
@@ -55,7 +55,7 @@ bool engines_have_left(nic_state& nic, const domain_state* domain) {
 }
 
 /// A region of which some part is foreign cannot keep the promise of atomics.
-error no_atomics(const nic_state& nic, foreign_reason why, const char* doing) {
+error no_atomics(const nic_body& nic, foreign_reason why, const char* doing) {
     return nic.fail(errc::not_supported,
                     std::string(doing) + ": atomics do not reach memory that is foreign, and " + describe(why));
 }
@@ -65,7 +65,7 @@ bool wants_to_write(access rights) noexcept { return rights != access::none && r
 /// What a registration or its end needs: the nic's own mutex, or all nics of the process where pages move.
 class exclusion {
 public:
-    exclusion(nic_state& nic, bool pages_move) noexcept : nic_(nic) {
+    exclusion(nic_body& nic, bool pages_move) noexcept : nic_(nic) {
         if (pages_move) {
             all_.emplace();
         } else {
@@ -81,14 +81,14 @@ public:
     }
 
 private:
-    nic_state& nic_;
+    nic_body& nic_;
     std::optional<standstill> all_;
 };
 
 }  // namespace
 
-result<void> region_state::close() {
-    nic_state& nic = *domain->nic;
+result<void> region_body::close() {
+    nic_body& nic = *domain->nic;
     if (nic.forked()) {
         open = false;
         return {};
@@ -116,8 +116,8 @@ result<void> region_state::close() {
 
 /// Engines read domain and rights one after the other, so rights that both sides of a change do not
 /// share are never there while an engine may pair them with the other side's domain.
-result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& to, access wanted) {
-    nic_state& nic = *domain->nic;
+result<void> region_body::set_attributes(const std::shared_ptr<domain_body>& to, access wanted) {
+    nic_body& nic = *domain->nic;
     if (nic.forked() || !open) {
         return std::unexpected(nic.fail(nic.forked() ? errc::forked : errc::invalid_handle, "changing a region"));
     }
@@ -132,7 +132,7 @@ result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& t
     if (has(wanted, access::remote_atomic) && foreign_reason != foreign_reason::none && !is_whole_space) {
         return std::unexpected(no_atomics(nic, foreign_reason, "changing a region"));
     }
-    std::shared_ptr<domain_state> old;  // outlives the lock
+    std::shared_ptr<domain_body> old;  // outlives the lock
     const std::lock_guard hold(nic.mutex);
     abi::region_entry& e = nic.memory->region(index);
     const auto shared = static_cast<std::uint32_t>(rights) & static_cast<std::uint32_t>(wanted);
@@ -154,7 +154,7 @@ result<void> region_state::set_attributes(const std::shared_ptr<domain_state>& t
     return {};
 }
 
-region_state::~region_state() {
+region_body::~region_body() {
     if (!open) {
         return;
     }
@@ -181,15 +181,15 @@ namespace {
 
 /// What a region holds that is not made after all: goes back, however that ends.
 struct unfinished_region {
-    nic_state& nic;
+    nic_body& nic;
     adoption::cover& cover;
     bool made = false;
-    unfinished_region(nic_state& n, adoption::cover& c) noexcept : nic(n), cover(c) {}
+    unfinished_region(nic_body& n, adoption::cover& c) noexcept : nic(n), cover(c) {}
     unfinished_region(const unfinished_region&) = delete;
     unfinished_region& operator=(const unfinished_region&) = delete;
     ~unfinished_region() {
         if (!made) {
-            nic.pages.give_up(cover);
+            nic.pages.abandon(cover);
         }
     }
 };
@@ -199,12 +199,12 @@ result<std::uint32_t> take_entry(tables::memory& m) {
     return lock ? m.take(abi::regions) : std::unexpected(m.fail_lock(errc::busy, "registering memory"));
 }
 
-result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_state>& domain, std::uint64_t address,
-                                                  std::uint64_t length, access rights, bool whole_space, adopt wanted) {
+result<std::shared_ptr<region_body>> make_region(const std::shared_ptr<domain_body>& domain, std::uint64_t address,
+                                                 std::uint64_t length, access rights, bool whole_space, adopt wanted) {
     if (!domain) {
         return std::unexpected(error{errc::invalid_handle, 0, "registering memory"});
     }
-    nic_state& nic = *domain->nic;
+    nic_body& nic = *domain->nic;
     if (nic.forked()) {
         return std::unexpected(nic.fail(errc::forked, "registering memory"));
     }
@@ -213,7 +213,7 @@ result<std::shared_ptr<region_state>> make_region(const std::shared_ptr<domain_s
         return std::unexpected(nic.fail(errc::invalid_argument,
                                         "registering memory: empty range, range that wraps round, or unknown rights"));
     }
-    auto made = std::make_shared<region_state>();
+    auto made = std::make_shared<region_body>();
     made->open = false;
     made->domain = domain;
     made->rights = rights;
@@ -276,7 +276,7 @@ result<region> domain::register_memory(std::span<const std::byte> bytes, access 
     if (how.adopt > adopt::force) {
         return std::unexpected(error{errc::invalid_argument, 0, "registering memory: no such kind of adoption"});
     }
-    auto made = detail::make_region(state_, reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size(), rights, false,
+    auto made = detail::make_region(body_, reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size(), rights, false,
                                     how.adopt);
     if (!made) {
         return std::unexpected(made.error());
@@ -285,7 +285,7 @@ result<region> domain::register_memory(std::span<const std::byte> bytes, access 
     r.key_ = (*made)->key;
     r.address_ = reinterpret_cast<std::uint64_t>(bytes.data());
     r.length_ = bytes.size();
-    r.state_ = std::move(*made);
+    r.body_ = std::move(*made);
     return r;
 } catch (const std::exception& e) {
     return detail::caught(e, "registering memory");
@@ -293,7 +293,7 @@ result<region> domain::register_memory(std::span<const std::byte> bytes, access 
 
 result<region> domain::register_address_space(access rights) try {
     const os::cancellation_off inside;
-    auto made = detail::make_region(state_, 0, abi::none64, rights, true, adopt::no);
+    auto made = detail::make_region(body_, 0, abi::none64, rights, true, adopt::no);
     if (!made) {
         return std::unexpected(made.error());
     }
@@ -301,7 +301,7 @@ result<region> domain::register_address_space(access rights) try {
     r.key_ = (*made)->key;
     r.address_ = 0;
     r.length_ = abi::none64;
-    r.state_ = std::move(*made);
+    r.body_ = std::move(*made);
     return r;
 } catch (const std::exception& e) {
     return detail::caught(e, "registering memory");
@@ -309,13 +309,13 @@ result<region> domain::register_address_space(access rights) try {
 
 result<void> domain::close() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "closing a protection domain"});
     }
-    if (state_.use_count() > 1) {
-        return std::unexpected(state_->nic->fail(errc::busy, "closing a protection domain that has regions or VIs"));
+    if (body_.use_count() > 1) {
+        return std::unexpected(body_->nic->fail(errc::busy, "closing a protection domain that has regions or VIs"));
     }
-    state_.reset();
+    body_.reset();
     return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "closing a protection domain");
@@ -324,41 +324,39 @@ result<void> domain::close() try {
 region::~region() = default;
 
 region& region::operator=(region&& o) noexcept {
-    std::swap(state_, o.state_);
+    std::swap(body_, o.body_);
     std::swap(key_, o.key_);
     std::swap(address_, o.address_);
     std::swap(length_, o.length_);
     if (&o != this) {
-        o.state_.reset();
+        o.body_.reset();
     }
     return *this;
 }
 
 result<void> region::set_attributes(const domain& to, vinic::access rights) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "changing a region"});
     }
-    return state_->set_attributes(to.state_, rights);
+    return body_->set_attributes(to.body_, rights);
 } catch (const std::exception& e) {
     return detail::caught(e, "changing a region");
 }
 
-backing region::backing() const noexcept { return state_ ? state_->backing : backing::foreign; }
-foreign_reason region::foreign_reason() const noexcept {
-    return state_ ? state_->foreign_reason : foreign_reason::none;
-}
-access region::rights() const noexcept { return state_ ? state_->rights : access::none; }
+backing region::backing() const noexcept { return body_ ? body_->backing : backing::foreign; }
+foreign_reason region::foreign_reason() const noexcept { return body_ ? body_->foreign_reason : foreign_reason::none; }
+access region::rights() const noexcept { return body_ ? body_->rights : access::none; }
 
 result<void> region::close() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "deregistering memory"});
     }
-    if (auto r = state_->close(); !r) {
+    if (auto r = body_->close(); !r) {
         return r;
     }
-    state_.reset();
+    body_.reset();
     return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "deregistering memory");

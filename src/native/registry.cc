@@ -15,20 +15,20 @@ open_nics& registry() noexcept {
 
 standstill::standstill() noexcept {
     registry().mutex.lock();
-    for (nic_state* n : registry().nics) {
+    for (nic_body* n : registry().nics) {
         n->mutex.lock();
     }
 }
 
 standstill::~standstill() {
-    for (nic_state* n : registry().nics) {
+    for (nic_body* n : registry().nics) {
         n->mutex.unlock();
     }
     registry().mutex.unlock();
 }
 
 bool overlaps_region(std::uint64_t begin, std::uint64_t end, const tables::memory* closing) noexcept {
-    for (const nic_state* n : registry().nics) {
+    for (const nic_body* n : registry().nics) {
         const tables::memory& m = *n->memory;
         for (std::uint32_t i = 0; i < m.backed(abi::regions); ++i) {
             const abi::region_entry& r = m.region(i);
@@ -51,7 +51,7 @@ bool in_device_mapping(std::uint64_t address) noexcept {
     const auto holds = [&](const tables::memory& m) {
         return address - reinterpret_cast<std::uint64_t>(m.at<std::byte>(0)) < m.bytes();
     };
-    for (const nic_state* n : registry().nics) {
+    for (const nic_body* n : registry().nics) {
         if (holds(*n->memory)) {
             return true;
         }

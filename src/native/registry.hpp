@@ -14,7 +14,7 @@
 
 namespace vinic::detail {
 
-struct nic_state;
+struct nic_body;
 class adoption;
 
 /// What a nic does with its part of the device file.  It may outlive the nic: see open_nics::kept.
@@ -29,7 +29,7 @@ struct open_nics {
         std::unique_ptr<holdings> pages;
     };
     std::mutex mutex;
-    std::vector<nic_state*> nics;
+    std::vector<nic_body*> nics;
     std::vector<kept> left;
     os::self_view view;    // opened for the first adoption, and open from then on
     os::page_mover mover;  // likewise

@@ -26,7 +26,7 @@ inline constexpr std::size_t backlog_least = 4;
 inline constexpr std::uint32_t backlog_ahead = 6;
 
 /// Moves the payload from the completion to where the descriptor wants it.
-inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
+inline void vi_body::place_payload(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
     const abi::receive_completion& c = slot.completion;
     const abi::segment& s = slot.descriptor.segments[0];
     const engine_mark mark(*nic_memory, *entry, abi::placing);
@@ -49,7 +49,7 @@ inline void vi_state::place_payload(const abi::receive_slot& slot, std::uint32_t
     place_pieces(slot, at, out);
 }
 
-inline std::size_t vi_state::take_receives(std::span<completion> out) noexcept {
+inline std::size_t vi_body::take_receives(std::span<completion> out) noexcept {
     std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
     std::uint64_t bytes = 0;
     std::size_t n = 0;

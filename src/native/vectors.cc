@@ -6,21 +6,21 @@
 
 namespace vinic {
 
-std::uint32_t nic::vectors() const noexcept { return state_ ? state_->provider->vectors() : 0; }
+std::uint32_t nic::vectors() const noexcept { return body_ ? body_->provider->vectors() : 0; }
 
 result<void> nic::set_vector(std::uint32_t index, const vector_settings& settings) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "setting a completion vector"});
     }
     const std::string doing = "setting completion vector " + std::to_string(index);
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, doing));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, doing));
     }
     if (settings.period.count() < 0) {
-        return std::unexpected(state_->fail(errc::invalid_argument, doing + ": a period is not negative"));
+        return std::unexpected(body_->fail(errc::invalid_argument, doing + ": a period is not negative"));
     }
-    const auto r = state_->provider->set_vector(index, settings);
+    const auto r = body_->provider->set_vector(index, settings);
     if (r) {
         return {};
     }
@@ -30,25 +30,25 @@ result<void> nic::set_vector(std::uint32_t index, const vector_settings& setting
     } else if (r.error() == errc::invalid_argument) {
         why = ": there are nic::vectors(), and a count above 1 needs a period, of 1 s at most";
     }
-    return std::unexpected(state_->fail(r.error(), doing + why));
+    return std::unexpected(body_->fail(r.error(), doing + why));
 } catch (const std::exception& e) {
     return detail::caught(e, "setting a completion vector");
 }
 
 result<vector_status> nic::vector(std::uint32_t index) const try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "asking for a completion vector"});
     }
     const std::string doing = "asking for completion vector " + std::to_string(index);
-    if (state_->forked()) {
-        return std::unexpected(state_->fail(errc::forked, doing));
+    if (body_->forked()) {
+        return std::unexpected(body_->fail(errc::forked, doing));
     }
     if (index >= vectors()) {
-        return std::unexpected(state_->fail(errc::invalid_argument, doing + ": there is none"));
+        return std::unexpected(body_->fail(errc::invalid_argument, doing + ": there is none"));
     }
-    const auto r = state_->provider->vector(index);
-    return r ? result<vector_status>(*r) : std::unexpected(state_->fail(r.error(), doing));
+    const auto r = body_->provider->vector(index);
+    return r ? result<vector_status>(*r) : std::unexpected(body_->fail(r.error(), doing));
 } catch (const std::exception& e) {
     return detail::caught(e, "asking for a completion vector");
 }

@@ -8,7 +8,7 @@ namespace vinic {
 
 namespace detail {
 
-result<void> vi_state::disconnect(tables::patience p) {
+result<void> vi_body::disconnect(tables::patience p) {
     if (nic->forked()) {
         return std::unexpected(nic->fail(errc::forked, "disconnecting a VI"));
     }
@@ -17,13 +17,13 @@ result<void> vi_state::disconnect(tables::patience p) {
 }
 
 /// From its completion queues.
-void vi_state::detach() noexcept {
+void vi_body::detach() noexcept {
     for (const abi::queue_kind k : {abi::send_queue, abi::receive_queue}) {
         cqs[k]->detach(entry->cq_bit[k].load_relaxed(), reinterpret_cast<queue_tag>(this) | k);
     }
 }
 
-result<void> vi_state::close(tables::patience p) {
+result<void> vi_body::close(tables::patience p) {
     if (!open) {
         return std::unexpected(nic->fail(errc::invalid_handle, "closing a VI"));
     }
@@ -50,7 +50,7 @@ result<void> vi_state::close(tables::patience p) {
     return {};
 }
 
-void vi_state::let_go() noexcept {
+void vi_body::let_go() noexcept {
     if (!open) {
         return;
     }
@@ -76,30 +76,30 @@ void vi_state::let_go() noexcept {
 virtual_interface::~virtual_interface() = default;
 
 virtual_interface& virtual_interface::operator=(virtual_interface&& o) noexcept {
-    std::shared_ptr<detail::vi_state> old = std::move(state_);
-    state_ = std::move(o.state_);
+    std::shared_ptr<detail::vi_body> old = std::move(body_);
+    body_ = std::move(o.body_);
     return *this;
 }
 
 result<void> virtual_interface::disconnect() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "disconnecting a VI"});
     }
-    return state_->disconnect();
+    return body_->disconnect();
 } catch (const std::exception& e) {
     return detail::caught(e, "disconnecting a VI");
 }
 
 result<void> virtual_interface::close() try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "closing a VI"});
     }
-    if (auto r = state_->close(); !r) {
+    if (auto r = body_->close(); !r) {
         return r;
     }
-    state_.reset();
+    body_.reset();
     return {};
 } catch (const std::exception& e) {
     return detail::caught(e, "closing a VI");

@@ -10,7 +10,7 @@ namespace vinic {
 
 namespace detail {
 
-void vi_state::publish_attributes() noexcept {
+void vi_body::publish_attributes() noexcept {
     const vi_attributes& a = attributes;
     entry->flags.store_relaxed(flags_of(a));
     entry->reliability.store_relaxed(static_cast<std::uint32_t>(a.reliability));
@@ -22,56 +22,56 @@ void vi_state::publish_attributes() noexcept {
 }  // namespace detail
 
 vi_state virtual_interface::state() const noexcept {
-    if (!state_ || state_->nic->forked()) {
+    if (!body_ || body_->nic->forked()) {
         return vi_state::error;
     }
-    const abi::link link = state_->settled_link();
+    const abi::link link = body_->settled_link();
     return link == abi::link::none ? vi_state::error : static_cast<vi_state>(link);  // the NIC has forgotten it
 }
 
-vi_attributes virtual_interface::attributes() const { return state_ ? state_->attributes : vi_attributes{}; }
+vi_attributes virtual_interface::attributes() const { return body_ ? body_->attributes : vi_attributes{}; }
 
-std::uint32_t virtual_interface::number() const noexcept { return state_ ? state_->index : 0; }
+std::uint32_t virtual_interface::number() const noexcept { return body_ ? body_->index : 0; }
 
 std::uint32_t virtual_interface::sends_outstanding() const noexcept {
-    return state_ ? state_->send_posted.load() - state_->send_reported.load() : 0;
+    return body_ ? body_->send_posted.load() - body_->send_reported.load() : 0;
 }
 
 std::uint32_t virtual_interface::receives_outstanding() const noexcept {
-    return state_ ? state_->receive_posted.load() - state_->receive_reported.load() : 0;
+    return body_ ? body_->receive_posted.load() - body_->receive_reported.load() : 0;
 }
 
 datagram_address virtual_interface::local_address() const noexcept {
-    if (!state_ || state_->attributes.service != service::datagram) {
+    if (!body_ || body_->attributes.service != service::datagram) {
         return {};
     }
-    return {abi::make_datagram_address(state_->index, state_->nic->provider->facts.function,
-                                       state_->entry->generation.load_relaxed())};
+    return {abi::make_datagram_address(body_->index, body_->nic->provider->facts.function,
+                                       body_->entry->generation.load_relaxed())};
 }
 
 result<void> virtual_interface::set_domain(const domain& to) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "moving a VI to another domain"});
     }
-    detail::vi_state& v = *state_;
+    detail::vi_body& v = *body_;
     if (v.nic->forked()) {
         return std::unexpected(v.nic->fail(errc::forked, "moving a VI to another domain"));
     }
-    if (!to.state_ || to.state_->nic != v.nic) {
+    if (!to.body_ || to.body_->nic != v.nic) {
         return std::unexpected(
             v.nic->fail(errc::invalid_argument, "moving a VI to another domain: it belongs to another nic"));
     }
-    std::shared_ptr<detail::domain_state> old;  // outlives the locks
+    std::shared_ptr<detail::domain_body> old;  // outlives the locks
     const std::lock_guard hold(v.connect_mutex);
     const std::lock_guard known(v.nic->mutex);  // deregistration looks at the domains of VIs
     if (v.settled_link(v.nic->memory->lock_deadline(tables::control_patience.ns)) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "moving a VI to another domain: only in idle"));
     }
-    if (auto r = v.tell_change(v.attributes, *to.state_, "moving a VI to another domain"); !r) {
+    if (auto r = v.tell_change(v.attributes, *to.body_, "moving a VI to another domain"); !r) {
         return r;
     }
-    old = std::exchange(v.domain, to.state_);
+    old = std::exchange(v.domain, to.body_);
     v.polls_for = v.domain->id;
     v.entry->domain.store_release(v.domain->id);
     return {};
@@ -81,10 +81,10 @@ result<void> virtual_interface::set_domain(const domain& to) try {
 
 vi_statistics virtual_interface::statistics() const noexcept {
     vi_statistics s;
-    if (!state_ || state_->nic->forked()) {
+    if (!body_ || body_->nic->forked()) {
         return s;
     }
-    const abi::vi_entry& e = *state_->entry;
+    const abi::vi_entry& e = *body_->entry;
     const std::uint64_t state = e.state.load_acquire();  // first: what broke it was counted before
     if (abi::link_of(state) == abi::link::error) {
         s.cause = static_cast<break_cause>(abi::reason_of(state));
@@ -101,10 +101,10 @@ vi_statistics virtual_interface::statistics() const noexcept {
 
 result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
     }
-    detail::vi_state& v = *state_;
+    detail::vi_body& v = *body_;
     if (v.nic->forked()) {
         return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
     }
@@ -134,18 +134,18 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
 
 result<void> virtual_interface::bind(const address& name) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "binding a name"});
     }
-    detail::nic_state& nic = *state_->nic;
+    detail::nic_body& nic = *body_->nic;
     if (nic.forked()) {
         return std::unexpected(nic.fail(errc::forked, "binding a name"));
     }
-    if (state_->attributes.service != service::datagram) {
+    if (body_->attributes.service != service::datagram) {
         return std::unexpected(
             nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));
     }
-    return nic.provider->bind(*state_, name);
+    return nic.provider->bind(*body_, name);
 } catch (const std::exception& e) {
     return detail::caught(e, "binding a name");
 }

@@ -26,7 +26,7 @@ struct ring_sizes {
     [[nodiscard]] std::uint64_t all() const noexcept { return receive + send; }
 };
 
-ring_sizes sizes_of(const nic_state& nic, const vi_attributes& a) noexcept {
+ring_sizes sizes_of(const nic_body& nic, const vi_attributes& a) noexcept {
     // Only a VI whose messages may wait for the receiver hands its queue over; set_attributes may make any connected
     // VI such a one.
     const bool has_ring = a.service == service::connected || nic.provider->facts.every_send_is_queued;
@@ -77,7 +77,7 @@ void reset_entry(abi::vi_entry& e) noexcept {
 }  // namespace
 
 /// The entry of a VI, and its rings if it has some (0: none).
-void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept {
+void vi_body::give_back(nic_body& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept {
     abi::vi_entry& e = nic.memory->vi(vi);
     const std::uint64_t extras[2] = {e.send_extra.load_relaxed(), e.receive_extra.load_relaxed()};
     const std::uint64_t table = e.kind_table.load_relaxed();
@@ -106,7 +106,7 @@ void vi_state::give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, 
     }
 }
 
-result<void> vi_state::become(const rules::receiver_kind& kind) {
+result<void> vi_body::become(const rules::receiver_kind& kind) {
     const std::lock_guard hold(connect_mutex);
     const std::lock_guard known(nic->mutex);
     if (is_datagram() || chooser.kind != nullptr || settled_link() != abi::link::idle) {
@@ -132,7 +132,7 @@ result<void> vi_state::become(const rules::receiver_kind& kind) {
     return {};
 }
 
-errc vi_state::take_room(abi::queue_kind kind) noexcept {
+errc vi_body::take_room(abi::queue_kind kind) noexcept {
     if (kind == abi::send_queue && !nic->provider->facts.every_send_is_queued &&
         (attributes.reliability == reliability::unreliable || attributes.receiver_wait.count() == 0)) {
         return errc::ok;  // never handed over
@@ -158,7 +158,7 @@ errc vi_state::take_room(abi::queue_kind kind) noexcept {
 }
 
 /// What the entry and this process know of a VI that has rings.
-void vi_state::lay_out(std::uint64_t rings, std::uint64_t receive_bytes) {
+void vi_body::lay_out(std::uint64_t rings, std::uint64_t receive_bytes) {
     const vi_attributes& a = attributes;
     entry->domain.store_relaxed(domain->id);
     publish_attributes();
@@ -177,7 +177,7 @@ void vi_state::lay_out(std::uint64_t rings, std::uint64_t receive_bytes) {
 }
 
 /// Attached to its completion queues, and alive.  On failure as it was before.
-result<void> vi_state::begin() {
+result<void> vi_body::begin() {
     const auto tag = reinterpret_cast<queue_tag>(this);
     std::uint32_t attached = 0;
     result<void> r;
@@ -206,15 +206,15 @@ result<void> vi_state::begin() {
 namespace {
 
 /// Whoever has it last lets go of it.
-std::shared_ptr<vi_state> share(std::unique_ptr<vi_state> v) {
-    return {v.release(), [](vi_state* last) {
+std::shared_ptr<vi_body> share(std::unique_ptr<vi_body> v) {
+    return {v.release(), [](vi_body* last) {
                 last->let_go();
                 delete last;
             }};
 }
 
 /// In every list that a VI may have to be entered in where nothing can fail.  Under the nic's mutex.
-void make_room_for_vi(nic_state& nic) {
+void make_room_for_vi(nic_body& nic) {
     const std::size_t vis = nic.vis.size() + 1;
     make_room(nic.vis, vis);
     make_room(nic.unclosed, nic.unclosed.size() + vis);  // each may have to be given up
@@ -222,17 +222,17 @@ void make_room_for_vi(nic_state& nic) {
 
 /// What a VI has taken that is not made after all: goes back, however that ends.
 struct unfinished_vi {
-    nic_state& nic;
-    vi_state& made;
+    nic_body& nic;
+    vi_body& made;
     std::uint64_t rings = 0;
     bool taken = false;
-    unfinished_vi(nic_state& n, vi_state& v) noexcept : nic(n), made(v) {}
+    unfinished_vi(nic_body& n, vi_body& v) noexcept : nic(n), made(v) {}
     unfinished_vi(const unfinished_vi&) = delete;
     unfinished_vi& operator=(const unfinished_vi&) = delete;
     ~unfinished_vi() {
         if (taken) {
             made.entry = nullptr;
-            vi_state::give_back(nic, made.index, rings, made.attributes);
+            vi_body::give_back(nic, made.index, rings, made.attributes);
         }
     }
 };
@@ -243,24 +243,24 @@ struct unfinished_vi {
 
 result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     const os::cancellation_off inside;
-    if (!state_) {
+    if (!body_) {
         return std::unexpected(error{errc::invalid_handle, 0, "creating a VI"});
     }
-    detail::nic_state& nic = *state_->nic;
+    detail::nic_body& nic = *body_->nic;
     if (nic.forked()) {
         return std::unexpected(nic.fail(errc::forked, "creating a VI"));
     }
     if (const char* why = detail::refuse(wanted); why != nullptr) {
         return std::unexpected(nic.fail(errc::invalid_argument, std::string("creating a VI: ") + why));
     }
-    std::shared_ptr<detail::vi_state> made;  // outlives the lock, which what it holds may take when it goes
+    std::shared_ptr<detail::vi_body> made;  // outlives the lock, which what it holds may take when it goes
     const std::lock_guard hold(nic.mutex);
     made = detail::share(nic.provider->make_vi(nic, wanted.service));
-    made->nic = state_->nic;
-    made->nic_memory = state_->nic->memory.get();
-    made->domain = state_;
-    made->cqs[abi::send_queue] = wanted.send_cq->state_;
-    made->cqs[abi::receive_queue] = wanted.receive_cq->state_;
+    made->nic = body_->nic;
+    made->nic_memory = body_->nic->memory.get();
+    made->domain = body_;
+    made->cqs[abi::send_queue] = wanted.send_cq->body_;
+    made->cqs[abi::receive_queue] = wanted.receive_cq->body_;
     if (made->cqs[0]->nic != made->nic || made->cqs[1]->nic != made->nic) {
         return std::unexpected(
             nic.fail(errc::invalid_argument, "creating a VI: its completion queues belong to another nic"));
@@ -305,7 +305,7 @@ result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     unfinished.taken = false;
     made->open = true;
     virtual_interface v;
-    v.state_ = std::move(made);
+    v.body_ = std::move(made);
     return v;
 } catch (const std::exception& e) {
     return detail::caught(e, "creating a VI");

@@ -8,7 +8,7 @@
 
 namespace vinic::detail {
 
-bool vi_state::pending(abi::queue_kind kind) const noexcept {
+bool vi_body::pending(abi::queue_kind kind) const noexcept {
     if (kind == abi::receive_queue) {
         const std::uint32_t at = receive_reported.load(std::memory_order_relaxed);
         return rules::has_arrived(receives.slots[at & receives.mask].completion, at);
@@ -21,7 +21,7 @@ bool vi_state::pending(abi::queue_kind kind) const noexcept {
 }
 
 /// The payload of a small message into several segments, or one that is refused.
-void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
+void vi_body::place_pieces(const abi::receive_slot& slot, std::uint32_t at, completion& out) noexcept {
     const abi::receive_completion& c = slot.completion;
     const abi::receive_descriptor& d = slot.descriptor;
     const auto* from = reinterpret_cast<const std::byte*>(c.payload) + (polls_datagrams ? 8 : 0);
@@ -56,7 +56,7 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
 }
 
 /// Two in one, so that neither pays for the other one's questions.
-[[gnu::always_inline]] inline std::size_t vi_state::take_done(std::span<completion> out, bool by_another) noexcept {
+[[gnu::always_inline]] inline std::size_t vi_body::take_done(std::span<completion> out, bool by_another) noexcept {
     const spin_guard hold(reporting, by_another);
     std::uint32_t at = send_reported.load(std::memory_order_relaxed);
     const std::uint32_t posted = send_posted.load(std::memory_order_acquire);
@@ -94,12 +94,12 @@ void vi_state::place_pieces(const abi::receive_slot& slot, std::uint32_t at, com
     return n;
 }
 
-std::size_t vi_state::take_sends(std::span<completion> out) noexcept {
+std::size_t vi_body::take_sends(std::span<completion> out) noexcept {
     return executed_by_another ? take_done(out, true) : take_done(out, false);
 }
 
 /// What another process executed, and nobody will ask for: that one has forgotten the VI, and so have its queues.
-void vi_state::count_unreported() noexcept {
+void vi_body::count_unreported() noexcept {
     if (!executed_by_another) {
         return;
     }
@@ -114,7 +114,7 @@ void vi_state::count_unreported() noexcept {
     }
 }
 
-std::size_t vi_state::take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept {
+std::size_t vi_body::take_flushed(abi::queue_kind kind, std::span<completion> out) noexcept {
     const bool receives_kind = kind == abi::receive_queue;
     std::atomic<std::uint32_t>& reported = receives_kind ? receive_reported : send_reported;
     const std::uint64_t state = entry->state.load_acquire();

@@ -9,8 +9,8 @@
 namespace vinic::detail {
 
 /// Segments of a descriptor that has not exactly one; their bytes together.
-std::uint64_t vi_state::store_pieces(abi::receive_descriptor& d, std::span<const segment> segments,
-                                     std::uint32_t at) noexcept {
+std::uint64_t vi_body::store_pieces(abi::receive_descriptor& d, std::span<const segment> segments,
+                                    std::uint32_t at) noexcept {
     std::uint64_t room = 0;
     for (std::size_t i = 0; i < segments.size(); ++i) {
         const segment& s = segments[i];
@@ -22,7 +22,7 @@ std::uint64_t vi_state::store_pieces(abi::receive_descriptor& d, std::span<const
 }
 
 /// Enters a descriptor into the ring.  False: it is full.
-inline bool vi_state::enter_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
+inline bool vi_body::enter_receive(std::span<const segment> segments, std::uint64_t cookie) noexcept {
     const std::uint32_t at = receive_posted.load(std::memory_order_relaxed);
     const std::uint32_t reported = receive_reported.load(std::memory_order_acquire);
     if (at - reported > receives.mask) {
@@ -48,19 +48,19 @@ inline bool vi_state::enter_receive(std::span<const segment> segments, std::uint
 }
 
 /// After `count` descriptors were entered.
-inline errc vi_state::tell_receives(std::size_t count) noexcept {
+inline errc vi_body::tell_receives(std::size_t count) noexcept {
     // Release: pairs with the acquire in route::look_for_receives.
     entry->receives.store_release(abi::make_receives(receive_posted.load(std::memory_order_relaxed), receive_room));
     entry->counters[abi::rx_posted].add_single_writer(count);
     return receives_posted();
 }
 
-errc vi_state::post_receive(const segment& s, std::uint64_t cookie) noexcept {
+errc vi_body::post_receive(const segment& s, std::uint64_t cookie) noexcept {
     const optional_lock hold(receive_mutex, attributes.thread_safe);
     return enter_receive({&s, 1}, cookie) ? tell_receives(1) : errc::queue_full;
 }
 
-posted vi_state::post_receives(std::span<const receive_request> requests) noexcept {
+posted vi_body::post_receives(std::span<const receive_request> requests) noexcept {
     posted p;
     const optional_lock hold(receive_mutex, attributes.thread_safe);
     for (; p.count < requests.size(); ++p.count) {
@@ -85,7 +85,7 @@ posted vi_state::post_receives(std::span<const receive_request> requests) noexce
     return p;
 }
 
-errc vi_state::receives_posted() noexcept {
+errc vi_body::receives_posted() noexcept {
     tables::memory& m = *nic->memory;
     m.light_barrier();  // posted before looking at attention and state; pairs with the heavy barriers
     const std::uint64_t state = entry->state.load_relaxed();

@@ -2,8 +2,8 @@
 //
 // nic.hpp -- an open nic and a protection domain: what only this process knows of them.
 //
-//   Lock order: registry > vi_state::connect_mutex > nic_state::mutex > a placement's own (stalled VIs, mailbox), and
-//   cq_state::attach_mutex, > the device's control lock.  The data path takes none of them; the thread_safe attributes
+//   Lock order: registry > vi_body::connect_mutex > nic_body::mutex > a placement's own (stalled VIs, mailbox), and
+//   cq_body::attach_mutex, > the device's control lock.  The data path takes none of them; the thread_safe attributes
 //   add one mutex per queue.
 #pragma once
 
@@ -24,11 +24,11 @@ namespace vinic::detail {
 class adoption;
 struct holdings;
 
-struct nic_state {
-    nic_state(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p);
-    ~nic_state();
-    nic_state(const nic_state&) = delete;
-    nic_state& operator=(const nic_state&) = delete;
+struct nic_body {
+    nic_body(std::unique_ptr<tables::memory> m, std::unique_ptr<detail::provider> p);
+    ~nic_body();
+    nic_body(const nic_body&) = delete;
+    nic_body& operator=(const nic_body&) = delete;
 
     /// Housekeeping, called now and then from the data path: cheap unless tick_interval has passed.
     void tick() noexcept {
@@ -52,25 +52,25 @@ struct nic_state {
     std::unique_ptr<holdings> held;
     tables::arena& arena;
     adoption& pages;
-    std::vector<vi_state*> vis;  // for deregistration
+    std::vector<vi_body*> vis;  // for deregistration
     struct unclosed_vi {
         std::uint32_t vi;
         std::uint32_t peer;
         std::uint32_t domain;
     };
     std::vector<unclosed_vi> unclosed;  // given up by the program while a stopped peer was inside
-    std::vector<cq_state*> fd_queues;
+    std::vector<cq_body*> fd_queues;
     std::atomic<std::uint64_t> next_tick{0};
     std::thread bell;
     std::atomic<bool> closing{false};
 };
 
-struct domain_state {
-    std::shared_ptr<nic_state> nic;
+struct domain_body {
+    std::shared_ptr<nic_body> nic;
     std::uint32_t index = 0;
     std::uint32_t id = 0;
     [[nodiscard]] bool open() const noexcept { return (id & abi::open_domain) != 0; }
-    ~domain_state();
+    ~domain_body();
 };
 
 }  // namespace vinic::detail

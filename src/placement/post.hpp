@@ -9,7 +9,7 @@
 
 namespace vinic::detail {
 
-/// How vi_state::post() of a final class works: nothing of it is a virtual call.  V has
+/// How vi_body::post() of a final class works: nothing of it is a virtual call.  V has
 ///     bool make_way()                          has found room in a queue that was full
 ///     errc execute(state, message, request)    state: the word in which the VI was found, its link not `none`
 template <class V>

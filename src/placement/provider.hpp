@@ -44,7 +44,7 @@ public:
     /// Looks whether it is, at once.
     [[nodiscard]] virtual bool found_gone() noexcept = 0;
     /// From tick_now(), every millisecond or so.
-    virtual void look_after(nic_state& n, std::uint64_t now_ns) noexcept = 0;
+    virtual void look_after(nic_body& n, std::uint64_t now_ns) noexcept = 0;
     /// Adds to what an error says what only this placement knows.
     virtual void explain(errc code, std::string& what, int& os_errno) const = 0;
 
@@ -58,20 +58,20 @@ public:
 
     // -- VIs, names, requests -----------------------------------------------------------------------
     /// Of the kind that suits the service; entered nowhere yet.  Under the nic's mutex.
-    [[nodiscard]] virtual std::unique_ptr<vi_state> make_vi(const nic_state& n, service s) = 0;
-    [[nodiscard]] virtual result<void> bind(vi_state& v, const address& at) = 0;
-    [[nodiscard]] virtual result<datagram_address> resolve(nic_state& n, const address& name) = 0;
-    [[nodiscard]] virtual result<std::vector<address>> names(nic_state& n) = 0;
+    [[nodiscard]] virtual std::unique_ptr<vi_body> make_vi(const nic_body& n, service s) = 0;
+    [[nodiscard]] virtual result<void> bind(vi_body& v, const address& at) = 0;
+    [[nodiscard]] virtual result<datagram_address> resolve(nic_body& n, const address& name) = 0;
+    [[nodiscard]] virtual result<std::vector<address>> names(nic_body& n) = 0;
     /// Enters the name of a listener; its entry.
-    [[nodiscard]] virtual result<std::uint32_t> listen(nic_state& n, const address& at) = 0;
+    [[nodiscard]] virtual result<std::uint32_t> listen(nic_body& n, const address& at) = 0;
     /// The listener goes; its entry is given back afterwards.
     virtual void unlisten(std::uint32_t entry) noexcept = 0;
     /// The oldest request that nobody has taken.  errc::not_done: there is none.
-    [[nodiscard]] virtual result<std::shared_ptr<request_state>> take_request(const std::shared_ptr<listener_state>& l,
-                                                                              std::uint64_t deadline) = 0;
+    [[nodiscard]] virtual result<std::shared_ptr<request_body>> take_request(const std::shared_ptr<listener_body>& l,
+                                                                             std::uint64_t deadline) = 0;
     /// Accepts with `vi`, whose connect_mutex is held, or rejects without.  Sets r.answered once it cannot be answered
     /// again.
-    [[nodiscard]] virtual result<void> answer(request_state& r, vi_state* vi, std::span<const std::byte> data,
+    [[nodiscard]] virtual result<void> answer(request_body& r, vi_body* vi, std::span<const std::byte> data,
                                               tables::patience p, const char* doing) = 0;
 
     // -- what only a NIC of its own has ----------------------------------------------------------------

@@ -11,27 +11,27 @@
 
 namespace vinic::detail {
 
-struct listener_state {
-    std::shared_ptr<nic_state> nic;
+struct listener_body {
+    std::shared_ptr<nic_body> nic;
     std::uint32_t index = 0;
     std::uint32_t generation = 0;
-    ~listener_state();
+    ~listener_body();
 };
 
 /// A request that a listener has taken.
-struct request_state {
-    std::shared_ptr<nic_state> nic;
-    std::shared_ptr<listener_state> listener;  // destroying a listener fails its requests
-    std::uint64_t ticket = 0;                  // by which its placement knows it
+struct request_body {
+    std::shared_ptr<nic_body> nic;
+    std::shared_ptr<listener_body> listener;  // destroying a listener fails its requests
+    std::uint64_t ticket = 0;                 // by which its placement knows it
     peer_information peer;
     bool answered = true;  // there is none yet
-    ~request_state();
-    [[nodiscard]] result<void> answer(vi_state* vi, std::span<const std::byte> data,
+    ~request_body();
+    [[nodiscard]] result<void> answer(vi_body* vi, std::span<const std::byte> data,
                                       tables::patience p = tables::control_patience);
 };
 
 /// Before the VI is used for what the request's nic alone knows.
-[[nodiscard]] inline result<void> suits(const request_state& r, const vi_state& vi, const char* doing) {
+[[nodiscard]] inline result<void> suits(const request_body& r, const vi_body& vi, const char* doing) {
     return vi.nic == r.nic ? result<void>{}
                            : std::unexpected(r.nic->fail(errc::invalid_argument,
                                                          std::string(doing) + ": the VI belongs to another nic"));
@@ -91,7 +91,7 @@ template <std::size_t Size>
 }
 
 /// Under the lock: a request of VI v, not yet visible (state 0).
-[[nodiscard]] inline result<std::uint32_t> make_request(vi_state& v, std::span<const std::byte> data) {
+[[nodiscard]] inline result<std::uint32_t> make_request(vi_body& v, std::span<const std::byte> data) {
     tables::memory& m = *v.nic->memory;
     auto i = m.take(abi::requests);
     if (!i) {

@@ -13,7 +13,7 @@ static_assert(sizeof(segment) == sizeof(abi::segment) && offsetof(segment, lengt
                   offsetof(segment, key) == offsetof(abi::segment, key),
               "the interface's segments are the engine's");
 
-errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
+errc vi_body::post_send(const segment& s, std::uint64_t cookie, send_flag flags, std::uint32_t immediate) noexcept {
     work_request w;
     w.flags = flags;
     w.immediate = immediate;
@@ -22,8 +22,8 @@ errc vi_state::post_send(const segment& s, std::uint64_t cookie, send_flag flags
     return post(w);
 }
 
-errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
-                          std::uint32_t immediate) noexcept {
+errc vi_body::post_write(const segment& s, remote_address to, std::uint64_t cookie, send_flag flags,
+                         std::uint32_t immediate) noexcept {
     work_request w;
     w.opcode = opcode::write;
     w.flags = flags;
@@ -34,7 +34,7 @@ errc vi_state::post_write(const segment& s, remote_address to, std::uint64_t coo
     return post(w);
 }
 
-posted vi_state::post_several(std::span<const work_request> requests) noexcept {
+posted vi_body::post_several(std::span<const work_request> requests) noexcept {
     posted p;
     for (; p.count < requests.size(); ++p.count) {
         if (const errc e = post(requests[p.count]); e != errc::ok) {
@@ -45,7 +45,7 @@ posted vi_state::post_several(std::span<const work_request> requests) noexcept {
     return p;
 }
 
-errc vi_state::prepare(const work_request& w, rules::message& m, std::byte* inline_space) noexcept {
+errc vi_body::prepare(const work_request& w, rules::message& m, std::byte* inline_space) noexcept {
     std::uint64_t sum = 0;
     for (const segment& s : w.segments) {
         sum += s.length;
@@ -82,7 +82,7 @@ errc vi_state::prepare(const work_request& w, rules::message& m, std::byte* inli
     return make_room(m);
 }
 
-errc vi_state::post_unconnected(std::uint64_t state, const rules::message& m, const work_request& w) noexcept {
+errc vi_body::post_unconnected(std::uint64_t state, const rules::message& m, const work_request& w) noexcept {
     if (abi::link_of(state) != abi::link::error) {
         return errc::invalid_state;
     }
@@ -92,7 +92,7 @@ errc vi_state::post_unconnected(std::uint64_t state, const rules::message& m, co
     return errc::ok;
 }
 
-void vi_state::flush_posted(enum status as) noexcept {
+void vi_body::flush_posted(enum status as) noexcept {
     if (chooser.kind != nullptr) {
         chooser.kind->reset(chooser.table);
     }
@@ -105,7 +105,7 @@ void vi_state::flush_posted(enum status as) noexcept {
     tables::signal(*nic_memory, *entry, abi::receive_queue);
 }
 
-void vi_state::drop_request() noexcept {
+void vi_body::drop_request() noexcept {
     overdue = abi::none64;
     if (const std::uint32_t request = pending_request.exchange(abi::none32); request != abi::none32) {
         nic_memory->give(abi::requests, request);

@@ -41,12 +41,12 @@ static_assert(sizeof(send_entry) == 16);
     return a.receiver_wait == forever ? abi::none64 : static_cast<std::uint64_t>(a.receiver_wait.count());
 }
 
-struct vi_state {
+struct vi_body {
     /// `by_another`: another process executes its sends.
-    explicit vi_state(bool by_another) noexcept : executed_by_another(by_another) {}
-    vi_state(const vi_state&) = delete;
-    vi_state& operator=(const vi_state&) = delete;
-    virtual ~vi_state() = default;
+    explicit vi_body(bool by_another) noexcept : executed_by_another(by_another) {}
+    vi_body(const vi_body&) = delete;
+    vi_body& operator=(const vi_body&) = delete;
+    virtual ~vi_body() = default;
     /// Called by the last who has it, before it is destroyed.
     void let_go() noexcept;
 
@@ -70,7 +70,7 @@ struct vi_state {
     /// Attached to its queues: becomes idle, or connected (datagram).
     [[nodiscard]] virtual result<void> begin_life() = 0;
     /// Whoever executes for it learns of a change before it is made here, so that what is refused has changed nothing.
-    [[nodiscard]] virtual result<void> tell_change(const vi_attributes& wanted, const domain_state& in,
+    [[nodiscard]] virtual result<void> tell_change(const vi_attributes& wanted, const domain_body& in,
                                                    const char* doing) = 0;
     /// The entry says `connected`: from now on posts go through.
     virtual void on_connected() noexcept = 0;
@@ -167,7 +167,7 @@ struct vi_state {
     [[nodiscard]] result<void> begin();
     /// Gives an idle VI another kind of receiver, once; its table is all zeros.
     [[nodiscard]] result<void> become(const rules::receiver_kind& kind);
-    static void give_back(nic_state& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
+    static void give_back(nic_body& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
     [[nodiscard]] result<void> disconnect(tables::patience p = tables::control_patience);
     [[nodiscard]] result<void> close(tables::patience p = tables::control_patience);
     void detach() noexcept;
@@ -180,13 +180,13 @@ struct vi_state {
     [[nodiscard]] abi::link settled_link(std::uint64_t deadline = 0) noexcept;
     [[nodiscard]] bool is_datagram() const noexcept { return attributes.service == service::datagram; }
 
-    std::shared_ptr<nic_state> nic;
+    std::shared_ptr<nic_body> nic;
     tables::memory* nic_memory = nullptr;  // nic->memory, one load nearer
     abi::vi_entry* entry = nullptr;
     std::uint32_t index = 0;
     bool open = false;
-    std::shared_ptr<domain_state> domain;
-    std::shared_ptr<cq_state> cqs[2];
+    std::shared_ptr<domain_body> domain;
+    std::shared_ptr<cq_body> cqs[2];
     vi_attributes attributes;
 
     // Posting sends: one thread.

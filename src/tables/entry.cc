@@ -28,7 +28,7 @@ result<void> memory::back_process(std::uint32_t i) {
 }
 
 /// Entry i is locked: from now on it is this process'.
-void memory::settle_in(std::uint32_t i) noexcept {
+void memory::take_entry(std::uint32_t i) noexcept {
     // A process that died between freeing this entry and unlocking left its lock behind; to everybody
     // it would now look as if we held it.
     std::uint32_t holder = header().lock.load_relaxed();

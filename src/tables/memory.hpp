@@ -142,7 +142,7 @@ protected:
     [[nodiscard]] bool is_in() const noexcept { return self_ != abi::none32 && !forked_; }
     [[nodiscard]] result<void> check_version() const;
     [[nodiscard]] result<void> back_process(std::uint32_t i);
-    void settle_in(std::uint32_t i) noexcept;
+    void take_entry(std::uint32_t i) noexcept;
     /// A second open file: through /proc, or by its name in a directory, if it has one.
     void open_again(int directory = -1, const char* name = nullptr) noexcept;
 

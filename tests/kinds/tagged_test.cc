@@ -13,7 +13,7 @@
 namespace tagged {
 
 /// The private half of the VI that this process made last, of the nic that it opened last.
-inline vinic::detail::vi_state& last_vi() {
+inline vinic::detail::vi_body& last_vi() {
     const std::lock_guard hold(vinic::detail::registry().mutex);
     return *vinic::detail::registry().nics.back()->vis.back();
 }
@@ -21,7 +21,7 @@ inline vinic::detail::vi_state& last_vi() {
 /// What a face would have: the owner's side.
 class receiver {
 public:
-    explicit receiver(vinic::virtual_interface& vi, vinic::detail::vi_state& half) : vi_(vi), half_(half) {
+    explicit receiver(vinic::virtual_interface& vi, vinic::detail::vi_body& half) : vi_(vi), half_(half) {
         if (const auto r = half.become(kind); !r) {
             throw std::runtime_error(r.error().message());
         }
@@ -46,7 +46,7 @@ public:
 
 private:
     vinic::virtual_interface& vi_;
-    vinic::detail::vi_state& half_;
+    vinic::detail::vi_body& half_;
 };
 
 }  // namespace tagged

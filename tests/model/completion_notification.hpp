@@ -184,7 +184,7 @@ struct notification {
         return true;
     }
 
-    /// cq_state::poll_ready.
+    /// cq_body::poll_ready.
     bool take_marks(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);
@@ -248,7 +248,7 @@ struct notification {
         MODEL_END(t);
     }
 
-    /// cq_state::promote takes the place of a ring that is idle.
+    /// cq_body::promote takes the place of a ring that is idle.
     bool demote(context& t) const {
         auto& l = t.locals();
         const word ring = static_cast<word>(l.i - 1);
@@ -305,7 +305,7 @@ struct notification {
         MODEL_END(t);
     }
 
-    /// cq_state::arm_once.  One heavy barrier for all: it demotes every ring and arms the wake-up.
+    /// cq_body::arm_once.  One heavy barrier for all: it demotes every ring and arms the wake-up.
     bool arm(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);
@@ -365,7 +365,7 @@ struct notification {
         MODEL_END(t);
     }
 
-    /// cq_state::wait.
+    /// cq_body::wait.
     bool sleep(context& t) const {
         auto& l = t.locals();
         MODEL_BEGIN(t);

@@ -45,7 +45,7 @@ inline bool handover::break_ends(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::disconnect: tables::wait_engine_outside for both ends.
+/// vi_body::disconnect: tables::wait_engine_outside for both ends.
 inline bool handover::await_engines(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);
@@ -99,7 +99,7 @@ inline bool handover::outside(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::take_flushed: the ring tells what was completed, the rest is flushed.
+/// vi_body::take_flushed: the ring tells what was completed, the rest is flushed.
 inline bool handover::flush_sends(context& t) const {
     auto& l = t.locals();
     auto& g = t.whole().ghost;
@@ -158,7 +158,7 @@ inline bool handover::flush_receives(context& t) const {
     MODEL_END(t);
 }
 
-/// nic_state::tick and connected_vi::expire_stall: has the message at the head waited for long enough?
+/// nic_body::tick and connected_vi::expire_stall: has the message at the head waited for long enough?
 inline bool handover::keep_house(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);

@@ -8,7 +8,7 @@
 
 namespace vinic::model::send_queue {
 
-/// vi_state::enter_receive and receives_posted.
+/// vi_body::enter_receive and receives_posted.
 inline bool handover::post_receive(context& t) const {
     auto& l = t.locals();
     MODEL_BEGIN(t);

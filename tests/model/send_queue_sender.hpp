@@ -26,7 +26,7 @@ inline bool handover::post(context& t) const {
     MODEL_END(t);
 }
 
-/// vi_state::post_unconnected: flushed at once.
+/// vi_body::post_unconnected: flushed at once.
 inline void handover::refuse(context& t) const {
     set(t.whole().ghost.flushed, t.locals().i);
     t.locals().at = part::posted;

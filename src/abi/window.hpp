@@ -141,8 +141,9 @@ struct vi_description {
     std::uint64_t receive_ring;
     std::uint64_t send_ring;
     std::uint64_t kind_table;  ///< change_vi may set it
+    std::uint64_t kind_bytes;
 };
-static_assert(sizeof(vi_description) == 88);
+static_assert(sizeof(vi_description) == 96);
 
 struct connect_mail {
     address_key at;

@@ -139,8 +139,8 @@ void engines::heed(const rung& r, std::uint64_t now_ns) {
         scheduler.ready({r.function, r.vi}, now_ns);
     }
     if (v->peer != nullptr && v->peer->waits) {
-        resume_sender_of(*v, now_ns);
-        useful = true;
+        // A table is searched for it: whoever rings in vain pays.
+        useful = resume_sender_of(*v, now_ns) || v->chooser.kind == nullptr || useful;
     }
     if (!useful) {
         f.counters.empty_doorbells.fetch_add(1, std::memory_order_relaxed);
@@ -148,13 +148,15 @@ void engines::heed(const rung& r, std::uint64_t now_ns) {
     }
 }
 
-void engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
+bool engines::resume_sender_of(vi& receiver, std::uint64_t now_ns) {
     vi& sender = *receiver.peer;
-    if (is_ready_for(sender, receiver)) {
-        receiver.entry->receive_attention.store_relaxed(0);
-        end_wait(sender);
-        scheduler.ready({sender.owner->number, sender.index}, now_ns);
+    if (!is_ready_for(sender, receiver)) {
+        return false;
     }
+    receiver.entry->receive_attention.store_relaxed(0);
+    end_wait(sender);
+    scheduler.ready({sender.owner->number, sender.index}, now_ns);
+    return true;
 }
 
 /// Rings lie in pages that their client may have punched out of its window; looking makes them anew.

@@ -102,7 +102,8 @@ private:
     void end_unreceived(vi& v) noexcept;
     /// The receiver of the message at v's head has no descriptor.  True: look again at once.
     [[nodiscard]] bool wait_for_receiver(vi& v, bool receiver_off, std::uint64_t now_ns) noexcept;
-    void resume_sender_of(vi& receiver, std::uint64_t now_ns);
+    /// False: it has not what its sender waits for.
+    bool resume_sender_of(vi& receiver, std::uint64_t now_ns);
     void end_wait(vi& v) noexcept;
     /// Bounded in time like collect().  False: some are left.
     [[nodiscard]] bool expire_waits(std::uint64_t now_ns) noexcept;

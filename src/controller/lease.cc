@@ -119,8 +119,12 @@ lease_end lease_runner::run(vi& v, std::uint32_t bytes_max, std::uint32_t descri
         }
         if (o.waits() && !v.is_reliable()) {
             // Dropped here and not after the lease, or each drop would cost a decision that nobody is charged for.
+            release(*v.peer, t);
             o = end(v, v.peer, rules::fault::no_descriptor);
         } else if (t.started && v.pending == nullptr && o.is_unfinished() && !keep(v)) {
+            if (t.claim) {
+                release(*v.peer, t);
+            }
             o = drop_unkept(v, t);
         }
         if (o.waits() || o.is_unfinished()) {

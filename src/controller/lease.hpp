@@ -81,6 +81,7 @@ private:
     void notice(std::uint64_t now_ns) noexcept;
     [[nodiscard]] bool is_over() noexcept;
     [[nodiscard]] bool keep(vi& v) noexcept;
+    static void release(const vi& to, transfer& t) noexcept;
     [[nodiscard]] outcome drop_unkept(const vi& v, const transfer& t) noexcept;
     [[nodiscard]] outcome end(const vi& v, vi* to, rules::fault f) noexcept;
     void complete(vi& to, const rules::receipt& r, bool tells, std::uint64_t telling) noexcept;

@@ -15,7 +15,8 @@ constexpr std::uint64_t fill_patience_ns = 100'000'000;
 constexpr std::uint64_t block_most = 16 << 10;
 constexpr std::uint64_t slow_bytes_per_ns = 2;   ///< below it pages are being made, or fetched from far away
 constexpr std::uint32_t pages_of_a_message = 8;  ///< of rings, completions and a completion queue, at each end
-constexpr std::uint32_t pages_of_a_search = 8;   ///< in a client's table of extents
+constexpr std::uint32_t pages_of_a_table = rules::table_bytes_max / memory_account::page_bytes + 1;
+constexpr std::uint32_t pages_of_a_search = 8;  ///< in a client's table of extents
 constexpr std::uint32_t pieces_between_looks = 16;
 
 /// Pages that may have to be made for a piece of so many bytes.
@@ -124,12 +125,8 @@ struct lease_runner::engine {
 struct lease_runner::choosing_engine : engine {
     [[nodiscard]] rules::choice choose(const rules::message&) const noexcept {
         const rules::chooser& by = to.chooser;
-        const auto pages = static_cast<std::uint32_t>(by.table.size() / memory_account::page_bytes) + 2;
         if (!to.has_receive()) {
             return rules::choice::wait;
-        }
-        if (!x.may_make(*to.owner, pages)) {
-            return rules::choice::refuse;
         }
         rules::landing where;
         const rules::choice c = by.kind->choose(by.table, rules::arrival_of(t), where);
@@ -142,7 +139,11 @@ struct lease_runner::choosing_engine : engine {
     }
     [[nodiscard]] static constexpr std::uint32_t payload_max() noexcept { return 0; }
     void complete(const rules::receipt& r) const noexcept {
-        x.complete(to, r, true, std::exchange(t.claim, std::nullopt).value_or(rules::no_telling));
+        const auto claim = std::exchange(t.claim, std::nullopt);
+        if (claim) {
+            to.chooser.kind->tell(to.chooser.table, *claim);
+        }
+        x.complete(to, r, true, claim.value_or(rules::no_telling));
     }
     [[nodiscard]] outcome end_receive(rules::fault f, const rules::message& m, std::uint32_t bytes) const noexcept {
         const rules::ending& e = rules::ending_of(f);
@@ -150,9 +151,7 @@ struct lease_runner::choosing_engine : engine {
         return end(f);
     }
     [[nodiscard]] outcome end(rules::fault f) const noexcept {
-        if (const auto claim = std::exchange(t.claim, std::nullopt)) {
-            to.chooser.kind->release(to.chooser.table, *claim);
-        }
+        release(to, t);
         return engine::end(f);
     }
 };
@@ -229,9 +228,19 @@ void lease_runner::complete(vi& to, const rules::receipt& r, bool tells, std::ui
     }
 }
 
+/// What is neither told nor going on.
+void lease_runner::release(const vi& to, transfer& t) noexcept {
+    if (const auto claim = std::exchange(t.claim, std::nullopt)) {
+        to.chooser.kind->release(to.chooser.table, *claim);
+    }
+}
+
 outcome lease_runner::deliver(vi& v, vi& to, transfer& t) noexcept {
     t.look_again();
     if (to.chooser.kind != nullptr) [[unlikely]] {
+        if (!t.started && !may_make(*to.owner, pages_of_a_table)) {
+            return end(v, nullptr, rules::fault::unreachable);
+        }
         choosing_engine e{{*this, v, to, t}};
         return rules::run<choosing_engine, place>(e, t, t);
     }

@@ -77,9 +77,10 @@ errc control::create_vi(call& c) {
 
 /// False: a kind that this device does not know, or its table lies where none may.
 bool control::set_kind(vi& v, const abi::vi_description& d) const noexcept {
-    const rules::receiver_kind* const kind = rules::find_kind(d.kind);
+    const rules::receiver_kind* const kind = rules::find_kind(d.kind, d.kind_bytes);
     const window& w = v.owner->window;
-    if (!rules::is_known(d.kind) || (kind != nullptr && !is_ring(w, d.kind_table, kind->table_bytes, 1))) {
+    if (!rules::is_known(d.kind) || (kind != nullptr && kind->number != d.kind) ||
+        (kind != nullptr && !is_ring(w, d.kind_table, kind->table_bytes, 1))) {
         return false;
     }
     v.chooser = {kind, kind != nullptr ? rules::receiver_table(w.at<std::byte>(d.kind_table), kind->table_bytes)

@@ -121,7 +121,13 @@ struct route::choosing_engine : engine {
     [[nodiscard]] static constexpr std::uint32_t payload_max() noexcept { return 0; }
 
     /// What is told is the poller's to give back.
-    void tell() noexcept { r.telling = std::exchange(claimed, false) ? where.telling : rules::no_telling; }
+    void tell() noexcept {
+        r.telling = rules::no_telling;
+        if (std::exchange(claimed, false)) {
+            r.telling = where.telling;
+            r.chooser.kind->tell(r.chooser.table, where.telling);
+        }
+    }
     void complete(const rules::receipt& how) noexcept {
         tell();
         engine::complete(how);

@@ -14,7 +14,8 @@ bool fetch(const tables::send_side& queue, std::uint32_t next, rules::message& m
                          room);
 }
 
-/// Whether the receiver has what the message at the head waits for.
+}  // namespace
+
 bool is_ready_for_head(const route& r, const tables::send_side& queue) noexcept {
     if (r.chooser.kind == nullptr) [[likely]] {
         return r.receiver_ready();
@@ -23,8 +24,6 @@ bool is_ready_for_head(const route& r, const tables::send_side& queue) noexcept 
     rules::message_room room;
     return !fetch(queue, r.from->send_next.load_relaxed(), m, room) || r.ready_for(m);
 }
-
-}  // namespace
 
 drained drain(route& r, tables::send_side& queue, std::uint32_t produced) noexcept {
     rules::message m;
@@ -56,21 +55,20 @@ drained drain(route& r, tables::send_side& queue, std::uint32_t produced) noexce
 }
 
 bool hand_over(route& r, tables::send_side& queue, std::uint32_t first, std::uint32_t produced) noexcept {
-    r.from->send_next.store_relaxed(first);
-    r.to->receive_next.store_relaxed(r.fill);
-    r.from->hand_over.store_release(abi::make_hand_over(produced, abi::queue_holder::handed, first));
-    r.to->receive_attention.store_release(1);
-    // Pairs with the light barrier in post_receive: either the receiver sees the attention word, or
-    // its descriptor is seen here.
-    r.device->heavy_barrier();
-    if (!is_ready_for_head(r, queue) || !take_back(*r.from)) {
-        return true;
-    }
-    switch (drain(r, queue, produced)) {
-        case drained::waits:
-            return hand_over(r, queue, r.from->send_next.load_relaxed(), produced);
-        default:
+    for (;; first = r.from->send_next.load_relaxed()) {
+        r.from->send_next.store_relaxed(first);
+        r.to->receive_next.store_relaxed(r.fill);
+        r.from->hand_over.store_release(abi::make_hand_over(produced, abi::queue_holder::handed, first));
+        r.to->receive_attention.store_release(1);
+        // Pairs with the light barrier in post_receive: either the receiver sees the attention word, or its descriptor
+        // is seen here.
+        r.device->heavy_barrier();
+        if (!is_ready_for_head(r, queue) || !take_back(*r.from)) {
+            return true;
+        }
+        if (drain(r, queue, produced) != drained::waits) {
             return false;
+        }
     }
 }
 

@@ -15,6 +15,9 @@
 
 namespace vinic::direct {
 
+/// Whether the receiver has what the message at the head waits for.
+[[nodiscard]] bool is_ready_for_head(const route& r, const tables::send_side& queue) noexcept;
+
 enum class drained : std::uint8_t { empty, waits, broken };
 
 /// Executes descriptors of r.from's queue from send_next up to `produced`.

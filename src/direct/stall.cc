@@ -47,7 +47,8 @@ void connected_vi::await_return() noexcept {
 
 /// Spins until the receiver has posted, once for each message and not for long.
 bool connected_vi::await_receiver() noexcept {
-    if (!outgoing.reliable || attributes.receiver_wait.count() == 0 || waited_for == outgoing.fill) {
+    if (!outgoing.reliable || attributes.receiver_wait.count() == 0 || waited_for == outgoing.fill ||
+        outgoing.chooser.kind != nullptr) {  // room in the ring is not all that it waits for
         return false;
     }
     const std::uint64_t spin_end = os::ticks() + stall_spin_us * os::ticks_per_us();

@@ -139,7 +139,7 @@ void connected_vi::on_connected() noexcept {
     outgoing.fill = peer.receive_base.load_relaxed();
     const rules::receiver_table their_table(m.at<std::byte>(peer.kind_table.load_relaxed()),
                                             peer.kind_bytes.load_relaxed());
-    outgoing.chooser = {rules::find_kind(peer.kind.load_relaxed()), their_table};
+    outgoing.chooser = {rules::find_kind(peer.kind.load_relaxed(), their_table.size()), their_table};
     outgoing.tells = outgoing.chooser.kind != nullptr;
     outgoing.reliable = attributes.reliability != reliability::unreliable;
     outgoing.payload_max = rules::payload_max(attributes.reliability, service::connected);
@@ -171,8 +171,9 @@ void connected_vi::on_connected() noexcept {
         // The peer was quicker: its queue waits for us.  Another thread that posts receives leaves it to this one until
         // it sees `connected`, and while this one is inside.  Pairs with the light barrier in receives_posted.
         m.heavy_barrier();
-        const std::uint32_t next = entry->receive_next.load_acquire();
-        if (receives.slots[next & receives.mask].descriptor.sequence.load_acquire() != next + 1) {
+        route look = incoming;  // the other thread may be using it
+        look.resume_at(entry->receive_next.load_acquire());
+        if (!is_ready_for_head(look, peer_queue)) {
             return;
         }
         (void)receives_posted();

@@ -27,6 +27,7 @@ abi::vi_description description_of(const abi::vi_entry& e) noexcept {
     d.send_ring = e.send_ring.load_relaxed();
     d.kind = e.kind.load_relaxed();
     d.kind_table = e.kind_table.load_relaxed();
+    d.kind_bytes = e.kind_bytes.load_relaxed();
     return d;
 }
 

@@ -140,11 +140,8 @@ namespace vinic {
 
 result<completion_queue> nic::create_completion_queue(const cq_attributes& attributes) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "creating a completion queue"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "creating a completion queue"));
+    if (const auto why = detail::unusable(body_, "creating a completion queue")) {
+        return std::unexpected(*why);
     }
     if (attributes.queues_max == 0 || attributes.queues_max > 2 * abi::vi_count || attributes.spin_max.count() < 0) {
         return std::unexpected(body_->fail(

@@ -55,11 +55,8 @@ request_body::~request_body() {
 
 result<listener> nic::listen(const address& at) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "listening"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "listening"));
+    if (const auto why = detail::unusable(body_, "listening")) {
+        return std::unexpected(*why);
     }
     listener l;
     l.body_ = std::make_shared<detail::listener_body>();

@@ -199,11 +199,8 @@ result<nic> nic::open(std::string_view device_address, const open_options& optio
 
 result<domain> nic::create_domain() try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "creating a protection domain"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "creating a protection domain"));
+    if (const auto why = detail::unusable(body_, "creating a protection domain")) {
+        return std::unexpected(*why);
     }
     tables::memory& m = *body_->memory;
     auto made = std::make_shared<detail::domain_body>();
@@ -232,11 +229,8 @@ result<domain> nic::create_domain() try {
 
 result<domain> nic::create_open_domain() try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "creating an open protection domain"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "creating an open protection domain"));
+    if (const auto why = detail::unusable(body_, "creating an open protection domain")) {
+        return std::unexpected(*why);
     }
     domain d;
     d.body_ = std::make_shared<detail::domain_body>();
@@ -249,11 +243,8 @@ result<domain> nic::create_open_domain() try {
 
 result<buffer> nic::allocate(std::size_t bytes) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "allocating device memory"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "allocating device memory"));
+    if (const auto why = detail::unusable(body_, "allocating device memory")) {
+        return std::unexpected(*why);
     }
     if (bytes == 0 || bytes > abi::file_size) {
         return std::unexpected(body_->fail(errc::invalid_argument, "allocating " + std::to_string(bytes) + " bytes"));
@@ -281,11 +272,8 @@ result<buffer> nic::allocate(std::size_t bytes) try {
 
 result<datagram_address> nic::resolve(const address& name) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "resolving a name"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "resolving a name"));
+    if (const auto why = detail::unusable(body_, "resolving a name")) {
+        return std::unexpected(*why);
     }
     return body_->provider->resolve(*body_, name);
 } catch (const std::exception& e) {
@@ -294,11 +282,8 @@ result<datagram_address> nic::resolve(const address& name) try {
 
 result<std::vector<address>> nic::names() try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "listing names"});
-    }
-    if (body_->forked()) {
-        return std::unexpected(body_->fail(errc::forked, "listing names"));
+    if (const auto why = detail::unusable(body_, "listing names")) {
+        return std::unexpected(*why);
     }
     return body_->provider->names(*body_);
 } catch (const std::exception& e) {

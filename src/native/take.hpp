@@ -81,10 +81,10 @@ inline std::size_t vi_body::take_receives(std::span<completion> out) noexcept {
         if (polls_tellings) [[unlikely]] {
             std::uint64_t word = 0;
             std::memcpy(&word, c.payload, sizeof word);
-            if (chooser.kind != nullptr) {
-                done.cookie = chooser.kind->told(chooser.table, word);
-            } else {
+            if (polls_datagrams) {
                 done.source.value = word;
+            } else if (word != rules::no_telling) {
+                done.cookie = chooser.kind->told(chooser.table, word);
             }
         }
         if ((c.flags & abi::payload_inside) != 0 && c.length != 0) {

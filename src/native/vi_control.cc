@@ -51,13 +51,10 @@ datagram_address virtual_interface::local_address() const noexcept {
 
 result<void> virtual_interface::set_domain(const domain& to) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "moving a VI to another domain"});
+    if (const auto why = detail::unusable(body_, "moving a VI to another domain")) {
+        return std::unexpected(*why);
     }
     detail::vi_body& v = *body_;
-    if (v.nic->forked()) {
-        return std::unexpected(v.nic->fail(errc::forked, "moving a VI to another domain"));
-    }
     if (!to.body_ || to.body_->nic != v.nic) {
         return std::unexpected(
             v.nic->fail(errc::invalid_argument, "moving a VI to another domain: it belongs to another nic"));
@@ -101,13 +98,10 @@ vi_statistics virtual_interface::statistics() const noexcept {
 
 result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "changing a VI's attributes"});
+    if (const auto why = detail::unusable(body_, "changing a VI's attributes")) {
+        return std::unexpected(*why);
     }
     detail::vi_body& v = *body_;
-    if (v.nic->forked()) {
-        return std::unexpected(v.nic->fail(errc::forked, "changing a VI's attributes"));
-    }
     const std::lock_guard hold(v.connect_mutex);
     if (v.settled_link(v.nic->memory->lock_deadline(tables::control_patience.ns)) != abi::link::idle) {
         return std::unexpected(v.nic->fail(errc::invalid_state, "changing a VI's attributes: only in idle"));
@@ -134,13 +128,10 @@ result<void> virtual_interface::set_attributes(const vi_attributes& wanted) try 
 
 result<void> virtual_interface::bind(const address& name) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "binding a name"});
+    if (const auto why = detail::unusable(body_, "binding a name")) {
+        return std::unexpected(*why);
     }
     detail::nic_body& nic = *body_->nic;
-    if (nic.forked()) {
-        return std::unexpected(nic.fail(errc::forked, "binding a name"));
-    }
     if (body_->attributes.service != service::datagram) {
         return std::unexpected(
             nic.fail(errc::not_supported, "binding a name: only datagram VIs have one; use nic::listen"));

@@ -109,8 +109,13 @@ void vi_body::give_back(nic_body& nic, std::uint32_t vi, std::uint64_t rings, co
 result<void> vi_body::become(const rules::receiver_kind& kind) {
     const std::lock_guard hold(connect_mutex);
     const std::lock_guard known(nic->mutex);
-    if (is_datagram() || chooser.kind != nullptr || settled_link() != abi::link::idle) {
-        return std::unexpected(nic->fail(errc::invalid_state, "giving a VI another kind of receiver"));
+    const char* const doing = "giving a VI another kind of receiver";
+    if (is_datagram() || kind.table_bytes == 0 || kind.table_bytes > rules::table_bytes_max) {
+        return std::unexpected(nic->fail(errc::invalid_argument, doing));
+    }
+    if (settled_link() != abi::link::idle || receive_posted.load() != 0 || send_posted.load() != 0 ||
+        chooser.kind != nullptr) {
+        return std::unexpected(nic->fail(errc::invalid_state, doing));
     }
     const auto at = nic->arena.take(kind.table_bytes);
     if (!at) {
@@ -118,14 +123,22 @@ result<void> vi_body::become(const rules::receiver_kind& kind) {
     }
     const rules::receiver_table table(nic_memory->at<std::byte>(*at), kind.table_bytes);
     std::ranges::fill(table, std::byte{0});
-    entry->kind.store_relaxed(kind.number);
-    entry->kind_bytes.store_relaxed(kind.table_bytes);
-    entry->kind_table.store_relaxed(*at);
-    if (auto r = tell_change(attributes, *domain, "giving a VI another kind of receiver"); !r) {
-        entry->kind.store_relaxed(0);
-        entry->kind_table.store_relaxed(0);
+    const auto enter = [&](std::uint32_t number, std::uint64_t offset) {
+        entry->kind.store_relaxed(number);
+        entry->kind_bytes.store_relaxed(kind.table_bytes);
+        entry->kind_table.store_relaxed(offset);
+    };
+    enter(kind.number, *at);
+    result<void> told;
+    try {
+        told = tell_change(attributes, *domain, doing);
+    } catch (const std::exception& e) {
+        told = caught(e, doing);
+    }
+    if (!told) {
+        enter(0, 0);
         nic->arena.give(*at, kind.table_bytes);
-        return r;
+        return told;
     }
     chooser = {&kind, table};
     polls_tellings = true;
@@ -243,13 +256,10 @@ struct unfinished_vi {
 
 result<virtual_interface> domain::create_vi(const vi_attributes& wanted) try {
     const os::cancellation_off inside;
-    if (!body_) {
-        return std::unexpected(error{errc::invalid_handle, 0, "creating a VI"});
+    if (const auto why = detail::unusable(body_, "creating a VI")) {
+        return std::unexpected(*why);
     }
     detail::nic_body& nic = *body_->nic;
-    if (nic.forked()) {
-        return std::unexpected(nic.fail(errc::forked, "creating a VI"));
-    }
     if (const char* why = detail::refuse(wanted); why != nullptr) {
         return std::unexpected(nic.fail(errc::invalid_argument, std::string("creating a VI: ") + why));
     }

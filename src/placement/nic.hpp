@@ -9,7 +9,9 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <type_traits>
 #include <vector>
 #include <vinic/vinic.hpp>
 
@@ -72,5 +74,20 @@ struct domain_body {
     [[nodiscard]] bool open() const noexcept { return (id & abi::open_domain) != 0; }
     ~domain_body();
 };
+
+/// Why a handle cannot be used: there is nothing behind it, or it was made before a fork.
+template <class Body>
+[[nodiscard]] std::optional<error> unusable(const std::shared_ptr<Body>& body, const char* doing) {
+    if (!body) {
+        return error{errc::invalid_handle, 0, doing};
+    }
+    const nic_body* nic = nullptr;
+    if constexpr (std::is_same_v<Body, nic_body>) {
+        nic = body.get();
+    } else {
+        nic = body->nic.get();
+    }
+    return nic->forked() ? std::optional(nic->fail(errc::forked, doing)) : std::nullopt;
+}
 
 }  // namespace vinic::detail

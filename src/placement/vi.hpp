@@ -165,7 +165,7 @@ struct vi_body {
     void publish_attributes() noexcept;
     void lay_out(std::uint64_t rings, std::uint64_t receive_bytes);
     [[nodiscard]] result<void> begin();
-    /// Gives an idle VI another kind of receiver, once; its table is all zeros.
+    /// Gives a VI that nothing was posted to yet another kind of receiver; its table is all zeros.
     [[nodiscard]] result<void> become(const rules::receiver_kind& kind);
     static void give_back(nic_body& nic, std::uint32_t vi, std::uint64_t rings, const vi_attributes& a) noexcept;
     [[nodiscard]] result<void> disconnect(tables::patience p = tables::control_patience);

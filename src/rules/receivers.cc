@@ -14,21 +14,27 @@ constexpr receiver_kind unknown_kind{
     .choose = [](receiver_table, const arrival&, landing&) noexcept { return choice::refuse; },
     .has_place = [](receiver_table, const arrival&) noexcept { return true; },
     .release = [](receiver_table, std::uint64_t) noexcept {},
+    .tell = [](receiver_table, std::uint64_t) noexcept {},
     .told = [](receiver_table, std::uint64_t) noexcept { return std::uint64_t{0}; },
     .reset = [](receiver_table) noexcept {},
 };
 
 }  // namespace
 
-const receiver_kind* find_kind(std::uint32_t number) noexcept {
+const receiver_kind* find_kind(std::uint32_t number, std::uint64_t table_bytes) noexcept {
     if (number == 0) {
         return nullptr;
     }
-    const auto all = known_kinds();
-    const auto found = std::ranges::find(all, number, &receiver_kind::number);
-    return found == all.end() ? &unknown_kind : *found;
+    for (const receiver_kind* const each : known_kinds()) {
+        if (each->number == number && each->table_bytes == table_bytes) {
+            return each;
+        }
+    }
+    return &unknown_kind;
 }
 
-bool is_known(std::uint32_t number) noexcept { return find_kind(number) != &unknown_kind; }
+bool is_known(std::uint32_t number) noexcept {
+    return number == 0 || std::ranges::any_of(known_kinds(), [&](const auto* k) { return k->number == number; });
+}
 
 }  // namespace vinic::rules

@@ -6,10 +6,9 @@
 //   buffers are: a message goes to what the next descriptor names.  A VI of any other kind has its buffers in a table
 //   of its own, of which the kind chooses one; a descriptor of the ring, without segments, is then room to tell of one.
 //
-//   choose, has_place and release run in whichever engine has the message: of the sender or of the receiver in direct
-//   placement, of vinicd in isolated placement, where the table is not to be believed.  So they read each word once,
-//   are bounded by the table's size, make no system call, take no lock and allocate nothing.  docs/kinds.md has an
-//   example.
+//   choose, has_place, release and tell run in whichever engine has the message: of the sender or of the receiver in
+//   direct placement, of vinicd in isolated placement, where the table is not to be believed.  docs/kinds.md says what
+//   follows from that, and has an example.  They make no system call, take no lock and allocate nothing.
 #pragma once
 
 #include <algorithm>
@@ -52,25 +51,31 @@ enum class choice : std::uint8_t {
     refuse,  ///< there is none that makes sense: it ends as a malformed receive descriptor does
 };
 
+/// What an engine looks at under a lock that others wait for.
+inline constexpr std::uint32_t table_bytes_max = 4096;
+
 struct receiver_kind {
     std::uint32_t number;       ///< abi::vi_entry::kind; 0 are the kinds whose buffers lie in the ring
-    std::uint32_t table_bytes;  ///< a multiple of 64
+    std::uint32_t table_bytes;  ///< a multiple of 64, at most table_bytes_max
     /// A message has come, and there is room to tell of it.
     choice (*choose)(receiver_table, const arrival&, landing&) noexcept;
     /// Whether choose would say anything but `wait`.  Claims nothing.
     bool (*has_place)(receiver_table, const arrival&) noexcept;
-    /// A claimed buffer will not be told: as if it had never been chosen.
+    /// The claim is off: as if it had never been chosen.
     void (*release)(receiver_table, std::uint64_t telling) noexcept;
+    /// The claim becomes a completion, which nobody has polled yet.
+    void (*tell)(receiver_table, std::uint64_t telling) noexcept;
     /// The owner's poller reports it: the buffer is the program's again.  Its cookie.
     std::uint64_t (*told)(receiver_table, std::uint64_t telling) noexcept;
-    /// The owner's connection is over, and with it every claim.
+    /// The owner's connection is over, and every engine outside: claims that were not told are off.
     void (*reset)(receiver_table) noexcept;
 };
 
 /// All that there are; kinds.cc is the list.
 [[nodiscard]] std::span<const receiver_kind* const> known_kinds() noexcept;
-/// nullptr: one whose buffers lie in the ring.  A number that is not known is a kind into which nothing comes.
-[[nodiscard]] const receiver_kind* find_kind(std::uint32_t number) noexcept;
+/// nullptr: number 0.  What is not known, or has a table of another size, is a kind into which nothing comes.
+[[nodiscard]] const receiver_kind* find_kind(std::uint32_t number, std::uint64_t table_bytes) noexcept;
+/// Of number 0, too.
 [[nodiscard]] bool is_known(std::uint32_t number) noexcept;
 
 /// The receiver of a message, of a kind with a table; kind nullptr: its buffers lie in the ring.

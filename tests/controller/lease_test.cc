@@ -77,6 +77,53 @@ TEST(leases, end_by_time_within_a_message_of_many_pieces) {
     }
 }
 
+TEST(leases, bring_what_travels_in_a_completion_in_one_go) {
+    constexpr std::uint32_t pieces = abi::payload_in_completion;  // of one byte: a look at the clock after every 16
+    device_options o = options();
+    o.lease_ns = 1;
+    abi::vi_description d = raw_client::description(vi_number);
+    d.segments_max = pieces;
+    tenants t(o, d);
+    const std::uint64_t extra = raw_client::ring_offset(100);
+    t.a.entry(vi_number).send_extra.store_release(extra);
+    abi::send_descriptor s{};
+    s.opcode = static_cast<std::uint8_t>(opcode::send);
+    s.segment_count = pieces;
+    s.length = pieces;
+    for (std::uint32_t i = 0; i < pieces; ++i) {
+        (i < 2 ? s.segments[i] : t.a.at<abi::segment>(extra)[i - 2]) = {raw_client::data_offset + i, 1, region_key};
+    }
+    const std::uint32_t r = t.b.post_receive(vi_number, region_key, 0, pieces);
+    EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, s)), status::success);
+    EXPECT_TRUE(t.b.await_receive(vi_number, r));
+    EXPECT_LE(t.sender().scheduling.grants, 2u) << "a receiver was kept by 48 bytes";
+}
+
+TEST(leases, charge_an_atomic_once_however_often_its_result_is_carried) {
+    tenants t(options(), raw_client::description(vi_number));
+    constexpr std::uint32_t foreign_key = 9 << 8 | 1;
+    alignas(8) std::uint64_t old = 0;
+    const auto where = reinterpret_cast<std::uint64_t>(&old);
+    ASSERT_EQ(t.a.call(abi::verb::register_region, {foreign_key, 1, 15, where, sizeof old, abi::none64}).code,
+              errc::ok);
+    const std::uint64_t before = 41;
+    std::memcpy(t.b.data(0, 8).data(), &before, 8);
+    abi::send_descriptor s{};
+    s.opcode = static_cast<std::uint8_t>(opcode::fetch_add);
+    s.segment_count = 1;
+    s.length = 8;
+    s.segments[0] = {where, 8, foreign_key};
+    s.segments[1] = {1, 0, 0};
+    s.remote_address = raw_client::data_offset;
+    s.remote_key = region_key;
+    EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, s)), status::success);
+    EXPECT_EQ(old, before);
+    for (int i = 0; i < 20'000 && t.sender().tx_messages == 0; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the lease is counted when it is over
+    }
+    EXPECT_EQ(t.sender().tx_bytes, 8u);
+}
+
 /// A long write whose source ends before it does, so that it fails when all else is moved.
 TEST(leases, let_a_message_be_flushed_that_fails_after_the_other_side_has_broken_the_connection) {
     constexpr std::uint64_t bytes = 64ULL << 20;

@@ -11,9 +11,10 @@ namespace tagged {
 namespace abi = vinic::abi;
 namespace rules = vinic::rules;
 
-enum state : std::uint32_t { is_free, posted, taken };
+enum state : std::uint32_t { is_free, posted, taken, arrived };
 
-/// free --post--> posted --choose--> taken --told--> free.  The owner writes it while it is free.
+/// free --post--> posted --choose--> taken --tell--> arrived --told--> free; taken --release, reset--> posted.  The
+/// owner writes it while it is free, and each step has one side that takes it.
 struct alignas(64) buffer {
     abi::word64 tag;
     abi::word32 state;
@@ -64,10 +65,12 @@ inline constexpr rules::receiver_kind kind{
                     const rules::arrival& a) noexcept { return find(t, a.tag, false) != nullptr; },
     .release = [](rules::receiver_table t,
                   std::uint64_t telling) noexcept { first_of(t)[telling].state.store_release(posted); },
+    .tell = [](rules::receiver_table t,
+               std::uint64_t telling) noexcept { first_of(t)[telling].state.store_release(arrived); },
     .told =
         [](rules::receiver_table t, std::uint64_t telling) noexcept {
             if (telling >= buffers_max) {
-                return std::uint64_t{0};  // of something else than a message that was placed
+                return std::uint64_t{0};  // a peer that lies
             }
             buffer& b = first_of(t)[telling];
             const std::uint64_t cookie = b.cookie;
@@ -77,7 +80,8 @@ inline constexpr rules::receiver_kind kind{
     .reset =
         [](rules::receiver_table t) noexcept {
             for (buffer* b = first_of(t); b != first_of(t) + buffers_max; ++b) {
-                b->state.store_release(is_free);
+                std::uint32_t expected = taken;
+                (void)b->state.compare_exchange(expected, posted);
             }
         },
 };

@@ -26,12 +26,12 @@ public:
             throw std::runtime_error(r.error().message());
         }
     }
-    /// False: all buffers are posted, or taken and not yet polled.
+    /// False: all buffers are posted, or taken and not yet polled.  One thread.
     bool post(std::uint64_t tag, const vinic::segment& s, std::uint64_t cookie) {
         buffer* const first = first_of(half_.chooser.table);
         buffer* const b =
             std::find_if(first, first + buffers_max, [](const buffer& x) { return x.state.load_acquire() == is_free; });
-        if (b == first + buffers_max) {
+        if (b == first + buffers_max || vi_.receives_outstanding() == half_.attributes.receive_depth) {
             return false;
         }
         b->key = s.key;
@@ -40,9 +40,12 @@ public:
         b->cookie = cookie;
         b->tag.store_relaxed(tag);
         b->state.store_release(posted);
-        // Room to tell of it; and a message that waits for this buffer goes on.
-        return vi_.post_receive(std::span<const vinic::segment>(), 0) == vinic::errc::ok;
+        // And a message that waits for this buffer goes on.
+        return post_room();
     }
+    /// Room to tell of one message.  Also to be posted for each that was used without a buffer: it says `no_buffer`.
+    bool post_room() { return vi_.post_receive(std::span<const vinic::segment>(), no_buffer) == vinic::errc::ok; }
+    static constexpr std::uint64_t no_buffer = ~std::uint64_t{0};
 
 private:
     vinic::virtual_interface& vi_;
@@ -100,7 +103,8 @@ struct tagged_receiver : testing::Test {
     directory d;
     owner right{d};
     sender left{d};
-    void SetUp() override {
+    void SetUp() override { connect(); }
+    void connect() {
         auto listener = must(right.nic.listen("right"));
         std::jthread accepts([&] { right.accept_from(listener); });
         left.connect_to("right");
@@ -131,20 +135,54 @@ TEST_F(tagged_receiver, makes_a_message_wait_for_a_buffer_that_suits) {
     EXPECT_EQ(left.next().status, status::success);
 }
 
-TEST_F(tagged_receiver, breaks_the_connection_when_a_message_is_too_long_and_has_its_buffers_back) {
-    ASSERT_TRUE(right.post(1, 0, 100));
-    ASSERT_TRUE(right.post(2, 1));
+TEST_F(tagged_receiver, breaks_the_connection_when_a_message_is_too_long_and_keeps_its_buffers) {
+    ASSERT_TRUE(right.post(1, 0, 100) && right.post(2, 1));
     ASSERT_EQ(left.send(1, 101, 1), errc::ok);
     EXPECT_EQ(left.next().status, status::remote_length);
-    const vinic::completion c = right.next();
-    EXPECT_EQ(c.status, status::local_length);
-    EXPECT_EQ(c.cookie, 0u);
-    EXPECT_NE(right.next().status, status::success) << "what was posted is flushed";
+    EXPECT_TRUE(comes_true([&] { return right.vi.state() == vinic::vi_state::error; }));
     must(right.vi.disconnect());
+    must(left.vi.disconnect());
+    const vinic::completion told = right.next();  // of the connection before
+    EXPECT_EQ(told.status, status::local_length);
+    EXPECT_EQ(told.cookie, 0u);
+    const vinic::completion flushed = right.next();
+    EXPECT_EQ(flushed.status, status::flushed);
+    EXPECT_EQ(flushed.cookie, tagged::receiver::no_buffer);
+    ASSERT_TRUE(right.tags.post_room());
+    connect();
+    ASSERT_EQ(left.send(2, 4096, 2), errc::ok);
+    right.expect(1, 4096, 2);
     for (std::uint64_t i = 0; i < tagged::buffers_max; ++i) {
         EXPECT_TRUE(right.post(i, i));
     }
     EXPECT_FALSE(right.post(99, 0)) << "there are no more";
+}
+
+TEST_F(tagged_receiver, has_its_cookie_told_after_a_disconnect_though_the_buffer_was_not_polled) {
+    ASSERT_TRUE(right.post(1, 5));
+    ASSERT_EQ(left.send(1, 64, 1), errc::ok);
+    EXPECT_EQ(left.next().status, status::success);
+    must(right.vi.disconnect());
+    for (std::uint64_t i = 1; i < tagged::buffers_max; ++i) {
+        EXPECT_TRUE(right.post(100 + i, i)) << "the others are free, and only these";
+    }
+    EXPECT_FALSE(right.post(200, 0));
+    right.expect(5, 64, 1);
+    EXPECT_TRUE(right.post(200, 0));
+}
+
+TEST(tagged_owner, connects_though_a_message_waits_for_a_buffer_that_it_has_not) {
+    directory d;
+    owner right(d);
+    sender left(d);
+    ASSERT_TRUE(right.post(1, 0));
+    must(right.vi.connect_peer({"right"}, {"left"}, patience));
+    must(left.vi.connect_peer({"left"}, {"right"}, patience));
+    (void)must(left.vi.connect_peer_wait());
+    ASSERT_EQ(left.send(2, 64, 2), errc::ok) << "handed over before the other side knows that it is connected";
+    (void)must(right.vi.connect_peer_wait());
+    ASSERT_TRUE(right.post(2, 1));
+    right.expect(1, 64, 2);
 }
 
 TEST_F(tagged_receiver, tells_of_a_writes_immediate_data_without_a_buffer) {
@@ -153,7 +191,10 @@ TEST_F(tagged_receiver, tells_of_a_writes_immediate_data_without_a_buffer) {
     EXPECT_EQ(left.vi.post_write(s, right.memory.remote(8), 1, vinic::send_flag::immediate, 42), errc::ok);
     const vinic::completion c = right.next();
     EXPECT_EQ(c.immediate, 42u);
-    EXPECT_EQ(c.cookie, 0u);
+    EXPECT_EQ(c.cookie, tagged::receiver::no_buffer);
+    ASSERT_TRUE(right.tags.post_room());
+    ASSERT_EQ(left.send(1, 8, 1), errc::ok);
+    right.expect(0, 8, 1);
 }
 
 TEST_F(tagged_receiver, lets_its_owner_scribble_on_the_table) {
@@ -240,7 +281,10 @@ TEST(tagged_sender, that_is_killed_takes_no_buffer_along) {
     directory d;
     owner o(d);
     auto listener = must(o.nic.listen("owner"));
-    for (int round = 0; round < 10; ++round) {
+    for (std::uint64_t i = 0; i < tagged::buffers_max; ++i) {
+        ASSERT_TRUE(o.post(i, i));
+    }
+    for (int round = 0; round < 20; ++round) {
         process child([&d](channel&) {
             sender s(d);
             s.connect_to("owner");
@@ -250,27 +294,35 @@ TEST(tagged_sender, that_is_killed_takes_no_buffer_along) {
             }
         });
         o.accept_from(listener);
-        for (std::uint64_t i = 0; i < tagged::buffers_max; ++i) {
-            ASSERT_TRUE(o.post(i, i)) << "round " << round << ", buffer " << i;
-        }
         std::this_thread::sleep_for(std::chrono::microseconds(200 * round));
         child.kill_now();
         std::array<vinic::completion, 64> told;
-        EXPECT_TRUE(comes_true([&] { return o.cq.poll(told) == 0 && o.vi.state() == vinic::vi_state::error; }));
+        std::vector<std::uint64_t> back;  // buffers that were told of
+        std::size_t flushed = 0;
+        const auto poll = [&] {
+            const std::size_t n = o.cq.poll(told);
+            for (std::size_t i = 0; i < n; ++i) {
+                told[i].cookie == tagged::receiver::no_buffer ? void(++flushed) : back.push_back(told[i].cookie);
+            }
+            return n;
+        };
+        EXPECT_TRUE(comes_true([&] { return poll() == 0 && o.vi.state() == vinic::vi_state::error; }));
         must(o.vi.disconnect());
-        while (o.cq.poll(told) != 0) {
+        EXPECT_TRUE(comes_true([&] { return poll() == 0 && o.vi.receives_outstanding() == 0; }));
+        EXPECT_EQ(back.size() + flushed, tagged::buffers_max);
+        for (const std::uint64_t i : back) {
+            EXPECT_TRUE(o.post(i, i)) << "round " << round << ", buffer " << i;
         }
+        for (std::size_t i = 0; i < flushed; ++i) {
+            EXPECT_TRUE(o.tags.post_room());
+        }
+        EXPECT_FALSE(o.post(99, 0)) << "a buffer more than there are";
     }
 }
 
 TEST(kind, that_the_other_side_does_not_know_gets_nothing) {
-    constexpr vinic::rules::receiver_kind strange{99,
-                                                  64,
-                                                  tagged::kind.choose,
-                                                  tagged::kind.has_place,
-                                                  tagged::kind.release,
-                                                  tagged::kind.told,
-                                                  [](auto) noexcept {}};
+    auto strange = tagged::kind;
+    strange.number = 99;
     directory d;
     endpoint right(d.open());
     const auto how = tagged::last_vi().become(strange);

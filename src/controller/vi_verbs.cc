@@ -79,7 +79,7 @@ errc control::create_vi(call& c) {
 bool control::set_kind(vi& v, const abi::vi_description& d) const noexcept {
     const rules::receiver_kind* const kind = rules::find_kind(d.kind, d.kind_bytes);
     const window& w = v.owner->window;
-    if (!rules::is_known(d.kind) || (kind != nullptr && kind->number != d.kind) ||
+    if (!rules::is_known(d.kind, d.kind_bytes) ||
         (kind != nullptr && !is_ring(w, d.kind_table, kind->table_bytes, 1))) {
         return false;
     }

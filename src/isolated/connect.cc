@@ -14,13 +14,19 @@ namespace vinic::isolated {
 
 using detail::put;
 
-/// The device has forgotten the request, and nobody may wait for its answer any more.
-void vi::abandon_request(std::uint64_t lock_until) noexcept {
-    if (const tables::control_lock lock(*nic->memory, lock_until); lock) {
-        drop_request();
-    } else {
+/// The device has forgotten the request, and nobody may wait for its answer any more.  False: it is not pending here,
+/// for disconnect() was quicker.
+bool vi::abandon_request(std::uint32_t request, std::uint64_t lock_until) noexcept {
+    const tables::control_lock lock(*nic->memory, lock_until);
+    if (!lock) {
         pending_request = abi::none32;  // the entry stays until this process leaves the window
+        return true;
     }
+    if (pending_request != request) {
+        return false;
+    }
+    drop_request();
+    return true;
 }
 
 result<std::uint32_t> vi::ask(const wish& w) {
@@ -56,24 +62,12 @@ result<std::uint32_t> vi::ask(const wish& w) {
     if (r.ok()) {
         return request;
     }
-    abandon_request(detail::lock_deadline(w.deadline));
+    (void)abandon_request(request, detail::lock_deadline(w.deadline));
     return std::unexpected(nic->fail(r.code, refused_name(r.code, w.doing)));
 }
 
 result<bool> vi::withdraw(std::uint32_t request, std::uint64_t, std::uint64_t) {
-    if (!device_.call(abi::verb::give_up, {index}).ok()) {
-        return false;
-    }
-    const tables::control_lock lock(*nic->memory, detail::lock_deadline(0));
-    if (!lock) {
-        pending_request = abi::none32;  // the entry stays until this process leaves the window
-        return true;
-    }
-    if (pending_request != request) {
-        return false;  // disconnect() was quicker
-    }
-    drop_request();
-    return true;
+    return device_.call(abi::verb::give_up, {index}).ok() && abandon_request(request, detail::lock_deadline(0));
 }
 
 mailbox::reply vi::accept(std::uint64_t ticket, const abi::answer_mail& mail) noexcept {

@@ -9,13 +9,13 @@
 
 #include "abi/doorbell.hpp"
 #include "os/cancellation.hpp"
+#include "placement/request.hpp"
 
 namespace vinic::isolated {
 
 namespace {
 
 constexpr std::uint64_t answer_spin_us = 20;
-constexpr std::uint64_t sleep_slice_ns = 20'000'000;
 constexpr std::uint64_t look_interval_ns = 20'000'000;
 
 errc code_of(std::uint32_t code) noexcept {
@@ -41,7 +41,7 @@ bool mailbox::await(std::uint32_t sequence) noexcept {
         if (seen == sequence) {
             break;
         }
-        os::futex_wait(&word.raw_, seen, sleep_slice_ns);
+        os::futex_wait(&word.raw_, seen, detail::sleep_slice_ns);
         if (word.load_acquire() != sequence && window_.cut_off()) {
             gone_.store(true, std::memory_order_release);
             return false;

@@ -83,7 +83,7 @@ result<void> vi::disconnect_now(tables::patience p) {
     }
     if (abi::link_of(state) == abi::link::connecting && device_.call(abi::verb::give_up, {index}).ok()) {
         // The device has forgotten the request, and nobody may wait for its answer any more.
-        abandon_request(m.lock_deadline(p.ns));
+        (void)abandon_request(pending_request, m.lock_deadline(p.ns));
         flush_posted(status::flushed);
         return {};
     }

@@ -50,7 +50,7 @@ private:
     [[nodiscard]] bool fits_in_line(const rules::message& m) const noexcept;
     void announce() noexcept;
     [[nodiscard]] std::uint64_t next_base() const noexcept;
-    void abandon_request(std::uint64_t lock_until) noexcept;
+    [[nodiscard]] bool abandon_request(std::uint32_t request, std::uint64_t lock_until) noexcept;
     [[nodiscard]] result<void> fail_unless_ok(const mailbox::reply& r, const char* doing) const;
 
     mailbox& device_;

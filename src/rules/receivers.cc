@@ -33,8 +33,8 @@ const receiver_kind* find_kind(std::uint32_t number, std::uint64_t table_bytes) 
     return &unknown_kind;
 }
 
-bool is_known(std::uint32_t number) noexcept {
-    return number == 0 || std::ranges::any_of(known_kinds(), [&](const auto* k) { return k->number == number; });
+bool is_known(std::uint32_t number, std::uint64_t table_bytes) noexcept {
+    return find_kind(number, table_bytes) != &unknown_kind;
 }
 
 }  // namespace vinic::rules

@@ -75,8 +75,8 @@ struct receiver_kind {
 [[nodiscard]] std::span<const receiver_kind* const> known_kinds() noexcept;
 /// nullptr: number 0.  What is not known, or has a table of another size, is a kind into which nothing comes.
 [[nodiscard]] const receiver_kind* find_kind(std::uint32_t number, std::uint64_t table_bytes) noexcept;
-/// Of number 0, too.
-[[nodiscard]] bool is_known(std::uint32_t number) noexcept;
+/// Whether find_kind() finds that one; also of number 0.
+[[nodiscard]] bool is_known(std::uint32_t number, std::uint64_t table_bytes) noexcept;
 
 /// The receiver of a message, of a kind with a table; kind nullptr: its buffers lie in the ring.
 struct chooser {

@@ -49,25 +49,45 @@ TEST(leases, count_messages_that_are_dropped_for_want_of_a_receive) {
     EXPECT_EQ(t.nic->status(2)->counters.rx_messages, 0u);
 }
 
+/// Tenants whose messages may have so many pieces, and whose leases end as soon as somebody looks at the clock.
+struct hasty_tenants : tenants {
+    explicit hasty_tenants(std::uint32_t pieces) : tenants(hasty(), many(pieces)) {}
+    /// Every piece lies in another page of the sender.
+    [[nodiscard]] abi::send_descriptor gather(opcode what, std::uint32_t pieces, std::uint32_t piece_bytes) const {
+        const std::uint64_t extra = raw_client::ring_offset(100);
+        a.entry(vi_number).send_extra.store_release(extra);
+        abi::send_descriptor s{};
+        s.opcode = static_cast<std::uint8_t>(what);
+        s.segment_count = static_cast<std::uint16_t>(pieces);
+        s.length = pieces * piece_bytes;
+        for (std::uint32_t i = 0; i < pieces; ++i) {
+            abi::segment& to = i < 2 ? s.segments[i] : a.at<abi::segment>(extra)[i - 2];
+            to = {raw_client::data_offset + i * 4096, piece_bytes, region_key};
+        }
+        return s;
+    }
+
+private:
+    static device_options hasty() {
+        device_options o = options();
+        o.lease_ns = 1;
+        return o;
+    }
+    static abi::vi_description many(std::uint32_t pieces) {
+        abi::vi_description d = raw_client::description(vi_number);
+        d.segments_max = pieces;
+        return d;
+    }
+};
+
 TEST(leases, end_by_time_within_a_message_of_many_pieces) {
     constexpr std::uint32_t pieces = 64;
     constexpr std::uint32_t piece_bytes = 3;
-    device_options o = options();
-    o.lease_ns = 1;
-    abi::vi_description d = raw_client::description(vi_number);
-    d.segments_max = pieces;
-    tenants t(o, d);
-    const std::uint64_t extra = raw_client::ring_offset(100);
-    t.a.entry(vi_number).send_extra.store_release(extra);
-    abi::send_descriptor s{};
-    s.opcode = static_cast<std::uint8_t>(opcode::write);
-    s.segment_count = pieces;
-    s.length = pieces * piece_bytes;
+    hasty_tenants t(pieces);
+    abi::send_descriptor s = t.gather(opcode::write, pieces, piece_bytes);
     s.remote_address = raw_client::data_offset;
     s.remote_key = region_key;
     for (std::uint32_t i = 0; i < pieces; ++i) {
-        abi::segment& to = i < 2 ? s.segments[i] : t.a.at<abi::segment>(extra)[i - 2];
-        to = {raw_client::data_offset + i * 4096, piece_bytes, region_key};
         std::fill_n(t.a.data(i * 4096, piece_bytes).begin(), piece_bytes, static_cast<std::byte>(i));
     }
     EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, s)), status::success);
@@ -79,20 +99,8 @@ TEST(leases, end_by_time_within_a_message_of_many_pieces) {
 
 TEST(leases, bring_what_travels_in_a_completion_in_one_go) {
     constexpr std::uint32_t pieces = abi::payload_in_completion;  // of one byte: a look at the clock after every 16
-    device_options o = options();
-    o.lease_ns = 1;
-    abi::vi_description d = raw_client::description(vi_number);
-    d.segments_max = pieces;
-    tenants t(o, d);
-    const std::uint64_t extra = raw_client::ring_offset(100);
-    t.a.entry(vi_number).send_extra.store_release(extra);
-    abi::send_descriptor s{};
-    s.opcode = static_cast<std::uint8_t>(opcode::send);
-    s.segment_count = pieces;
-    s.length = pieces;
-    for (std::uint32_t i = 0; i < pieces; ++i) {
-        (i < 2 ? s.segments[i] : t.a.at<abi::segment>(extra)[i - 2]) = {raw_client::data_offset + i, 1, region_key};
-    }
+    hasty_tenants t(pieces);
+    const abi::send_descriptor s = t.gather(opcode::send, pieces, 1);
     const std::uint32_t r = t.b.post_receive(vi_number, region_key, 0, pieces);
     EXPECT_EQ(t.a.await_send(vi_number, t.a.post(vi_number, s)), status::success);
     EXPECT_TRUE(t.b.await_receive(vi_number, r));
